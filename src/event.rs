@@ -1,0 +1,408 @@
+//! The neutral refresh event: what any source says about one token refresh, with no secret in it.
+//!
+//! Shapes only. Nothing here can hold a token: a token exists past the decoder as a [`Fingerprint`] and [`Claims`].
+//! Members are absent when unknown, never null or empty. Uses nothing else of this crate but [`crate::time`].
+
+use std::{collections::BTreeMap, fmt, net::IpAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::time::EventTime;
+
+/// Lower-cases what has the shape of a UUID, whatever its version says, and leaves any other text as it is.
+pub fn normalise_id(text: String) -> String {
+    if uuid::Uuid::try_parse(&text).is_ok() { text.to_ascii_lowercase() } else { text }
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id, lower-cased where it has the shape of a UUID.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(normalise_id(text.into()))
+            }
+
+            /// The id's text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from).map(Self::new)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// The sender's id of one event; 1 to 128 characters. The key of "recorded once".
+    EventId
+    /// A tenant of the identity provider.
+    TenantId
+    /// An application (OAuth client) of the identity provider.
+    ApplicationId
+    /// The person whose token is refreshed.
+    UserId
+    /// One sign-in and all refreshes that follow from it (`sid`).
+    SessionId
+}
+
+/// `<4 hex of the key's id>:<32 hex>`: HMAC-SHA-256 of a secret under a local key, cut to 16 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Fingerprint(pub(crate) String);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One refresh, as its source tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RefreshEvent {
+    /// The sender's id.
+    pub id: EventId,
+    /// The sender's name for the type, e.g. `jwt.refresh`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The sender's instant, unchanged.
+    pub occurred_at: EventTime,
+    /// Whether it happened, as far as the source knows.
+    pub outcome: Outcome,
+    /// The tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<TenantId>,
+    /// The application (client).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application_id: Option<ApplicationId>,
+    /// The person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// The session (claim `sid` of the issued, else of the previous access token).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// FusionAuth's `linkedObjectId`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linked_object_id: Option<String>,
+    /// The client's address: an IP address where it parses as one, else the sender's text, or a pseudonym.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// The client's user agent, or a pseudonym.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// The device, as the sender describes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// The place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// The network, from local files (enrichment).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// The software, parsed from the user agent (enrichment).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
+    /// What is known of the tokens.
+    #[serde(default, skip_serializing_if = "Tokens::is_empty")]
+    pub tokens: Tokens,
+    /// Whether the refresh token changed; only where both are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<bool>,
+    /// What was asked for and given.
+    #[serde(default, skip_serializing_if = "Grant::is_empty")]
+    pub grant: Grant,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The sender's id that ties this to its other records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// The sender's own risk score, unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor_risk: Option<i64>,
+    /// Members that `sources.keep` names, by their dotted path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, serde_json::Value>,
+}
+
+impl RefreshEvent {
+    /// The client's address where it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.ip.as_deref().and_then(|text| text.parse().ok())
+    }
+}
+
+/// Whether the refresh happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Announced before its commit; another party could still undo it (FusionAuth).
+    Attempted,
+    /// It happened.
+    Success,
+    /// It was refused.
+    Failure,
+    /// The source does not say.
+    Unknown,
+}
+
+/// The device, as the sender describes it. The client can make these up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Device {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its type, e.g. `BROWSER`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// A description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Its operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+}
+
+/// A place on earth.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Location {
+    /// City.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
+    /// Region or state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Country, as the sender writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Postal code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zipcode: Option<String>,
+    /// Degrees north. Absent together with the longitude when the sender wrote 0, 0 (its way to say unknown).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latitude: Option<f64>,
+    /// Degrees east.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longitude: Option<f64>,
+    /// The place in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
+    /// Who says so: `sender`, or the name of the local file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// The network an address belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Network {
+    /// Autonomous system number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+    /// Who runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub org: Option<String>,
+    /// ISO 3166 country of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Labels of the operator and of anonymiser lists: `vpn`, `tor`, `office`…
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+/// The software that asked, parsed from its user agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Client {
+    /// Browser or program family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub browser: Option<String>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Operating system family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+    /// `browser`, `app`, `tool`, `bot`…
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
+/// The tokens of one refresh.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Tokens {
+    /// The refresh token that was presented and the one given back.
+    #[serde(default, skip_serializing_if = "RefreshTokens::is_empty")]
+    pub refresh: RefreshTokens,
+    /// The access token before and after.
+    #[serde(default, skip_serializing_if = "AccessTokens::is_empty")]
+    pub access: AccessTokens,
+    /// The ID token given back.
+    #[serde(default, skip_serializing_if = "IdTokens::is_empty")]
+    pub id: IdTokens,
+}
+
+/// Refresh tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RefreshTokens {
+    /// Shown by the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presented: Option<Token>,
+    /// Given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Token>,
+}
+
+/// Access tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AccessTokens {
+    /// The parent: the one that the client still held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Token>,
+    /// The child: the one given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Token>,
+}
+
+/// ID tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IdTokens {
+    /// Given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Token>,
+}
+
+/// One token, without the token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Token {
+    /// Keyed fingerprint; equal fingerprints mean the same token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
+    /// Selected claims, where it is a JWT; decoded, not verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Claims>,
+}
+
+/// The claims and header members that are kept; every other one is dropped at the decoder.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Claims {
+    /// Issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// Subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// Audience; a single one is a list of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aud: Vec<String>,
+    /// Expires, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exp: Option<i64>,
+    /// Issued, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<i64>,
+    /// Token id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// Session id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// First authentication of the session, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+    /// Tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tid: Option<String>,
+    /// FusionAuth's application claim.
+    #[serde(rename = "applicationId", skip_serializing_if = "Option::is_none")]
+    pub application_id: Option<String>,
+    /// FusionAuth's way of authentication, e.g. `PASSWORD`.
+    #[serde(rename = "authenticationType", skip_serializing_if = "Option::is_none")]
+    pub authentication_type: Option<String>,
+    /// Scope, space-separated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// How many roles, and a keyed digest of their sorted names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Roles>,
+    /// Header: key id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// Header: algorithm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alg: Option<String>,
+    /// Header: grant types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gty: Vec<String>,
+}
+
+/// Roles without their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Roles {
+    /// How many.
+    pub count: usize,
+    /// Keyed digest of the sorted names, one a line.
+    pub digest: Fingerprint,
+}
+
+/// What was asked for and given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Grant {
+    /// Scope asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope_requested: Option<String>,
+    /// Scope given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Authentication methods (RFC 8176 names or the vendor's).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+    /// The vendor's type of authentication.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_type: Option<String>,
+    /// Lifetime of the access token in seconds, as the answer said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<i64>,
+    /// Type of the access token, e.g. `Bearer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<String>,
+    /// The identity provider that authenticated the person first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+}
+
+/// Why a refresh failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// The class, e.g. `invalid_grant`.
+    pub class: String,
+    /// The vendor's stable reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+macro_rules! empty_when_default {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// Whether nothing is known.
+            pub fn is_empty(&self) -> bool {
+                *self == Self::default()
+            }
+        }
+    )*};
+}
+
+empty_when_default! { Device Location Network Client Tokens RefreshTokens AccessTokens IdTokens Token Claims Grant }

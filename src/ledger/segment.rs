@@ -1,0 +1,82 @@
+//! The journal's files: `<first seq, 20 digits>.jsonl`, sealed ones `.jsonl.zst`. Names, listing, opening, durable
+//! renames. Knows nothing of what is in a line.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use crate::record::Seq;
+
+/// One segment file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// Seq of its first line.
+    pub first: Seq,
+    /// Whether it is sealed and compressed.
+    pub compressed: bool,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// `journal/` under a data directory.
+pub fn journal_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("journal")
+}
+
+/// The path of the plain segment that starts at `first`.
+pub fn plain_path(dir: &Path, first: Seq) -> PathBuf {
+    dir.join(format!("{first:020}.jsonl"))
+}
+
+/// The path of the compressed segment that starts at `first`.
+pub fn compressed_path(dir: &Path, first: Seq) -> PathBuf {
+    dir.join(format!("{first:020}.jsonl.zst"))
+}
+
+/// All segments in order. Where both forms of one exist (a crash between rename and delete), the compressed one counts:
+/// it was synced before it got its name.
+pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let (stem, compressed) = match (name.strip_suffix(".jsonl"), name.strip_suffix(".jsonl.zst")) {
+            (Some(stem), _) => (stem, false),
+            (_, Some(stem)) => (stem, true),
+            _ => continue,
+        };
+        if stem.len() != 20 || !stem.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        if let Ok(first) = stem.parse() {
+            segments.push(Segment { first, compressed, path });
+        }
+    }
+    segments.sort_by_key(|segment| (segment.first, !segment.compressed));
+    segments.dedup_by_key(|segment| segment.first);
+    Ok(segments)
+}
+
+impl Segment {
+    /// Its bytes, decompressed where need be. A segment that was compressed since it was listed is found all the same.
+    pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        match File::open(&self.path) {
+            Ok(file) if self.compressed => Ok(Box::new(zstd::Decoder::new(file)?)),
+            Ok(file) => Ok(Box::new(BufReader::new(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.compressed => {
+                let dir = self.path.parent().unwrap_or(Path::new("."));
+                Ok(Box::new(zstd::Decoder::new(File::open(compressed_path(dir, self.first))?)?))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Makes creations, renames and deletions in a directory durable.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,37 @@
+//! `refresh-audit`: a trustworthy record of every token refresh.
+//!
+//! One way for data to flow:
+//!
+//! ```text
+//! POST /webhooks/{source} -> web -> intake (source, scope, privacy) -> ledger -> journal on disk -> 2xx
+//!                                                                         journal -> deliver -> sink
+//! ```
+//!
+//! The modules, in reading order. Arrows: `main -> cli -> app -> {web, ledger, deliver}`, `web -> intake`,
+//! `intake -> {source, scope, privacy, ledger's handle}`, `deliver -> {sink, format, scope, the journal's reader}`.
+//! Everything may use `event`, `record`, `time` and `units`; those use nothing of ours but each other.
+
+pub mod event;
+pub mod record;
+pub mod time;
+pub mod units;
+
+pub mod secret;
+pub mod source;
+
+pub mod intake;
+pub mod privacy;
+pub mod scope;
+
+pub mod ledger;
+
+pub mod deliver;
+pub mod format;
+pub mod sink;
+
+pub mod web;
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod telemetry;

@@ -1,0 +1,314 @@
+//! The record: one line of the journal and one message to every sink.
+//!
+//! Owns the shape (`schema = "refresh-audit/1"`) and the bytes of a line. The shape is frozen once hashed into a chain:
+//! members may be added, never renamed. Uses [`crate::event`] and [`crate::time`] only.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{event::RefreshEvent, time::ReceivedAt};
+
+/// Position in the journal, from 1, over records of all kinds, without gaps.
+pub type Seq = u64;
+
+/// The value of the member `schema`.
+pub const SCHEMA: &str = "refresh-audit/1";
+
+/// `prev` of the first record.
+pub const ZERO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A refresh.
+    Event,
+    /// Something is wrong with the service or its surroundings, or is well again.
+    Alarm,
+    /// The id of a recorded event came again with another body; at most one per id.
+    Replay,
+    /// An operator changed something by command.
+    Operator,
+    /// The configuration changed in a way that changes findings.
+    Config,
+    /// An incident opened, escalated or closed.
+    Incident,
+}
+
+impl Kind {
+    /// Its text in records and in `kinds = […]`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Alarm => "alarm",
+            Self::Replay => "replay",
+            Self::Operator => "operator",
+            Self::Config => "config",
+            Self::Incident => "incident",
+        }
+    }
+}
+
+/// A record as it is read back. Members absent when unknown, never null or empty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// Always `refresh-audit/1`.
+    pub schema: String,
+    /// 8 hex, made when the journal was created or restored.
+    pub journal: String,
+    /// The instance that wrote it.
+    pub node: String,
+    /// Position in the journal.
+    pub seq: Seq,
+    /// What it is about.
+    pub kind: Kind,
+    /// When the ledger admitted it; never decreases.
+    pub received_at: ReceivedAt,
+    /// The configured source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// How much the event can be believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// The refresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<RefreshEvent>,
+    /// For `replay`: what it repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+    /// For `alarm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<AlarmChange>,
+    /// For `operator`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorAction>,
+    /// What the detectors found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// What was answered, and what the gate would have answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Hash of the record before; 64 zeros for the first.
+    pub prev: String,
+    /// Lower-case hex SHA-256 of the line's bytes before the last `,"hash":`.
+    pub hash: String,
+}
+
+/// How an event came in and what vouches for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// `webhook`; `gateway_log`, `app_report` or `import` for sources to come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// `signed` or `shared_secret`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticity: Option<String>,
+    /// The signature's algorithm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alg: Option<String>,
+    /// The signature's key id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// Lower-case hex SHA-256 of the request body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_sha256: Option<String>,
+    /// `true`: older than the dedupe window, so that an earlier copy may have been forgotten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+    /// `true`: the sender's instant is more than 5 minutes ahead of or 30 days behind `received_at`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clock_skew: bool,
+}
+
+/// What a replay repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Replay {
+    /// The first record of that id.
+    pub of: Seq,
+}
+
+/// One change of one alarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AlarmChange {
+    /// Which, from the list in `telemetry.rs`.
+    pub name: String,
+    /// What it concerns: a sink, a source, a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Raised or cleared.
+    pub state: AlarmState,
+    /// What happened and what to do, in words.
+    pub message: String,
+}
+
+/// Raised or cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmState {
+    /// It is wrong now.
+    Raised,
+    /// It is well again.
+    Cleared,
+}
+
+/// Something an operator did by command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OperatorAction {
+    /// E.g. `redeliver`, `parked_drop`.
+    pub action: String,
+    /// What it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The rest in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Rarely theft.
+    Low,
+    /// Look when there is time.
+    Medium,
+    /// Look today.
+    High,
+    /// Look now.
+    Critical,
+}
+
+/// What one rule found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// The rule's id, e.g. `RA101`.
+    pub rule: String,
+    /// The rule's name.
+    pub name: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Why, in words.
+    pub reason: String,
+    /// MITRE ATT&CK techniques.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attack: Vec<String>,
+    /// The numbers behind it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evidence: BTreeMap<String, serde_json::Value>,
+    /// The incident it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+}
+
+/// What was answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// What was done.
+    pub action: Action,
+    /// What `enforce` would have done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would: Option<Action>,
+    /// Calibrated, 0 <= risk < 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<f64>,
+}
+
+/// Allow or deny.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// 2xx.
+    Allow,
+    /// 403.
+    Deny,
+}
+
+/// A record on its way into the journal: the event already serialized (once, outside the ledger's thread).
+#[derive(Serialize)]
+pub struct Draft<'a> {
+    schema: &'static str,
+    /// See [`Record`].
+    pub journal: &'a str,
+    /// See [`Record`].
+    pub node: &'a str,
+    /// See [`Record`].
+    pub seq: Seq,
+    /// See [`Record`].
+    pub kind: Kind,
+    /// See [`Record`].
+    pub received_at: ReceivedAt,
+    /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'a str>,
+    /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<&'a Evidence>,
+    /// The event's JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<&'a RawValue>,
+    /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+    /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<&'a AlarmChange>,
+    /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<&'a OperatorAction>,
+    /// See [`Record`].
+    #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
+    pub findings: &'a [Finding],
+    /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<&'a Verdict>,
+}
+
+impl<'a> Draft<'a> {
+    /// A record with nothing but its head.
+    pub fn new(journal: &'a str, node: &'a str, seq: Seq, kind: Kind, received_at: ReceivedAt) -> Self {
+        Self {
+            schema: SCHEMA,
+            journal,
+            node,
+            seq,
+            kind,
+            received_at,
+            source: None,
+            evidence: None,
+            event: None,
+            replay: None,
+            alarm: None,
+            operator: None,
+            findings: &[],
+            verdict: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_has_the_members_of_a_record_in_its_order() {
+        let raw = RawValue::from_string(
+            r#"{"id":"a","type":"t","occurred_at":"2019-08-26T18:08:28.643Z","outcome":"attempted"}"#.to_owned(),
+        )
+        .unwrap();
+        let evidence = Evidence { stale: true, ..Evidence::default() };
+        let mut draft = Draft::new("3f9a1c2e", "audit-1", 7, Kind::Event, ReceivedAt::from_micros(0));
+        draft.source = Some("fusionauth");
+        draft.evidence = Some(&evidence);
+        draft.event = Some(&raw);
+        draft.replay = Some(Replay { of: 1 });
+        let text = serde_json::to_string(&draft).unwrap();
+        let whole = format!(r#"{},"prev":"{ZERO_HASH}","hash":"00"}}"#, &text[..text.len() - 1]);
+        let record: Record = serde_json::from_str(&whole).unwrap();
+        assert_eq!(serde_json::to_string(&record).unwrap(), whole);
+    }
+}

@@ -1,0 +1,201 @@
+//! Sources: who sends events, how they prove it, and what their bytes mean.
+//!
+//! A new source is one file and one word in the list at the end of this file. Its file owns its `Config` and
+//! `Config::build`. A source knows no other source and nothing of `config`, `app`, `web` or `ledger`.
+//! Raw secrets exist here and nowhere further: [`Source::authenticate`] makes the only [`Authentic`] bodies,
+//! [`Source::decode`] the only events.
+
+use std::{
+    net::IpAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Deserializer};
+
+use crate::{event::RefreshEvent, record::Evidence, secret::Fingerprinter};
+
+/// One delivery, as it came off the wire.
+pub struct RawRequest<'a> {
+    /// Names in lower case and values, in order, repeated headers repeated.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The body, whole and untouched.
+    pub body: &'a [u8],
+    /// The peer of the connection.
+    pub peer: IpAddr,
+    /// When the last byte of the body came.
+    pub arrived: Instant,
+    /// When the sender must have its answer.
+    pub deadline: Instant,
+}
+
+impl<'a> RawRequest<'a> {
+    /// Every value of a header.
+    pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+}
+
+/// A body whose sender has proved itself. Made by [`Source::authenticate`] only.
+pub struct Authentic<'a> {
+    body: &'a [u8],
+    evidence: Evidence,
+}
+
+impl<'a> Authentic<'a> {
+    /// For sources: this body has been proved by what `evidence` says (channel, authenticity, alg, key id, body hash).
+    pub(in crate::source) fn new(body: &'a [u8], evidence: Evidence) -> Self {
+        Self { body, evidence }
+    }
+
+    /// For `backtest`: bodies out of a file, which nothing vouches for.
+    pub fn imported(body: &'a [u8]) -> Self {
+        Self { body, evidence: Evidence { channel: Some("import".to_owned()), ..Evidence::default() } }
+    }
+
+    /// The bytes.
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// What vouches for them.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+}
+
+/// What a body turned out to hold.
+#[derive(Debug)]
+pub enum Decoded {
+    /// A refresh, without its secrets.
+    Event(Box<RefreshEvent>),
+    /// Authentic, but of a type that this source is not asked to take.
+    Ignored {
+        /// The sender's name of the type.
+        kind: String,
+    },
+}
+
+/// Why a delivery is not taken; each variant is one answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// 401. `step` and `fix` go to the log only.
+    #[error("not authentic: {step} ({fix})")]
+    Unauthenticated {
+        /// Which check failed.
+        step: &'static str,
+        /// What an operator can do about it.
+        fix: String,
+    },
+    /// 503: cannot tell now, e.g. the JWKS cannot be fetched.
+    #[error("cannot verify now: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// 400: authentic, but not a readable event.
+    #[error("{field}: {problem}")]
+    Unreadable {
+        /// Dotted path of the member, e.g. `event.createInstant`.
+        field: String,
+        /// What is wrong with it; never its value.
+        problem: String,
+    },
+}
+
+/// Who sends events.
+pub trait Source {
+    /// Proves the sender over the raw bytes, before any parse. Waits for the network only where a key was never seen
+    /// before, and never past `request.deadline`.
+    fn authenticate<'a>(
+        &self,
+        request: &RawRequest<'a>,
+    ) -> impl Future<Output = Result<Authentic<'a>, SourceError>> + Send;
+
+    /// Reads the event; every secret in it becomes a fingerprint and selected claims here. Pure.
+    fn decode(&self, body: &Authentic<'_>, fingerprints: &Fingerprinter) -> Result<Vec<Decoded>, SourceError>;
+
+    /// Fetches and checks what verification needs from elsewhere (a JWKS), for `check --connect` and at start.
+    fn connect(&self) -> impl Future<Output = Result<(), SourceError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// How long silence is normal; `None` = any.
+    fn quiet_after(&self) -> Option<Duration>;
+
+    /// What is wrong with its keys right now, in words (a JWKS that cannot be refreshed); polled, and raised as the
+    /// alarm `jwks_stale` for as long as it is `Some`.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Why a source or sink cannot be built from its configuration; the message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BuildError(pub String);
+
+impl From<crate::secret::SecretError> for BuildError {
+    fn from(error: crate::secret::SecretError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+macro_rules! sources {
+    ($($module:ident => $variant:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// A source's own configuration, by its `type`.
+        #[derive(Clone, Debug)]
+        pub enum SourceConfig { $(#[doc = stringify!($module)] $variant($module::Config)),* }
+
+        /// Any configured source.
+        pub enum AnySource { $(#[doc = stringify!($module)] $variant($module::$variant)),* }
+
+        impl SourceConfig {
+            /// Every `type` there is.
+            pub const TYPES: &[&str] = &[$(stringify!($module)),*];
+
+            /// Reads the members of the entry that are the source's own.
+            pub fn parse<'de, D: Deserializer<'de>>(kind: &str, members: D) -> Result<Self, D::Error> {
+                match kind {
+                    $(stringify!($module) => $module::Config::deserialize(members).map(Self::$variant),)*
+                    other => Err(serde::de::Error::unknown_variant(other, Self::TYPES)),
+                }
+            }
+
+            /// Builds it; relative paths are relative to `base`.
+            pub fn build(&self, base: &Path) -> Result<AnySource, BuildError> {
+                match self { $(Self::$variant(config) => config.build(base).map(AnySource::$variant)),* }
+            }
+        }
+
+        impl Source for AnySource {
+            async fn authenticate<'a>(&self, request: &RawRequest<'a>) -> Result<Authentic<'a>, SourceError> {
+                match self { $(Self::$variant(source) => source.authenticate(request).await),* }
+            }
+
+            fn decode(&self, body: &Authentic<'_>, fingerprints: &Fingerprinter) -> Result<Vec<Decoded>, SourceError> {
+                match self { $(Self::$variant(source) => source.decode(body, fingerprints)),* }
+            }
+
+            async fn connect(&self) -> Result<(), SourceError> {
+                match self { $(Self::$variant(source) => source.connect().await),* }
+            }
+
+            fn quiet_after(&self) -> Option<Duration> {
+                match self { $(Self::$variant(source) => source.quiet_after()),* }
+            }
+
+            fn trouble(&self) -> Option<String> {
+                match self { $(Self::$variant(source) => source.trouble()),* }
+            }
+        }
+    };
+}
+
+sources! {
+    fusionauth => Fusionauth,
+}

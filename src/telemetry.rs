@@ -1,0 +1,362 @@
+//! What the service says of itself: every metric and every alarm, named in one list each; the log's set-up.
+//!
+//! An alarm is one thing everywhere: an error-level log line, the metric `refresh_audit_alarm`, and a journal record
+//! of kind `alarm`; raised once per state change and cleared the same way. Knows `record` and no other part.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use std::sync::atomic::AtomicU64;
+
+use crate::record::{AlarmChange, AlarmState};
+
+macro_rules! alarms {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal),* $(,)?) => {
+        /// Every alarm there is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Alarm { $($(#[$doc])* $variant),* }
+
+        impl Alarm {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Its name in logs, metrics and records.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+alarms! {
+    /// A source sent nothing for longer than its `quiet_after`.
+    SourceSilent = "source_silent",
+    /// A sink has been refusing or failing for a while.
+    SinkStuck = "sink_stuck",
+    /// A sink refused single records for good; they wait in `parked.jsonl`.
+    RecordParked = "record_parked",
+    /// A sink's cursor lies past the end of the journal, or belongs to another journal.
+    CursorAhead = "cursor_ahead",
+    /// The wall clock jumped.
+    ClockJump = "clock_jump",
+    /// The id index hung or broke and is being rebuilt.
+    IndexAbandoned = "index_abandoned",
+    /// Damage was found in the journal.
+    DamageFound = "damage_found",
+    /// Free disk space or the journal's share of it is nearly used up.
+    DiskLow = "disk_low",
+    /// Undelivered records were dropped to make room (`journal.when_full = "drop_undelivered"`).
+    RecordsDropped = "records_dropped",
+    /// The journal cannot be written.
+    StorageFailed = "storage_failed",
+    /// Events were answered 2xx without a record (`on_storage_failure = "fail_open"`).
+    EventsUnrecorded = "events_unrecorded",
+    /// A source's JWKS cannot be refreshed.
+    JwksStale = "jwks_stale",
+    /// The fingerprint key was made anew; older fingerprints no longer compare.
+    FingerprintKeyNew = "fingerprint_key_new",
+}
+
+/// Which alarms are raised, and the changes that the journal has not yet taken.
+#[derive(Clone)]
+pub struct Alarms {
+    state: Arc<Mutex<AlarmsState>>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct AlarmsState {
+    raised: BTreeMap<(Alarm, Option<String>), String>,
+    pending: VecDeque<AlarmChange>,
+}
+
+/// Changes kept for a journal that cannot be written; past it the oldest are dropped (they were logged all the same).
+const PENDING_CHANGES_MAX: usize = 1_024;
+
+impl Alarms {
+    /// None raised.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        for alarm in Alarm::ALL {
+            metrics.alarm.get_or_create(&AlarmLabels { name: alarm.name() }).set(0);
+        }
+        Self { state: Arc::default(), metrics }
+    }
+
+    /// Raises it for `subject`, unless it is raised already.
+    pub fn raise(&self, alarm: Alarm, subject: Option<&str>, message: impl Into<String>) {
+        let message = message.into();
+        let key = (alarm, subject.map(str::to_owned));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.raised.contains_key(&key) {
+            return;
+        }
+        tracing::error!(alarm = alarm.name(), subject, "alarm raised: {message}");
+        self.metrics.alarm.get_or_create(&AlarmLabels { name: alarm.name() }).inc();
+        state.push(alarm, subject, AlarmState::Raised, message.clone());
+        state.raised.insert(key, message);
+    }
+
+    /// Clears it for `subject`, if it is raised.
+    pub fn clear(&self, alarm: Alarm, subject: Option<&str>, message: impl Into<String>) {
+        let key = (alarm, subject.map(str::to_owned));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.raised.remove(&key).is_some() {
+            let message = message.into();
+            tracing::warn!(alarm = alarm.name(), subject, "alarm cleared: {message}");
+            self.metrics.alarm.get_or_create(&AlarmLabels { name: alarm.name() }).dec();
+            state.push(alarm, subject, AlarmState::Cleared, message);
+        }
+    }
+
+    /// The changes that wait for the journal, oldest first. The ledger confirms with [`Alarms::journaled`].
+    pub fn pending(&self) -> Vec<AlarmChange> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).pending.iter().cloned().collect()
+    }
+
+    /// Whether any change waits; cheap, for the ledger's loop.
+    pub fn any_pending(&self) -> bool {
+        !self.state.lock().unwrap_or_else(PoisonError::into_inner).pending.is_empty()
+    }
+
+    /// The first `count` pending changes are in the journal, synced.
+    pub fn journaled(&self, count: usize) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = count.min(state.pending.len());
+        state.pending.drain(..count);
+    }
+
+    /// What is raised now: name, subject, message.
+    pub fn raised(&self) -> Vec<(Alarm, Option<String>, String)> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.raised.iter().map(|((alarm, subject), message)| (*alarm, subject.clone(), message.clone())).collect()
+    }
+}
+
+impl AlarmsState {
+    fn push(&mut self, alarm: Alarm, subject: Option<&str>, state: AlarmState, message: String) {
+        if self.pending.len() == PENDING_CHANGES_MAX {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(AlarmChange {
+            name: alarm.name().to_owned(),
+            subject: subject.map(str::to_owned),
+            state,
+            message,
+        });
+    }
+}
+
+/// How one request ended: the value of the label `outcome`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestOutcome {
+    /// Recorded.
+    Accepted,
+    /// Recorded and refused.
+    Denied,
+    /// Recorded before.
+    Duplicate,
+    /// Outside the scope.
+    Filtered,
+    /// Of a type that is not taken.
+    Ignored,
+    /// 4xx.
+    Refused,
+    /// 503: unknown to the sender whether it was recorded.
+    Unavailable,
+    /// 2xx without a record (`fail_open`).
+    Unrecorded,
+}
+
+impl RequestOutcome {
+    /// The label's text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Denied => "denied",
+            Self::Duplicate => "duplicate",
+            Self::Filtered => "filtered",
+            Self::Ignored => "ignored",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::Unrecorded => "unrecorded",
+        }
+    }
+}
+
+/// Labels of `refresh_audit_events_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabels {
+    /// The configured source; `unknown` for a path that names none.
+    pub source: Arc<str>,
+    /// See [`RequestOutcome`].
+    pub outcome: &'static str,
+}
+
+/// Label of per-source metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceLabels {
+    /// The configured source.
+    pub source: Arc<str>,
+}
+
+/// Labels of `refresh_audit_sink_records`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SinkStateLabels {
+    /// The configured sink.
+    pub sink: Arc<str>,
+    /// `delivered`, `skipped`, `parked`, `dropped`, `damaged` or `pending`.
+    pub state: &'static str,
+}
+
+/// Label of per-sink metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SinkLabels {
+    /// The configured sink.
+    pub sink: Arc<str>,
+}
+
+/// Label of `refresh_audit_alarm`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AlarmLabels {
+    /// See [`Alarm::name`].
+    pub name: &'static str,
+}
+
+/// Labels of `refresh_audit_findings_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FindingLabels {
+    /// The rule's id.
+    pub rule: String,
+    /// Its severity.
+    pub severity: &'static str,
+}
+
+/// Every metric there is. Passed by `Arc`; there is no global registry.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests by source and outcome.
+    pub events: Family<EventLabels, Counter>,
+    /// Last body byte to answer, seconds.
+    pub ack_seconds: Histogram,
+    /// One `fdatasync` of the journal, seconds.
+    pub sync_seconds: Histogram,
+    /// Seconds since a source's last authentic event, or since start; set when scraped.
+    pub last_event_age: Family<SourceLabels, Gauge<f64, AtomicU64>>,
+    /// Per sink, records since its start by state.
+    pub sink_records: Family<SinkStateLabels, Gauge>,
+    /// Age of the oldest record a sink still has to take, seconds; 0 when it has all.
+    pub sink_lag: Family<SinkLabels, Gauge<f64, AtomicU64>>,
+    /// How many subjects an alarm is raised for.
+    pub alarm: Family<AlarmLabels, Gauge>,
+    /// Findings by rule and severity.
+    pub findings: Family<FindingLabels, Counter>,
+    /// Bytes of all journal segments on disk.
+    pub journal_bytes: Gauge,
+    /// The last synced seq.
+    pub synced_seq: Gauge,
+}
+
+impl Metrics {
+    /// A registry with all of them, at zero.
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("refresh_audit");
+        // 50 us to 1.6 s: an fdatasync on a good disk takes about 50 us, an answer may take `ack_deadline`.
+        let seconds = || Histogram::new(exponential_buckets(0.000_05, 2.0, 16));
+        let this = Self {
+            events: Family::default(),
+            ack_seconds: seconds(),
+            sync_seconds: seconds(),
+            last_event_age: Family::default(),
+            sink_records: Family::default(),
+            sink_lag: Family::default(),
+            alarm: Family::default(),
+            findings: Family::default(),
+            journal_bytes: Gauge::default(),
+            synced_seq: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("events", "Requests by source and outcome", this.events.clone());
+        registry.register("ack_seconds", "Last body byte to answer", this.ack_seconds.clone());
+        registry.register("sync_seconds", "One fdatasync of the journal", this.sync_seconds.clone());
+        registry.register(
+            "last_event_age_seconds",
+            "Since a source's last authentic event",
+            this.last_event_age.clone(),
+        );
+        registry.register("sink_records", "Records since the sink's start, by state", this.sink_records.clone());
+        registry.register("sink_lag_seconds", "Age of the oldest undelivered record", this.sink_lag.clone());
+        registry.register("alarm", "Subjects that an alarm is raised for", this.alarm.clone());
+        registry.register("findings", "Findings by rule and severity", this.findings.clone());
+        registry.register("journal_bytes", "Bytes of all journal segments", this.journal_bytes.clone());
+        registry.register("synced_seq", "Last synced seq", this.synced_seq.clone());
+        Arc::new(Self { registry, ..this })
+    }
+
+    /// Counts one request.
+    pub fn count(&self, source: &Arc<str>, outcome: RequestOutcome) {
+        self.events.get_or_create(&EventLabels { source: Arc::clone(source), outcome: outcome.as_str() }).inc();
+    }
+
+    /// OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// A `tracing` filter such as `info` or `refresh_audit=debug`; `RUST_LOG` wins over it.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// Starts logging to stderr. Call once, first; a second call changes nothing.
+pub fn init(config: &LogConfig) {
+    use std::io::IsTerminal as _;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env()
+        .or_else(|_| EnvFilter::try_new(&config.level))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let _ = match config.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
