@@ -78,3 +78,32 @@ impl Default for BatchConfig {
         Self { records: 500, bytes: ByteSize::from_mib(1), wait: Span::from_millis(200) }
     }
 }
+
+/// Stand-in.
+pub mod offline {
+    use std::{io, path::Path};
+
+    use serde_json::Value;
+
+    use crate::record::Seq;
+
+    fn no<T>() -> io::Result<T> {
+        Err(io::Error::other("not in this build"))
+    }
+    /// s
+    pub fn status(_data_dir: &Path, _sinks: &[(String, String)]) -> io::Result<Vec<Value>> {
+        no()
+    }
+    /// s
+    pub fn redeliver(_data_dir: &Path, _name: &str, _from: Seq, _to: Option<Seq>) -> io::Result<()> {
+        no()
+    }
+    /// s
+    pub fn parked(_data_dir: &Path, _name: &str) -> io::Result<Vec<Value>> {
+        no()
+    }
+    /// s
+    pub fn settle_parked(_data_dir: &Path, _name: &str, _retry: bool, _seqs: Option<&[Seq]>) -> io::Result<()> {
+        no()
+    }
+}

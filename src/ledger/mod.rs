@@ -25,6 +25,7 @@ use crate::{
 pub mod chain;
 pub mod read;
 pub mod segment;
+pub mod verify;
 
 /// `[dedupe]`.
 #[derive(Clone, Debug, Deserialize)]
