@@ -34,6 +34,8 @@ pub mod checkpoint;
 mod clock;
 mod commit;
 mod core;
+#[cfg(test)]
+mod damage_tests;
 mod dedupe;
 mod filter;
 mod index;
