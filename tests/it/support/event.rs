@@ -56,12 +56,12 @@ impl Person {
 
     /// An access token with the claims that FusionAuth gives one.
     fn access_token(&self, rng: &mut StdRng, issued_s: u128) -> String {
-        let header = r#"{"alg":"HS256","gty":["authorization_code","refresh_token"],"kid":"fixture-key","typ":"JWT"}"#;
+        let header = r#"{"alg":"HS256","gty":["refresh_token"],"kid":"fixture-key","typ":"JWT"}"#;
         let Self { user, tenant, application, session, email, name } = self;
         let (id, expires_s, signed_in_s) = (uuid(rng), issued_s + 3_600, issued_s - 7_200);
         let claims = format!(
             concat!(
-                r#"{{"applicationId":"{application}","aud":"{application}","auth_time":{signed_in},"#,
+                r#"{{"aud":"{application}","auth_time":{signed_in},"#,
                 r#""authenticationType":"REFRESH_TOKEN","email":"{email}","exp":{expires},"iat":{issued},"#,
                 r#""iss":"fixture.invalid","jti":"{id}","name":"{name}","roles":["user"],"scope":"offline_access","#,
                 r#""sid":"{session}","sub":"{user}","tid":"{tenant}"}}"#
@@ -95,7 +95,7 @@ impl Event {
         let body = format!(
             concat!(
                 r#"{{"event":{{"applicationId":"{application}","createInstant":{now},"id":"{id}","#,
-                r#""info":{{"data":{{"note":"{note}"}},"deviceDescription":"Firefox on a desk","deviceName":"desk","#,
+                r#""info":{{"data":{{"note":"{note}"}},"deviceName":"desk","#,
                 r#""deviceType":"BROWSER","ipAddress":"192.0.2.{host}","location":{{"city":"Turku","country":"FI","#,
                 r#""displayString":"Turku, FI","latitude":60.45,"longitude":22.27,"region":"19","zipcode":"20100"}},"#,
                 r#""os":"Linux","userAgent":"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}},"#,
