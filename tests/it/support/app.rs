@@ -54,7 +54,8 @@ pub struct TestApp {
     child: Option<Child>,
 }
 
-fn free_port() -> SocketAddr {
+/// A port of loopback that nobody listens on.
+pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() * 64;
     loop {
@@ -156,10 +157,14 @@ impl TestApp {
 
     /// SIGTERM without waiting.
     pub fn terminate(&self) {
-        let child = self.child.as_ref().unwrap();
-        let pid =
-            i32::try_from(if self.settings.under.is_empty() { child.id() } else { child_of(child.id()) }).unwrap();
+        let pid = i32::try_from(self.pid()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        let child = self.child.as_ref().unwrap();
+        if self.settings.under.is_empty() { child.id() } else { child_of(child.id()) }
     }
 
     /// Waits for its end.
