@@ -1,1 +1,73 @@
-//! web
+//! What is reachable over HTTP, and on which address: `[server]` and `[admin]`.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+};
+
+use actix_web::{HttpRequest, http::header};
+use serde::Deserialize;
+
+use crate::{
+    intake::OnStorageFailure,
+    units::{ByteSize, Span},
+};
+
+pub mod admin;
+pub mod listen;
+pub mod stream;
+pub mod webhook;
+
+/// `[server]`: the listener that senders reach.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Where it listens; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Longest request body.
+    pub max_body: ByteSize,
+    /// From the last byte of the body to the answer.
+    pub ack_deadline: Span,
+    /// After this it listens though recovery is not done, and answers 503 until it is.
+    pub start_deadline: Span,
+    /// A certificate chain and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// `[admin]`: health, metrics and the operator's API, never on the senders' listener.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Where it listens; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Bearer token for all but `/healthz` and `/readyz`; required unless it listens on loopback.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)), token_file: None }
+    }
+}
+
+/// Echoed where a sender sets it.
+const REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
+/// Longest id that is echoed.
+const REQUEST_ID_LEN_MAX: usize = 64;
+
+/// The request's id: the sender's, if it is 1 to 64 of `[A-Za-z0-9._-]`, else a new one.
+fn request_id(request: &HttpRequest) -> String {
+    let fits = |id: &&str| {
+        (1..=REQUEST_ID_LEN_MAX).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let sent = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    sent.filter(fits).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+}
