@@ -23,7 +23,9 @@ use crate::{
     deliver::{self, Deliverer, SinkHandle, SinkState},
     intake::{Intake, Parts},
     keys::Made,
-    ledger::{Consumers, KeyScheme, Ledger, Running, Settings, checkpoint::Signer, lock::DataLock, recovery::private_dir},
+    ledger::{
+        Consumers, KeyScheme, Ledger, Running, Settings, checkpoint::Signer, lock::DataLock, recovery::private_dir,
+    },
     secret::Secret,
     sink::AnySink,
     telemetry::{Alarm, Alarms, Metrics},
@@ -145,7 +147,9 @@ impl App {
                 (ledger, running, Err(front))
             }
             Err(_) => {
-                tracing::warn!("recovery takes longer than server.start_deadline: webhooks are answered 503 until then");
+                tracing::warn!(
+                    "recovery takes longer than server.start_deadline: webhooks are answered 503 until then"
+                );
                 let early = front.serve()?;
                 let (ledger, running) = joined(starting.await)?;
                 (ledger, running, Ok(early))
@@ -313,7 +317,9 @@ impl Sinks {
         let _ = self.stop.send(true);
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(LAST_BATCH_MAX, ended).await.is_err() {
-            tracing::warn!("a sink did not end in time; what it had not confirmed is delivered again after the next start");
+            tracing::warn!(
+                "a sink did not end in time; what it had not confirmed is delivered again after the next start"
+            );
         }
         for status in self.handles.iter().map(SinkHandle::status).filter(|status| status.pending > 0) {
             tracing::info!(sink = status.name, pending = status.pending, "records wait for the next start");

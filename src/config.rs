@@ -1,1 +1,256 @@
-//! config
+//! The configuration: the parts' own Configs composed, read from a file and the environment, and checked against each
+//! other. Nothing stringly leaves this module.
+//!
+//! Knows the shape of every part's Config and nothing of what the parts do. Reads no key file: building the parts does.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    deliver::DeliveryConfig,
+    ledger::{DedupeConfig, JournalConfig},
+    privacy,
+    scope::Scope,
+    secret::{Fingerprinter, Secret, SecretError},
+    sink::SinkConfig,
+    source::SourceConfig,
+    telemetry::LogConfig,
+    web::{AdminConfig, ServerConfig},
+};
+
+mod document;
+mod error;
+mod later;
+mod overrides;
+mod validate;
+
+use document::{Document, Origin};
+use error::Place;
+
+pub use error::ConfigError;
+pub use later::{DetectConfig, EnrichConfig, GateConfig, GateMode};
+
+/// What applies where no file is found; also the documentation of every key.
+pub const EMBEDDED: &str = include_str!("../config.toml");
+
+/// Every key at the top. `rules` is known so that it can be refused in words.
+const ROOT_KEYS: &[&str] = &[
+    "data_dir",
+    "node",
+    "server",
+    "admin",
+    "log",
+    "sources",
+    "scope",
+    "privacy",
+    "fingerprint",
+    "dedupe",
+    "journal",
+    "enrich",
+    "detect",
+    "gate",
+    "sinks",
+    "rules",
+];
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything durable is; already relative to `base`.
+    pub data_dir: PathBuf,
+    /// This instance's name in records; the host name where none is set.
+    pub node: String,
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// `[admin]`.
+    pub admin: AdminConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+    /// `[[sources]]`, at least one.
+    pub sources: Vec<SourceEntry>,
+    /// `[scope]`.
+    pub scope: Scope,
+    /// `[privacy]`.
+    pub privacy: privacy::Config,
+    /// `[fingerprint]`.
+    pub fingerprint: FingerprintConfig,
+    /// `[dedupe]`.
+    pub dedupe: DedupeConfig,
+    /// `[journal]`.
+    pub journal: JournalConfig,
+    /// `[enrich]`.
+    pub enrich: EnrichConfig,
+    /// `[detect]`.
+    pub detect: DetectConfig,
+    /// `[gate]`.
+    pub gate: GateConfig,
+    /// `[[sinks]]`.
+    pub sinks: Vec<SinkEntry>,
+    /// What relative paths are relative to: the config file's directory.
+    pub base: PathBuf,
+}
+
+/// One of `[[sources]]`.
+#[derive(Clone, Debug)]
+pub struct SourceEntry {
+    /// Its name: `POST /webhooks/<name>`.
+    pub name: String,
+    /// The source's own.
+    pub config: SourceConfig,
+    /// The files its members name, as written.
+    pub files: Vec<PathBuf>,
+}
+
+/// One of `[[sinks]]`.
+#[derive(Clone, Debug)]
+pub struct SinkEntry {
+    /// Its name.
+    pub name: String,
+    /// Its `type`.
+    pub kind: String,
+    /// What every sink has.
+    pub delivery: DeliveryConfig,
+    /// The sink's own.
+    pub config: SinkConfig,
+}
+
+/// `[fingerprint]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FingerprintConfig {
+    /// The key that new fingerprints are made with; `fingerprint.key` in the data directory where none is set.
+    pub key_file: Option<PathBuf>,
+    /// Keys that older fingerprints were made with.
+    pub previous_key_files: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Loads `file`, else `./config.toml`, else the embedded default, with the environment's overrides.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let here = Path::new("config.toml");
+        let file = file.or_else(|| here.is_file().then_some(here));
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let variables = env::vars_os().map(|(name, value)| (text(name), text(value)));
+        let Some(file) = file else {
+            return Self::parse(EMBEDDED, "the embedded config.toml", Path::new(""), variables);
+        };
+        let name = file.display().to_string();
+        let text = fs::read_to_string(file).map_err(|error| {
+            ConfigError::new(format!("cannot read the config file {name}: {error}"), Place::Nowhere)
+        })?;
+        Self::parse(&text, &name, file.parent().unwrap_or(Path::new("")), variables)
+    }
+
+    /// Reads a configuration. `name` is how errors name the text, `base` what relative paths are relative to,
+    /// `variables` the environment.
+    pub fn parse(
+        text: &str,
+        name: &str,
+        base: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let overrides = overrides::among(variables);
+        let origin = Origin { file: name, text, overrides: &overrides };
+        let mut as_text = BTreeSet::new();
+        loop {
+            match Self::read(origin, base, &as_text) {
+                // `REFRESH_AUDIT_NODE=7` looks like a number, but is meant as the text that the key takes.
+                Err(error) if error.mistyped_variable().is_some_and(|index| as_text.insert(index)) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn read(origin: Origin<'_>, base: &Path, as_text: &BTreeSet<usize>) -> Result<Self, ConfigError> {
+        let mut document = Document::parse(origin, as_text)?;
+        let sources = sources(&mut document)?;
+        let sinks = sinks(&mut document)?;
+        let (enrich, detect, gate) = later::take(&mut document)?;
+        let config = Self {
+            data_dir: base.join(document.take_if_there::<PathBuf>("data_dir")?.unwrap_or_else(|| "data".into())),
+            node: document.take_if_there("node")?.unwrap_or_else(host_name),
+            server: document.take("server")?,
+            admin: document.take("admin")?,
+            log: document.take("log")?,
+            sources,
+            scope: document.take("scope")?,
+            privacy: document.take("privacy")?,
+            fingerprint: document.take("fingerprint")?,
+            dedupe: document.take("dedupe")?,
+            journal: document.take("journal")?,
+            enrich,
+            detect,
+            gate,
+            sinks,
+            base: base.to_owned(),
+        };
+        document.finish(ROOT_KEYS)?;
+        validate::check(&config, &document)?;
+        Ok(config)
+    }
+
+    /// A path as the configuration means it: relative ones are relative to the config file.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Where the key of new fingerprints is.
+    pub fn fingerprint_key_file(&self) -> PathBuf {
+        self.fingerprint.key_file.as_ref().map_or_else(|| self.data_dir.join("fingerprint.key"), |file| self.path(file))
+    }
+
+    /// Where the key of checkpoints is.
+    pub fn checkpoint_key_file(&self) -> PathBuf {
+        let file = self.journal.checkpoint_key_file.as_ref();
+        file.map_or_else(|| self.data_dir.join("checkpoint.key"), |file| self.path(file))
+    }
+
+    /// Reads the fingerprint keys: the one that writes, then the previous ones.
+    pub fn fingerprinter(&self) -> Result<Fingerprinter, SecretError> {
+        let previous = self.fingerprint.previous_key_files.iter().map(|file| self.path(file));
+        let keys: Result<Vec<_>, _> =
+            std::iter::once(self.fingerprint_key_file()).chain(previous).map(|file| Secret::from_file(&file)).collect();
+        Ok(Fingerprinter::new(&keys?))
+    }
+}
+
+fn sources(document: &mut Document<'_>) -> Result<Vec<SourceEntry>, ConfigError> {
+    let mut sources = Vec::new();
+    for entry in document.entries("sources", SourceConfig::TYPES)? {
+        let name = entry.name.clone();
+        let files = entry.files().into_iter().map(PathBuf::from).collect();
+        let (NoMembers {}, config) = document.split(entry, &[], |kind, members| SourceConfig::parse(kind, members))?;
+        sources.push(SourceEntry { name, config, files });
+    }
+    Ok(sources)
+}
+
+fn sinks(document: &mut Document<'_>) -> Result<Vec<SinkEntry>, ConfigError> {
+    let mut sinks = Vec::new();
+    for entry in document.entries("sinks", SinkConfig::TYPES)? {
+        let (name, kind) = (entry.name.clone(), entry.kind.clone());
+        let (delivery, config) =
+            document.split(entry, DeliveryConfig::KEYS, |kind, members| SinkConfig::parse(kind, members))?;
+        sinks.push(SinkEntry { name, kind, delivery, config });
+    }
+    Ok(sinks)
+}
+
+/// What every source has beside its `name`, its `type` and its own members: nothing.
+#[derive(Deserialize)]
+struct NoMembers {}
+
+/// The machine's name, put into the characters that a node's name may have.
+fn host_name() -> String {
+    let uname = rustix::system::uname();
+    let name: String = uname.nodename().to_string_lossy().chars().take(64).collect();
+    let name = name.replace(|c: char| !validate::is_node(c.encode_utf8(&mut [0; 4])), "-");
+    if name.is_empty() { "audit".to_owned() } else { name }
+}

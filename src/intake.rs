@@ -170,7 +170,11 @@ impl Intake {
         let deadline = tokio::time::Instant::from_std(request.deadline);
         let taken = tokio::time::timeout_at(deadline, self.take(slot, &request)).await;
         let outcome = taken.unwrap_or_else(|_| {
-            self.log_refusal(slot, "the answer would have come too late (server.ack_deadline)", "see sync times in /metrics");
+            self.log_refusal(
+                slot,
+                "the answer would have come too late (server.ack_deadline)",
+                "see sync times in /metrics",
+            );
             Outcome::Unavailable("deadline passed", RETRY_AFTER)
         });
         self.metrics.ack_seconds.observe(arrived.elapsed().as_secs_f64());
@@ -226,7 +230,8 @@ impl Intake {
             return Outcome::Unreadable("event: it cannot be written as JSON".to_owned());
         };
         let body_sha256 = Sha256::digest(request.body).into();
-        let entry = Entry { source: Arc::clone(&slot.name), evidence: evidence.clone(), event, event_json, body_sha256 };
+        let entry =
+            Entry { source: Arc::clone(&slot.name), evidence: evidence.clone(), event, event_json, body_sha256 };
         match ledger.admit(entry).await {
             Admission::Accepted { seq } => Outcome::Accepted(seq),
             Admission::Denied { seq } | Admission::Duplicate { seq, denied: true } => Outcome::Denied(seq),
@@ -263,7 +268,11 @@ impl Intake {
                 Outcome::Unavailable("cannot verify now", retry_after)
             }
             SourceError::Unreadable { field, problem } => {
-                self.log_refusal(slot, &format!("{field}: {problem}"), "it was signed, so look at what the sender sends");
+                self.log_refusal(
+                    slot,
+                    &format!("{field}: {problem}"),
+                    "it was signed, so look at what the sender sends",
+                );
                 Outcome::Unreadable(format!("{field}: {problem}"))
             }
         }
@@ -275,7 +284,9 @@ impl Intake {
             slot.refusals.store(0, Ordering::Relaxed);
         }
         match slot.refusals.fetch_add(1, Ordering::Relaxed) {
-            n if n < REFUSALS_LOGGED_PER_SEC => tracing::warn!(source = %slot.name, step, "a delivery was refused: {fix}"),
+            n if n < REFUSALS_LOGGED_PER_SEC => {
+                tracing::warn!(source = %slot.name, step, "a delivery was refused: {fix}")
+            }
             REFUSALS_LOGGED_PER_SEC => {
                 tracing::warn!(source = %slot.name, "more deliveries are refused; they are counted, not logged, for a second");
             }

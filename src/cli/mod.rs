@@ -1,1 +1,160 @@
-//! cli
+//! The commands: one file each. Owns arguments, what is printed, and exit codes; the work is done elsewhere.
+//!
+//! Exit codes: 0 done, 1 found a problem or failed, 2 usage, 78 configuration.
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+mod admin;
+mod check;
+mod keygen;
+mod records;
+mod schema;
+mod send;
+mod serve;
+mod sign;
+mod sinks;
+mod table;
+mod verify;
+
+/// `EX_CONFIG` of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+/// A problem was found, or something failed.
+const EXIT_PROBLEM: u8 = 1;
+
+#[derive(Parser)]
+#[command(version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Arguments {
+    /// The configuration; without it ./config.toml, and without that the embedded default
+    #[arg(long, global = true, value_name = "FILE", env = "REFRESH_AUDIT_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  refresh-audit                              run it on ./config.toml, or on the embedded default
+  refresh-audit check --connect              try every sink and key source before a start
+  refresh-audit send event.json              post an event, signed as FusionAuth signs it
+  refresh-audit records --since 2h --format table
+  refresh-audit verify                       check the journal's chain and its signed checkpoints
+
+Exit codes: 0 done, 1 found a problem or failed, 2 usage, 78 configuration";
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Check(check::Arguments),
+    Keygen(keygen::Arguments),
+    Send(send::Arguments),
+    Records(records::Arguments),
+    Verify(verify::Arguments),
+    Sinks(sinks::Arguments),
+    Schema(schema::Arguments),
+}
+
+/// Reads the arguments, runs the command and says how it ended.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let load = || Config::load(arguments.config.as_deref());
+    let done = match arguments.command {
+        None => serve::run(&serve::Arguments {}, load),
+        Some(Command::Serve(given)) => serve::run(&given, load),
+        Some(Command::Check(given)) => check::run(&given, load),
+        Some(Command::Keygen(given)) => keygen::run(&given, load),
+        Some(Command::Send(given)) => send::run(&given, load),
+        Some(Command::Records(given)) => records::run(&given, load),
+        Some(Command::Verify(given)) => verify::run(&given, load),
+        Some(Command::Sinks(given)) => sinks::run(&given, load),
+        Some(Command::Schema(given)) => schema::run(&given),
+    };
+    match done {
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::WithProblem) => ExitCode::from(EXIT_PROBLEM),
+        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("refresh-audit: {error:#}"));
+            ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { EXIT_PROBLEM })
+        }
+    }
+}
+
+/// How a command ended that could do its work.
+enum Ended {
+    /// Nothing to complain of.
+    Well,
+    /// It found something wrong, and said so.
+    WithProblem,
+}
+
+impl Ended {
+    fn well_if(well: bool) -> Self {
+        if well { Self::Well } else { Self::WithProblem }
+    }
+}
+
+/// Whoever read our output has seen enough (`| head`): not a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("the standard output is closed")]
+struct OutputClosed;
+
+/// Writes a line to the standard output.
+fn print(line: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => OutputClosed.into(),
+        _ => anyhow::Error::new(error).context("cannot write to the standard output"),
+    })
+}
+
+/// Writes a line to the standard error. Whether anybody reads it changes nothing.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Runs what must wait for the network, on one thread.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+/// A bar for long work; hidden unless the standard error is a terminal. `total` 0 = not known.
+fn progress_bar(total: u64) -> indicatif::ProgressBar {
+    let bar = if total == 0 { indicatif::ProgressBar::new_spinner() } else { indicatif::ProgressBar::new(total) };
+    let form =
+        if total == 0 { "{spinner} {human_pos} ({elapsed})" } else { "{wide_bar} {human_pos}/{human_len} {eta}" };
+    match indicatif::ProgressStyle::with_template(form) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// What may be printed to a terminal of a text that others wrote: no control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other_and_help_has_examples() {
+        let mut command = Arguments::command();
+        command.clone().debug_assert();
+        assert!(command.render_long_help().to_string().contains("Examples:"));
+        for sub in command.get_subcommands_mut() {
+            assert!(sub.render_long_help().to_string().contains("Examples:"), "{}", sub.get_name());
+        }
+    }
+}

@@ -18,8 +18,8 @@ use tokio::sync::watch;
 
 use crate::{
     format::Format,
-    ledger::Consumers,
-    record::{Kind, Record, Seq, Severity},
+    ledger::{Consumers, KeyScheme},
+    record::{Kind, Seq, Severity},
     scope::Scope,
     sink::BuildError,
     telemetry::{Alarms, Metrics},
@@ -152,28 +152,6 @@ impl DeliveryConfig {
             return fail(format!("parked_max must be 1 to {PARKED_LIMIT}"));
         }
         Ok(())
-    }
-}
-
-/// What a sink's idempotency key is made of; fixed when the journal is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyScheme {
-    /// One source: the event id.
-    EventId,
-    /// Several: `<source>/<event id>`.
-    SourceAndEventId,
-}
-
-impl KeyScheme {
-    /// The key of a record. Records that are no events have `<journal>-<seq>`.
-    pub fn key(self, record: &Record) -> String {
-        match (&record.event, &record.source) {
-            (Some(event), Some(source)) if record.kind == Kind::Event && self == Self::SourceAndEventId => {
-                format!("{source}/{}", event.id)
-            }
-            (Some(event), _) if record.kind == Kind::Event => event.id.as_str().to_owned(),
-            _ => format!("{}-{}", record.journal, record.seq),
-        }
     }
 }
 

@@ -38,6 +38,8 @@ impl KeyScheme {
     }
 }
 
+const FILE: &str = "meta.json";
+
 /// See the module. Kept in `journal/meta.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -48,18 +50,19 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Reads it.
+    pub fn read(journal_dir: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&fs::read(journal_dir.join(FILE))?)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
     /// Reads it, or makes it for a new journal. A journal whose file was lost keeps the id that its records carry.
     pub fn open(journal_dir: &Path, keys: KeyScheme) -> io::Result<Self> {
-        let path = journal_dir.join("meta.json");
-        match fs::read(&path) {
-            Ok(bytes) => {
-                if let Ok(meta) = serde_json::from_slice(&bytes) {
-                    return Ok(meta);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        match Self::read(journal_dir) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {}
+            read => return read,
         }
+        let path = journal_dir.join(FILE);
         let journal = match id_in_records(journal_dir)? {
             Some(id) => id,
             None => uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),

@@ -127,6 +127,11 @@ pub fn recover(journal_dir: &Path, damaged_dir: &Path, segment_bytes: u64) -> io
     Ok(Recovered { tail, writer, cut, damage })
 }
 
+/// The last good seq, without changing anything; 0 = none.
+pub fn last_seq(journal_dir: &Path) -> io::Result<Seq> {
+    Ok(last_before(&segment::list(journal_dir)?)?.map_or(0, |last| last.seq))
+}
+
 /// Files that a stop left half-made: temporary ones, and plain segments whose compressed form is complete.
 fn remove_leftovers(journal_dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(journal_dir)? {

@@ -2,7 +2,11 @@
 use super::*;
 /// c
 #[derive(Clone, Debug, Deserialize)]
-pub struct Config {}
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// p
+    pub path: std::path::PathBuf,
+}
 /// s
 pub struct File {}
 impl Config { /// b

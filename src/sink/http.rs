@@ -2,7 +2,13 @@
 use super::*;
 /// c
 #[derive(Clone, Debug, Deserialize)]
-pub struct Config {}
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// p
+    pub url: String,
+    /// p
+    pub secret_file: Option<std::path::PathBuf>,
+}
 /// s
 pub struct Http {}
 impl Config { /// b

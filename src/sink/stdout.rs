@@ -2,6 +2,7 @@
 use super::*;
 /// c
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {}
 /// s
 pub struct Stdout {}

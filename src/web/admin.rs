@@ -76,7 +76,8 @@ fn names_loopback(headers: &header::HeaderMap) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The paths.
@@ -245,7 +246,11 @@ enum ParkedAction {
     Drop,
 }
 
-async fn change_parked(request: HttpRequest, shared: web::Data<Shared>, asked: web::Json<ChangeParked>) -> HttpResponse {
+async fn change_parked(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    asked: web::Json<ChangeParked>,
+) -> HttpResponse {
     let change = async {
         let sink = sink(&shared, &request)?;
         let which = if asked.all { Which::All } else { Which::Seqs(asked.seqs.clone()) };

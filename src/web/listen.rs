@@ -76,14 +76,12 @@ pub fn public(
     tls: Option<rustls::ServerConfig>,
     workers: Option<usize>,
 ) -> io::Result<Server> {
-    let server = HttpServer::new(move || {
-        App::new().app_data(shared.clone()).default_service(web::to(webhook::handle))
-    })
-    .client_request_timeout(HEAD_TIME_MAX)
-    .keep_alive(KEEP_ALIVE)
-    .max_connections(CONNECTIONS_MAX)
-    .shutdown_timeout(SHUTDOWN_SECS)
-    .disable_signals();
+    let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(webhook::handle)))
+        .client_request_timeout(HEAD_TIME_MAX)
+        .keep_alive(KEEP_ALIVE)
+        .max_connections(CONNECTIONS_MAX)
+        .shutdown_timeout(SHUTDOWN_SECS)
+        .disable_signals();
     let server = match workers {
         Some(workers) => server.workers(workers),
         None => server,
@@ -97,10 +95,7 @@ pub fn public(
 /// The operator's server.
 pub fn operator(listener: TcpListener, shared: web::Data<admin::Shared>) -> io::Result<Server> {
     let server = HttpServer::new(move || {
-        App::new()
-            .app_data(shared.clone())
-            .wrap(middleware::from_fn(admin::guard))
-            .configure(admin::routes)
+        App::new().app_data(shared.clone()).wrap(middleware::from_fn(admin::guard)).configure(admin::routes)
     })
     .workers(1)
     .client_request_timeout(HEAD_TIME_MAX)

@@ -31,7 +31,29 @@ pub struct ServerConfig {
     pub ack_deadline: Span,
     /// After this it listens though recovery is not done, and answers 503 until it is.
     pub start_deadline: Span,
-    /// A certificate chain and its key, both PEM.
+    /// What a sender is told when the journal cannot be written.
+    pub on_storage_failure: OnStorageFailure,
+    /// Serve TLS.
+    pub tls: Option<TlsConfig>,
+    /// Worker threads; as many as there are processors when absent.
+    pub workers: Option<NonZeroUsize>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            max_body: ByteSize::from_mib(1),
+            ack_deadline: Span::from_millis(800),
+            start_deadline: Span::from_secs(10),
+            on_storage_failure: OnStorageFailure::FailClosed,
+            tls: None,
+            workers: None,
+        }
+    }
+}
+
+/// A certificate chain and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {

@@ -1,10 +1,7 @@
 //! `/api/stream`: records as they are synced, as server-sent events. `id` is the seq, so that a client that was cut off
 //! goes on where it was (`Last-Event-ID`); `?from=` starts elsewhere than at the end.
 
-use std::{
-    collections::VecDeque,
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -50,10 +47,7 @@ pub async fn stream(request: HttpRequest, shared: web::Data<Shared>, query: web:
         let chunk = feed.next().await?;
         Some((Ok::<_, std::io::Error>(chunk), feed))
     });
-    HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header(("cache-control", "no-store"))
-        .streaming(body)
+    HttpResponse::Ok().content_type("text/event-stream").insert_header(("cache-control", "no-store")).streaming(body)
 }
 
 impl Feed {

@@ -1,0 +1,144 @@
+//! A running service as a command sees it: its admin API, and the lock that says whether there is one.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::Read as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use reqwest::{Client, Method, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{config::Config, record::Seq, secret::Secret};
+
+/// The admin API answers from memory; re-driving is only noted by it, not waited for.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longer answers are not ours: a list of 100,000 parked records stays below it.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// The admin API of the configured service.
+pub(super) struct Admin {
+    client: Client,
+    base: String,
+    token: Option<Secret>,
+}
+
+/// The data directory's lock, held for as long as this lives.
+pub(super) struct Lock(#[expect(dead_code, reason = "holding it open is what it is for")] File);
+
+impl Admin {
+    /// Where the configuration says it is.
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        let token = config.admin.token_file.as_ref().map(|file| Secret::from_file(&config.path(file))).transpose()?;
+        // Never through a proxy: it is this machine, and the token is for it alone.
+        let client = Client::builder().no_proxy().timeout(ANSWER_WAIT_MAX).build()?;
+        Ok(Self { client, base: format!("http://{}", reachable(config.admin.listen)), token })
+    }
+
+    /// Asks; `None` when nothing listens there.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Option<T>> {
+        self.ask(Method::GET, path, None).await?.map(|text| self.read(path, &text)).transpose()
+    }
+
+    /// Tells; `None` when nothing listens there.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<Option<T>> {
+        self.ask(Method::POST, path, Some(body)).await?.map(|text| self.read(path, &text)).transpose()
+    }
+
+    /// The last seq that a running service has synced; `None` when none runs that says so.
+    pub(super) async fn synced(&self) -> anyhow::Result<Option<Seq>> {
+        let Some(text) = self.ask(Method::GET, "/metrics", None).await? else { return Ok(None) };
+        Ok(text.lines().find_map(|line| line.strip_prefix("refresh_audit_synced_seq ")?.trim().parse().ok()))
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &str, text: &str) -> anyhow::Result<T> {
+        serde_json::from_str(text).with_context(|| format!("what {}{path} answers is not understood", self.base))
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Option<String>> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            let mut value = header::HeaderValue::from_bytes(&[b"Bearer ".as_slice(), token.expose()].concat())
+                .context("admin.token_file holds what cannot be sent in a header")?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if let Some(body) = body {
+            request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("no answer from the admin API at {}", self.base)),
+        };
+        let status = answer.status();
+        let text = bounded_text(answer).await?;
+        match status {
+            _ if status.is_success() => Ok(Some(text)),
+            StatusCode::UNAUTHORIZED => {
+                bail!("the admin API at {} wants another token: check admin.token_file", self.base)
+            }
+            _ => bail!("the admin API at {} answers {status} to {path}: {}", self.base, reason(&text)),
+        }
+    }
+}
+
+async fn bounded_text(mut answer: reqwest::Response) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+            bail!("the answer is too long to be the admin API's");
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(String::from_utf8(bytes)?)
+}
+
+/// The member `error` of an answer, or the beginning of it.
+fn reason(text: &str) -> String {
+    let error = serde_json::from_str::<Value>(text).ok().and_then(|answer| Some(answer["error"].as_str()?.to_owned()));
+    super::printable(&error.unwrap_or_else(|| text.chars().take(200).collect()))
+}
+
+/// An address to connect to, for one to listen on.
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// Takes the data directory for this command; fails while a service has it.
+pub(super) fn lock(config: &Config) -> anyhow::Result<Lock> {
+    let path = config.data_dir.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened: has the service ever run here?", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock(file)),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder: String = holder.chars().filter(char::is_ascii_digit).collect();
+            bail!("{} is in use by pid {holder}, but its admin API does not answer", config.data_dir.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+    }
+}
+
+/// Whether the data directory is there at all, said in words before something fails on a part of it.
+pub(super) fn expect_data(config: &Config) -> anyhow::Result<()> {
+    fs::metadata(&config.data_dir).map(drop).with_context(|| {
+        format!(
+            "there is no data directory {}: start the service once, or name its --config",
+            config.data_dir.display()
+        )
+    })
+}

@@ -1,0 +1,81 @@
+//! `check`: builds every source and sink without starting anything and, when asked, tries what they talk to.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Ended, block_on, print, printable};
+use crate::{
+    config::{Config, ConfigError},
+    sink::{AnySink, Sink as _},
+    source::{AnySource, BuildError, Source as _},
+};
+
+/// Check the configuration, the key files and, with --connect, every sink and JWKS
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  refresh-audit check
+  refresh-audit check --connect --config /etc/refresh-audit/config.toml")]
+pub(super) struct Arguments {
+    /// Also fetch every JWKS and try to reach every sink, without leaving a record there
+    #[arg(long)]
+    connect: bool,
+}
+
+pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
+    let config = load()?;
+    print("ok   configuration")?;
+    let missing = missing_default_keys(&config);
+    for file in &missing {
+        print(&format!("note {} does not exist yet: `refresh-audit serve` makes it", file.display()))?;
+    }
+    let mut sources = Vec::new();
+    for entry in &config.sources {
+        let what = format!("source {}", entry.name);
+        if entry.files.iter().any(|file| missing.contains(&config.path(file))) {
+            continue;
+        }
+        sources.push((what.clone(), entry.config.build(&config.base).map_err(|error| unbuilt(&what, &error))?));
+        print(&format!("ok   {what}"))?;
+    }
+    let mut sinks = Vec::new();
+    for entry in &config.sinks {
+        let what = format!("sink {}", entry.name);
+        sinks.push((what.clone(), entry.config.build(&config.base).map_err(|error| unbuilt(&what, &error))?));
+        print(&format!("ok   {what}"))?;
+    }
+    if !missing.contains(&config.fingerprint_key_file()) {
+        config.fingerprinter().map_err(|error| ConfigError::from_part("[fingerprint]", &error))?;
+    }
+    if given.connect { block_on(connect(sources, sinks)) } else { Ok(Ended::Well) }
+}
+
+/// The key files that `serve` would make.
+fn missing_default_keys(config: &Config) -> Vec<PathBuf> {
+    let names = ["webhook.key", "fingerprint.key", "checkpoint.key"];
+    names.iter().map(|name| config.data_dir.join(name)).filter(|file| !file.exists()).collect()
+}
+
+fn unbuilt(what: &str, error: &BuildError) -> ConfigError {
+    ConfigError::from_part(what, error)
+}
+
+async fn connect(sources: Vec<(String, AnySource)>, sinks: Vec<(String, AnySink)>) -> anyhow::Result<Ended> {
+    let mut well = true;
+    for (what, source) in &sources {
+        well &= report(what, source.connect().await.err().map(|error| error.to_string()))?;
+    }
+    for (what, sink) in &sinks {
+        well &= report(what, sink.check().await.err().map(|error| error.to_string()))?;
+    }
+    Ok(Ended::well_if(well))
+}
+
+fn report(what: &str, problem: Option<String>) -> anyhow::Result<bool> {
+    match problem {
+        None => print(&format!("ok   {what} answers"))?,
+        Some(ref problem) => print(&format!("FAIL {what}: {}", printable(problem)))?,
+    }
+    Ok(problem.is_none())
+}

@@ -1,0 +1,320 @@
+//! `records`: prints what the journal holds, filtered. Reads the files; takes no lock, and beside a running service shows
+//! nothing that is not synced.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+use super::{Ended, admin, admin::Admin, block_on, print, printable, say, table};
+use crate::{
+    config::{Config, ConfigError},
+    ledger::{
+        read::{Item, Reader},
+        segment,
+    },
+    record::{Kind, Record, Seq},
+    time::ReceivedAt,
+    units::Span,
+};
+
+/// Print records of the journal, oldest first
+///
+/// Instants for --since and --until are compared with `received_at`.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  refresh-audit records --since 2h --format table
+  refresh-audit records --follow --kind alarm --format table
+  refresh-audit records --user 0f2c3a51-92d6-4a7e-8d52-6c1f0b7e9a44 --since 2026-11-01 | jq .event.ip
+  refresh-audit records --ip 203.0.113.0/24 --until 2026-11-22T08:00:00+01:00 --limit 100")]
+pub(super) struct Arguments {
+    /// Go on with what comes
+    #[arg(long)]
+    follow: bool,
+    /// Only this user id
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// Only this session id
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    /// Only this address or network
+    #[arg(long, value_name = "IP|CIDR", value_parser = parse_network)]
+    ip: Option<IpNet>,
+    /// Only with a finding of this rule
+    #[arg(long, value_name = "ID")]
+    rule: Option<String>,
+    /// Only of this kind: event, alarm, replay, operator, config, incident
+    #[arg(long, value_parser = parse_kind)]
+    kind: Option<Kind>,
+    /// From then on: 2h (ago), 2026-11-22 (UTC), 2026-11-22T08:00:00+01:00
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<ReceivedAt>,
+    /// Up to then, not included
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<ReceivedAt>,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// The journal's lines, or columns cut to the terminal's width
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Json,
+    Table,
+}
+
+/// Records read at a time.
+const CHUNK_RECORDS: usize = 4_096;
+/// Bytes read at a time.
+const CHUNK_BYTES: usize = 4 << 20;
+/// How often `--follow` looks for more.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+
+/// Headings and widths of the table; the last column takes what is left.
+const COLUMNS: &[(&str, usize)] =
+    &[("SEQ", 8), ("RECEIVED", 20), ("KIND", 8), ("OUTCOME", 9), ("USER", 36), ("IP", 15), ("WHAT", 0)];
+
+pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
+    let config = load()?;
+    admin::expect_data(&config)?;
+    block_on(records(given, &config))
+}
+
+async fn records(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
+    let admin = Admin::new(config)?;
+    let dir = segment::journal_dir(&config.data_dir);
+    let start = given.since.map_or(Ok(1), |since| seq_before(&dir, since));
+    let mut reader = Reader::new(&dir, start.context("cannot read the journal")?);
+    let mut printer = Printer::new(given)?;
+    loop {
+        let until = synced(&admin).await;
+        loop {
+            let items = reader.read(until, CHUNK_RECORDS, CHUNK_BYTES).context("cannot read the journal")?;
+            if items.is_empty() {
+                break;
+            }
+            for item in &items {
+                if printer.take(item)? == Next::Stop {
+                    return Ok(Ended::well_if(!printer.damage));
+                }
+            }
+        }
+        if !given.follow {
+            return Ok(Ended::well_if(!printer.damage));
+        }
+        tokio::time::sleep(FOLLOW_EVERY).await;
+    }
+}
+
+/// How far a running service has synced; without one, everything there is.
+async fn synced(admin: &Admin) -> Seq {
+    match admin.synced().await {
+        Ok(synced) => synced.unwrap_or(Seq::MAX),
+        Err(error) => {
+            say(&format!(
+                "note: how far the service has synced is not known, the last lines may still change: {error:#}"
+            ));
+            Seq::MAX
+        }
+    }
+}
+
+/// A seq before which nothing was received at or after `since`: the start of the last segment that begins earlier.
+fn seq_before(dir: &Path, since: ReceivedAt) -> std::io::Result<Seq> {
+    let segments = segment::list(dir)?;
+    let begins_earlier = |first: Seq| -> std::io::Result<bool> {
+        let items = Reader::new(dir, first).read(first, 1, CHUNK_BYTES)?;
+        let Some(Item::Line { text, .. }) = items.first() else { return Ok(true) };
+        Ok(serde_json::from_slice::<Record>(text).map_or(true, |record| record.received_at < since))
+    };
+    for segment in segments.iter().rev() {
+        if begins_earlier(segment.first)? {
+            return Ok(segment.first);
+        }
+    }
+    Ok(1)
+}
+
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Stop,
+}
+
+struct Printer<'a> {
+    given: &'a Arguments,
+    /// Whether lines have to be parsed at all.
+    parse: bool,
+    left: u64,
+    width: Option<usize>,
+    damage: bool,
+}
+
+impl<'a> Printer<'a> {
+    fn new(given: &'a Arguments) -> anyhow::Result<Self> {
+        let filtered = given.user.is_some()
+            || given.session.is_some()
+            || given.ip.is_some()
+            || given.rule.is_some()
+            || given.kind.is_some()
+            || given.since.is_some()
+            || given.until.is_some();
+        let table = given.format == Format::Table;
+        let width = table::terminal_width();
+        if table {
+            print(&table::line(COLUMNS.iter().copied(), width))?;
+        }
+        let left = given.limit.unwrap_or(u64::MAX);
+        Ok(Self { given, parse: filtered || table, left, width, damage: false })
+    }
+
+    fn take(&mut self, item: &Item) -> anyhow::Result<Next> {
+        let (seq, text) = match item {
+            Item::Line { seq, text } => (*seq, text),
+            Item::Damaged { first, last } => {
+                say(&format!("records {first} to {last} are damaged: see `refresh-audit verify`"));
+                self.damage = true;
+                return Ok(Next::GoOn);
+            }
+            // What retention deleted is missing by design.
+            Item::Gone { .. } => return Ok(Next::GoOn),
+        };
+        if self.left == 0 {
+            return Ok(Next::Stop);
+        }
+        if !self.parse {
+            return self.print(&String::from_utf8_lossy(text));
+        }
+        let record: Record = serde_json::from_slice(text).with_context(|| format!("record {seq} is not understood"))?;
+        if self.given.until.is_some_and(|until| record.received_at >= until) {
+            return Ok(Next::Stop);
+        }
+        if !wanted(self.given, &record) {
+            return Ok(Next::GoOn);
+        }
+        match self.given.format {
+            Format::Json => self.print(&String::from_utf8_lossy(text)),
+            Format::Table => self.print(&row(&record, self.width)),
+        }
+    }
+
+    fn print(&mut self, line: &str) -> anyhow::Result<Next> {
+        print(line)?;
+        self.left -= 1;
+        Ok(if self.left == 0 { Next::Stop } else { Next::GoOn })
+    }
+}
+
+fn wanted(given: &Arguments, record: &Record) -> bool {
+    let event = record.event.as_ref();
+    let id_is = |wanted: &Option<String>, found: Option<&str>| {
+        wanted.as_ref().is_none_or(|wanted| found.is_some_and(|found| found.eq_ignore_ascii_case(wanted)))
+    };
+    given.kind.is_none_or(|kind| record.kind == kind)
+        && given.since.is_none_or(|since| record.received_at >= since)
+        && id_is(&given.user, event.and_then(|event| event.user_id.as_ref()).map(|id| id.as_str()))
+        && id_is(&given.session, event.and_then(|event| event.session_id.as_ref()).map(|id| id.as_str()))
+        && given.ip.is_none_or(|net| event.and_then(|event| event.address()).is_some_and(|ip| net.contains(&ip)))
+        && given
+            .rule
+            .as_ref()
+            .is_none_or(|rule| record.findings.iter().any(|finding| finding.rule.eq_ignore_ascii_case(rule)))
+}
+
+fn row(record: &Record, width: Option<usize>) -> String {
+    let event = record.event.as_ref();
+    let outcome = event.map(|event| format!("{:?}", event.outcome).to_lowercase()).unwrap_or_default();
+    let received = record.received_at.to_string();
+    let cells = [
+        record.seq.to_string(),
+        // To the second.
+        format!("{}Z", received.get(..19).unwrap_or(&received)),
+        record.kind.as_str().to_owned(),
+        outcome,
+        event.and_then(|event| event.user_id.as_ref()).map(ToString::to_string).unwrap_or_default(),
+        event.and_then(|event| event.ip.clone()).unwrap_or_default(),
+        what(record),
+    ];
+    table::line(cells.iter().map(String::as_str).zip(COLUMNS.iter().map(|(_, width)| *width)), width)
+}
+
+/// The last column: what there is to say.
+fn what(record: &Record) -> String {
+    if let Some(alarm) = &record.alarm {
+        let subject = alarm.subject.as_ref().map(|subject| format!(" {subject}")).unwrap_or_default();
+        return format!("{}{subject} {:?}: {}", alarm.name, alarm.state, alarm.message);
+    }
+    if let Some(operator) = &record.operator {
+        return [Some(&operator.action), operator.subject.as_ref(), operator.detail.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|text| printable(text))
+            .collect::<Vec<_>>()
+            .join(" ");
+    }
+    if let Some(replay) = &record.replay {
+        return format!("another body under the id of {}", replay.of);
+    }
+    let mut parts: Vec<String> =
+        record.findings.iter().map(|finding| format!("{} {}", finding.rule, finding.name)).collect();
+    if let Some(event) = &record.event {
+        parts.extend(event.failure.as_ref().map(|failure| failure.class.clone()));
+        parts.push(event.kind.clone());
+    }
+    parts.join(", ")
+}
+
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    serde_json::from_value(text.to_lowercase().into())
+        .map_err(|_| "one of event, alarm, replay, operator, config, incident".to_owned())
+}
+
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip));
+    address.or_else(|_| text.parse()).map_err(|_| "an address or a network such as 203.0.113.0/24".to_owned())
+}
+
+/// A span before now, a date (its start in UTC), or an RFC 3339 time.
+fn parse_time(text: &str) -> Result<ReceivedAt, String> {
+    if let Ok(span) = text.parse::<Span>() {
+        let micros = i64::try_from(span.get().as_micros()).unwrap_or(i64::MAX);
+        return Ok(ReceivedAt::from_micros(ReceivedAt::wall().micros().saturating_sub(micros)));
+    }
+    let date = text.parse::<Date>().ok().filter(|_| !text.contains(['T', 't', ' ']));
+    let timestamp = match date {
+        Some(date) => date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()),
+        None => text.parse::<Timestamp>(),
+    };
+    timestamp.map(|at| ReceivedAt::from_micros(at.as_microsecond())).map_err(|_| {
+        "a span such as 2h, a date such as 2026-11-22, or a time such as 2026-11-22T08:00:00+01:00".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_date_says() {
+        // date -u -d TEXT +%s
+        for (text, seconds) in [
+            ("2026-11-22", 1_795_305_600),
+            ("2026-11-22T08:00:00+01:00", 1_795_330_800),
+            ("2026-11-22T07:00:00Z", 1_795_330_800),
+        ] {
+            assert_eq!(parse_time(text).map(|at| at.micros() / 1_000_000), Ok(seconds), "{text}");
+        }
+        let two_hours_ago = || ReceivedAt::wall().micros() - 7_200_000_000;
+        let (before, read, after) = (two_hours_ago(), parse_time("2h").unwrap().micros(), two_hours_ago());
+        assert!((before..=after).contains(&read), "{before} {read} {after}");
+        for bad in ["", "yesterday", "2026-13-01", "2026-11-22T08:00:00"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+}

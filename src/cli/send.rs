@@ -1,0 +1,245 @@
+//! `send`: posts event bodies signed as FusionAuth signs them, to try a set-up or to load it. Prints what is answered,
+//! never a body, a signature or a key.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::{Args, ValueEnum};
+use reqwest::{Client, Url, header};
+use serde_json::Value;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    Ended, admin, block_on, print, printable, progress_bar,
+    sign::{Alg, HEADER, Signer},
+};
+use crate::{
+    config::{Config, ConfigError, SourceEntry},
+    secret::Secret,
+    source::SourceConfig,
+    time::ReceivedAt,
+};
+
+/// Post events to the webhook, signed as FusionAuth signs them
+///
+/// Without --repeat a file's bytes go out unchanged, so sending it again is a duplicate. With --repeat each copy is
+/// given a new event.id and the current time as its createInstant.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  refresh-audit send fixtures/fusionauth/example/jwt-refresh.json
+  refresh-audit send --repeat 10000 --rate 500 jwt-refresh.json
+  refresh-audit send --url https://audit.example.com/webhooks/fusionauth --alg RS256 --kid webhook-2026 \\
+      --key-file webhook.pem events/
+
+Exits 1 when any event is not answered 2xx.")]
+pub(super) struct Arguments {
+    /// Files that hold one body each, or directories of them (*.json)
+    #[arg(required = true, value_name = "FILE|DIR")]
+    bodies: Vec<PathBuf>,
+    /// Where to; without it the first configured source
+    #[arg(long)]
+    url: Option<Url>,
+    /// The HMAC secret, or the private key in PKCS#8 PEM; without it the first configured key
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// The algorithm; without it the configured key's, or HS256 with --key-file
+    #[arg(long, ignore_case = true)]
+    alg: Option<Alg>,
+    /// How an HMAC secret's text is to be read
+    #[arg(long)]
+    encoding: Option<Encoding>,
+    /// The key id to name in the signature
+    #[arg(long)]
+    kid: Option<String>,
+    /// Send every file this many times
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    repeat: Option<u64>,
+    /// Events a second at most
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Encoding {
+    Utf8,
+    Base64,
+}
+
+/// Past this many, counts are printed instead of a line per event.
+const LINES_MAX: u64 = 20;
+/// FusionAuth itself gives up after 1 to 2 s; a person can wait a little longer.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
+    let bodies = read_bodies(&given.bodies)?;
+    let signer = signer(given, &load)?;
+    let url = match &given.url {
+        Some(url) => url.clone(),
+        None => default_url(given, &load()?)?,
+    };
+    block_on(send(given, &bodies, &signer, url))
+}
+
+async fn send(given: &Arguments, bodies: &[(PathBuf, Vec<u8>)], signer: &Signer, url: Url) -> anyhow::Result<Ended> {
+    let mut builder = Client::builder().timeout(ANSWER_WAIT_MAX).redirect(reqwest::redirect::Policy::none());
+    if url.host_str().is_some_and(is_this_machine) {
+        builder = builder.no_proxy();
+    }
+    let client = builder.build()?;
+    let total = bodies.len() as u64 * given.repeat.unwrap_or(1);
+    let many = total > LINES_MAX;
+    let bar = if many { progress_bar(total) } else { indicatif::ProgressBar::hidden() };
+    let mut pace = given.rate.map(|rate| {
+        let mut pace = interval(Duration::from_secs(1) / rate);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        pace
+    });
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut refused = 0;
+    for (path, original) in bodies {
+        for _ in 0..given.repeat.unwrap_or(1) {
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
+            }
+            let body = if given.repeat.is_some() { fresh_copy(path, original)? } else { original.clone() };
+            let answer = post(&client, &url, signer, body).await?;
+            refused += u64::from(!answer.taken);
+            if !many {
+                print(&format!("{}  {}", answer.text, path.display()))?;
+            }
+            *counts.entry(answer.class).or_default() += 1;
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    if many {
+        for (class, count) in &counts {
+            print(&format!("{count}  {class}"))?;
+        }
+    }
+    Ok(Ended::well_if(refused == 0))
+}
+
+/// What was answered.
+struct Answer {
+    taken: bool,
+    /// Status and the word it came with.
+    class: String,
+    /// The class and the rest.
+    text: String,
+}
+
+async fn post(client: &Client, url: &Url, signer: &Signer, body: Vec<u8>) -> anyhow::Result<Answer> {
+    let request = client
+        .post(url.clone())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(HEADER, signer.sign(&body)?)
+        .body(body);
+    let answer = request.send().await.with_context(|| format!("no answer from {url}: does the service run there?"))?;
+    let status = answer.status();
+    let text = answer.text().await.unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let word = value["status"].as_str().or(value["error"].as_str()).unwrap_or_else(|| text.get(..200).unwrap_or(&text));
+    let class = printable(&format!("{} {word}", status.as_u16()));
+    let seq = value["seq"].as_u64().map(|seq| format!(" seq {seq}")).unwrap_or_default();
+    Ok(Answer { taken: status.is_success(), text: format!("{class}{seq}"), class })
+}
+
+fn read_bodies(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let mut inside = Vec::new();
+            for entry in fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))? {
+                let file = entry?.path();
+                if file.extension().is_some_and(|extension| extension == "json") {
+                    inside.push(file);
+                }
+            }
+            if inside.is_empty() {
+                bail!("there is no *.json in {}", path.display());
+            }
+            inside.sort();
+            files.append(&mut inside);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let read = |file: PathBuf| {
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok((file, bytes))
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// The body with an id of its own and the current time.
+fn fresh_copy(path: &Path, body: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut value: Value = serde_json::from_slice(body).with_context(|| format!("{} is not JSON", path.display()))?;
+    let event = value.get_mut("event").and_then(Value::as_object_mut);
+    let event = event.with_context(|| format!("{} has no member `event`", path.display()))?;
+    event.insert("id".to_owned(), uuid::Uuid::new_v4().to_string().into());
+    event.insert("createInstant".to_owned(), (ReceivedAt::wall().micros() / 1_000).into());
+    Ok(serde_json::to_vec(&value)?)
+}
+
+fn signer(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Signer> {
+    let Some(file) = &given.key_file else { return configured_signer(given, &load()?) };
+    let alg = given.alg.unwrap_or(Alg::Hs256);
+    let secret = Secret::from_file(file)?;
+    if given.alg.is_none() && secret.expose().starts_with(b"-----BEGIN") {
+        bail!("{} is a PEM: say its --alg", file.display());
+    }
+    Ok(Signer::new(alg, given.kid.clone(), &decoded(secret, given.encoding == Some(Encoding::Base64))?)?)
+}
+
+/// The source's first key that can sign: an HMAC key, since of the others only the public half is configured.
+fn configured_signer(given: &Arguments, config: &Config) -> anyhow::Result<Signer> {
+    let SourceConfig::Fusionauth(fusionauth) = &source(given, config)?.config;
+    for key in &fusionauth.keys {
+        let Some(alg) = Alg::from_str(key.alg.name(), true).ok().filter(|alg| alg.is_hmac()) else { continue };
+        let secret = match (&key.secret_file, &key.secret_env) {
+            (Some(file), _) => Secret::from_file(&config.path(file))?,
+            (None, Some(name)) => Secret::from_env(name)?,
+            (None, None) => continue,
+        };
+        let base64 = given
+            .encoding
+            .map_or(key.encoding == Some(crate::source::fusionauth::Encoding::Base64), |e| e == Encoding::Base64);
+        let kid = given.kid.clone().or_else(|| key.kid.clone());
+        return Ok(Signer::new(given.alg.unwrap_or(alg), kid, &decoded(secret, base64)?)?);
+    }
+    bail!("the configuration has no secret to sign with: give --key-file (a private key) and --alg")
+}
+
+/// The source that the URL names by its last segment, or the first one.
+fn source<'c>(given: &Arguments, config: &'c Config) -> anyhow::Result<&'c SourceEntry> {
+    let named = given.url.as_ref().and_then(|url| url.path_segments()?.next_back());
+    let found = config.sources.iter().find(|source| Some(source.name.as_str()) == named);
+    found.or(config.sources.first()).context("the configuration has no source")
+}
+
+fn decoded(secret: Secret, base64: bool) -> anyhow::Result<Secret> {
+    if !base64 {
+        return Ok(secret);
+    }
+    Ok(Secret::new(STANDARD.decode(secret.expose()).ok().context("the secret is not base64")?))
+}
+
+fn default_url(given: &Arguments, config: &Config) -> anyhow::Result<Url> {
+    let source = source(given, config)?;
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}/webhooks/{}", admin::reachable(config.server.listen), source.name);
+    Ok(Url::parse(&url)?)
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}

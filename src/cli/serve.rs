@@ -1,0 +1,78 @@
+//! `serve`: makes the default key files, says how to begin, and runs the service.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Ended, say};
+use crate::{
+    app::{App, StartError},
+    config::{Config, ConfigError},
+    keys::{self, Made},
+    sink::BuildError,
+    telemetry,
+};
+
+/// Run the service (also without any command)
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  refresh-audit serve
+  refresh-audit serve --config /etc/refresh-audit/config.toml
+  REFRESH_AUDIT_SERVER__LISTEN=0.0.0.0:8080 RUST_LOG=debug refresh-audit")]
+pub(super) struct Arguments {}
+
+pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
+    let config = load()?;
+    telemetry::init(&config.log);
+    let made = keys::ensure_default_keys(&config)?;
+    let app = App::build(config.clone(), made).map_err(|error| match error {
+        StartError::Config(problem) => anyhow::Error::new(ConfigError::from_part("config", &BuildError(problem))),
+        failed => failed.into(),
+    })?;
+    let (public, operator) = app.addresses()?;
+    say(&welcome(&config, made, public, operator));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        };
+        app.run_until(stop).await.map_err(anyhow::Error::from)
+    })?;
+    // What hangs (a sink, an index) has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(Ended::Well)
+}
+
+/// What an operator needs to know at a start. Names files, never what is in them.
+fn welcome(config: &Config, made: Made, public: SocketAddr, operator: SocketAddr) -> String {
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    let mut lines = Vec::new();
+    for source in &config.sources {
+        lines.push(format!("  webhook    {scheme}://{public}/webhooks/{}", source.name));
+    }
+    lines.push(format!("  admin      http://{operator}/"));
+    lines.push(format!("  data       {}", config.data_dir.display()));
+    let key = config.data_dir.join("webhook.key");
+    if config.sources.iter().flat_map(|source| &source.files).any(|file| config.path(file) == key) {
+        let new = if made.webhook { " (made now)" } else { "" };
+        lines.push(format!("  key        {}{new}", key.display()));
+        lines.push(
+            "In FusionAuth: Settings > Key Master > Import HMAC (HS256, the file's text as the secret);".to_owned(),
+        );
+        lines.push("  Settings > Webhooks: this URL, \"Sign events\" with that key, event jwt.refresh on;".to_owned());
+        lines.push("  Tenants > your tenant > Webhooks: event jwt.refresh on.".to_owned());
+    }
+    lines.push("Send a signed example event from another terminal:".to_owned());
+    lines.push(format!("  {} send fixtures/fusionauth/example/jwt-refresh.json", program()));
+    lines.join("\n")
+}
+
+/// How this program was most likely started.
+fn program() -> &'static str {
+    // Cargo sets it for what it runs.
+    if std::env::var_os("CARGO").is_some() { "cargo run --release --" } else { "refresh-audit" }
+}

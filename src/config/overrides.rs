@@ -1,0 +1,170 @@
+//! `REFRESH_AUDIT_SERVER__LISTEN` and its like: environment variables laid over the file before it is read. Knows names
+//! and places, not what the sections mean.
+
+use std::{borrow::Cow, collections::BTreeSet, ops::Range};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    ROOT_KEYS,
+    document::{Origin, texts_under},
+    error::{ConfigError, Place, suggest},
+};
+
+/// What every override's name begins with.
+const PREFIX: &str = "REFRESH_AUDIT_";
+/// Names with the prefix that are not overrides: the one of `--config`.
+const RESERVED: &[&str] = &["REFRESH_AUDIT_CONFIG"];
+
+/// One environment variable.
+#[derive(Clone, Debug)]
+pub(super) struct Override {
+    pub(super) name: String,
+    value: String,
+}
+
+/// Those of the environment that are overrides.
+pub(super) fn among(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Override> {
+    let mut found: Vec<_> = variables
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(PREFIX) && !RESERVED.contains(&name.as_str()))
+        .map(|(name, value)| Override { name, value })
+        .collect();
+    // The environment has no order; the outer value goes in before what is inside it.
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found
+}
+
+/// Lays them over `root`. Those numbered in `as_text` are texts, whatever they look like.
+pub(super) fn apply<'t>(
+    root: &mut DeTable<'t>,
+    origin: &Origin<'t>,
+    as_text: &BTreeSet<usize>,
+) -> Result<(), ConfigError> {
+    let mut named_by_file = Vec::new();
+    texts_under(root, &mut |key| key == "env" || key.ends_with("_env"), &mut named_by_file);
+    for (index, given) in origin.overrides.iter().enumerate() {
+        if named_by_file.contains(&given.name) {
+            continue;
+        }
+        let span = origin.span_of_override(index);
+        let value = if as_text.contains(&index) { None } else { parse(&given.value) };
+        let value = value.unwrap_or_else(|| DeValue::String(Cow::Borrowed(&given.value)));
+        place(root, given, respan(value, &span), &span).map_err(|hint| {
+            ConfigError::new("no such setting", Place::Variable { index, name: given.name.clone() }).hint(hint)
+        })?;
+    }
+    Ok(())
+}
+
+/// The value where it is a bool, a number, an array or an inline table.
+fn parse(text: &str) -> Option<DeValue<'_>> {
+    let value = DeValue::parse(text).ok()?.into_inner();
+    (!matches!(value, DeValue::String(_) | DeValue::Datetime(_))).then_some(value)
+}
+
+/// Puts a value where its variable's name says; `Err` is what to write instead.
+fn place<'t>(
+    root: &mut DeTable<'t>,
+    given: &Override,
+    value: Spanned<DeValue<'t>>,
+    span: &Range<usize>,
+) -> Result<(), String> {
+    let segments: Vec<&str> = given.name[PREFIX.len()..].split("__").collect();
+    let (top, inner) = segments.split_first().ok_or_else(String::new)?;
+    let Some(key) = ROOT_KEYS.iter().find(|key| as_variable(key) == **top) else {
+        let known: Vec<String> = ROOT_KEYS.iter().map(|key| format!("{PREFIX}{}", as_variable(key))).collect();
+        return Err(suggest(&format!("{PREFIX}{top}"), &known.iter().map(String::as_str).collect::<Vec<_>>()));
+    };
+    if !["sources", "sinks"].contains(key) {
+        return insert(root, &segments, value, span);
+    }
+    let (table, inner) = entry(root, key, inner)?;
+    insert(table, inner, value, span)
+}
+
+/// The entry of `[[sources]]` or `[[sinks]]` that the first segments name, and the segments after it.
+fn entry<'r, 't, 's>(
+    root: &'r mut DeTable<'t>,
+    key: &str,
+    segments: &'s [&'s str],
+) -> Result<(&'r mut DeTable<'t>, &'s [&'s str]), String> {
+    let form = format!("write {PREFIX}{}__<NAME>__<KEY>", as_variable(key));
+    let Some(DeValue::Array(list)) = root.get_mut(key).map(Spanned::get_mut) else {
+        return Err(format!("there is no [[{key}]] entry in the file; {form}"));
+    };
+    let mut names = Vec::new();
+    let mut found = Vec::new();
+    for table in list.iter_mut().map(Spanned::get_mut) {
+        let DeValue::Table(table) = table else { continue };
+        let Some(name) = table.get("name").and_then(|name| name.get_ref().as_str()).map(str::to_owned) else {
+            continue;
+        };
+        // A name's own `--` or `__` looks like a separator.
+        let length = as_variable(&name).split("__").count();
+        if segments.len() > length && segments[..length].join("__") == as_variable(&name) {
+            found.push((table, &segments[length..]));
+        }
+        names.push(name);
+    }
+    match found.len() {
+        0 => Err(format!("{form}; entries of [[{key}]]: {}", names.join(", "))),
+        1 => found.pop().ok_or(form),
+        _ => Err(format!("more than one entry of [[{key}]] has this name in capitals: rename one")),
+    }
+}
+
+/// Inserts below `table`, making the tables on the way.
+fn insert<'t>(
+    table: &mut DeTable<'t>,
+    segments: &[&str],
+    value: Spanned<DeValue<'t>>,
+    span: &Range<usize>,
+) -> Result<(), String> {
+    let Some((first, inner)) = segments.split_first() else { return Err("it names no key".to_owned()) };
+    if first.is_empty() {
+        return Err("it names no key".to_owned());
+    }
+    let key = table.keys().map(|key| key.get_ref().to_string()).find(|key| as_variable(key) == *first);
+    let key = key.unwrap_or_else(|| first.to_ascii_lowercase());
+    if inner.is_empty() {
+        table.insert(Spanned::new(span.clone(), Cow::Owned(key)), value);
+        return Ok(());
+    }
+    let next = table
+        .entry(Spanned::new(span.clone(), Cow::Owned(key.clone())))
+        .or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
+    match next.get_mut() {
+        DeValue::Table(next) => insert(next, inner, value, span),
+        other => Err(format!("`{key}` is of the type {}, which has no keys in it", other.type_str())),
+    }
+}
+
+/// How a key or a name is written in a variable's name.
+fn as_variable(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+/// The value with every place in it replaced by the override's.
+fn respan<'t>(value: DeValue<'t>, span: &Range<usize>) -> Spanned<DeValue<'t>> {
+    let value = match value {
+        DeValue::Table(table) => DeValue::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (Spanned::new(span.clone(), key.into_inner()), respan(value.into_inner(), span)))
+                .collect(),
+        ),
+        DeValue::Array(mut list) => {
+            for entry in list.iter_mut() {
+                let inner = std::mem::replace(entry.get_mut(), DeValue::Boolean(false));
+                *entry = respan(inner, span);
+            }
+            DeValue::Array(list)
+        }
+        other => other,
+    };
+    Spanned::new(span.clone(), value)
+}

@@ -1,0 +1,131 @@
+//! What must hold between settings, and the bounds of single ones. Each failure names the setting, its place and what
+//! to write instead.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use super::{Config, document::Document, error::ConfigError};
+use crate::units::{ByteSize, Span};
+
+/// A smaller segment would be mostly file system overhead.
+const SEGMENT_MIN: ByteSize = ByteSize::new(64 << 10);
+/// A sealed segment is compressed in one go, and recovery reads the last one whole.
+const SEGMENT_MAX: ByteSize = ByteSize::from_mib(4 << 10);
+/// Less than one sync of a slow disk would make every answer a 503.
+const ACK_DEADLINE_MIN: Span = Span::from_millis(50);
+/// No sender waits longer; FusionAuth's usual read timeout is 1 to 2 s.
+const ACK_DEADLINE_MAX: Span = Span::from_secs(30);
+/// FusionAuth sends its retries back to back; less than this forgets one that a slow network holds up.
+const WINDOW_MIN: Span = Span::from_secs(60);
+/// The documented example event is about 2 KiB.
+const BODY_MIN: ByteSize = ByteSize::new(4 << 10);
+/// Every connection may hold one body in memory.
+const BODY_MAX: ByteSize = ByteSize::from_mib(16);
+/// Each checkpoint is kept for ever.
+const CHECKPOINT_EVERY_MIN: Span = Span::from_secs(1);
+/// Names become directories, metric labels and parts of environment variables.
+const NAME_CHARS_MAX: usize = 64;
+
+/// Checks everything that no single type can.
+pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
+    names(config, document)?;
+    listeners(config, document)?;
+    journal(config, document)?;
+    if tracing_subscriber::EnvFilter::try_new(&config.log.level).is_err() {
+        let error = document.error("log.level", "log.level is not a filter");
+        return Err(error.hint("write error, warn, info, debug, trace or e.g. \"info,refresh_audit=debug\""));
+    }
+    Ok(())
+}
+
+fn names(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
+    if !is_node(&config.node) {
+        let error = document.error("node", format!("`node` is not 1 to {NAME_CHARS_MAX} of A-Z a-z 0-9 . _ -"));
+        return Err(error.hint("write e.g. node = \"audit-1\""));
+    }
+    if config.sources.is_empty() {
+        return Err(document.error("sources", "there is no source").hint("add a [[sources]] entry"));
+    }
+    let sources: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    let sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    for (list, names) in [("sources", sources), ("sinks", sinks)] {
+        let mut seen = BTreeMap::new();
+        for (number, name) in names.into_iter().enumerate() {
+            let path = format!("{list}.{number}.name");
+            if !is_name(name) {
+                let what = format!("the name `{name}` in [[{list}]] is not 1 to {NAME_CHARS_MAX} of a-z 0-9 _ -");
+                return Err(document.error(&path, what).hint("choose another"));
+            }
+            if seen.insert(name, number).is_some() {
+                let what = format!("two entries of [[{list}]] are named `{name}`");
+                return Err(document.error(&path, what).hint("rename one"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
+
+/// What a signed checkpoint's key may be called as well: no space, no `+`.
+pub(super) fn is_node(name: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || [b'.', b'_', b'-'].contains(&b))
+}
+
+fn listeners(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
+    let (server, admin) = (&config.server, &config.admin);
+    if !admin.listen.ip().is_loopback() && admin.token_file.is_none() {
+        let what = format!("admin.listen = \"{}\" is reachable from outside this machine", admin.listen);
+        let error = document.error("admin.listen", what);
+        return Err(error.hint("set admin.token_file, or listen on 127.0.0.1"));
+    }
+    if clash(server.listen, admin.listen) {
+        let error = document.error("admin.listen", "admin.listen and server.listen are the same");
+        return Err(error.hint("the admin API is never on the senders' listener: choose another port"));
+    }
+    within(document, "server.ack_deadline", server.ack_deadline, ACK_DEADLINE_MIN, ACK_DEADLINE_MAX)?;
+    if server.max_body < BODY_MIN || server.max_body > BODY_MAX {
+        return Err(document.error("server.max_body", "server.max_body is not between 4KiB and 16MiB"));
+    }
+    Ok(())
+}
+
+/// Whether the second could not be bound after the first.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let unspecified = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (unspecified || one.ip() == other.ip())
+}
+
+fn journal(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
+    let (journal, window) = (&config.journal, config.dedupe.window);
+    if window < WINDOW_MIN {
+        return Err(document.error("dedupe.window", "dedupe.window is shorter than 1m").hint("write e.g. \"7d\""));
+    }
+    if journal.retention < window {
+        let what =
+            format!("journal.retention = \"{}\" is shorter than dedupe.window = \"{window}\"", journal.retention);
+        let path = if document.has("journal.retention") { "journal.retention" } else { "dedupe.window" };
+        return Err(document.error(path, what).hint("an id can be remembered only as long as its record is kept"));
+    }
+    if journal.segment < SEGMENT_MIN || journal.segment > SEGMENT_MAX {
+        return Err(document.error("journal.segment", "journal.segment is not between 64KiB and 4GiB"));
+    }
+    if journal.max_bytes.get() < 2 * journal.segment.get() {
+        let error = document.error("journal.max_bytes", "journal.max_bytes is less than two segments");
+        return Err(error.hint("only whole sealed segments can be deleted: raise it, or lower journal.segment"));
+    }
+    if journal.checkpoint_every < CHECKPOINT_EVERY_MIN {
+        return Err(document.error("journal.checkpoint_every", "journal.checkpoint_every is shorter than 1s"));
+    }
+    Ok(())
+}
+
+fn within(document: &Document<'_>, path: &str, value: Span, min: Span, max: Span) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(document.error(path, format!("{path} = \"{value}\" is not between {min} and {max}")))
+}
