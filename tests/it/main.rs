@@ -1,0 +1,5 @@
+//! Tests from outside, one binary.
+
+mod decode;
+mod jwks;
+mod signatures;
