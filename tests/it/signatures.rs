@@ -96,6 +96,10 @@ async fn every_algorithm_as_another_implementation_signs_it() {
             let source = source(json!({"keys": [entry]})).unwrap();
             let found = post(&source, &[(HEADER, &header)], &body).await.unwrap_or_else(|e| panic!("{entry}: {e}"));
             assert_eq!(found, evidence, "{entry}");
+            // Without a key id every key of the algorithm is tried, whatever its own is.
+            let bare = fixture(&format!("{name}/header-no-kid.txt"));
+            let found = post(&source, &[(HEADER, bare.trim_ascii())], &body).await.unwrap();
+            assert_eq!(found.get("key_id"), None, "{entry}");
         }
     }
 }
