@@ -1,16 +1,18 @@
-//! The proofs from outside: the real binary, driven over its sockets and read through its files.
+//! The proofs: the real binary driven over its sockets and read through its files, and the parts with fixtures.
 //!
-//! One test binary, one `mod` line per file. Nothing here uses the crate's own code (but [`journal_props`], where it is
-//! what is on trial): signing, HTTP, the reading of the journal and the chain's check are written a second time in
-//! [`support`], from the published format.
+//! One test binary, one `mod` line per file. What drives the binary uses nothing of the crate's own code: signing, HTTP,
+//! the reading of the journal and the chain's check are written a second time in [`support`], from the published format.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops by panicking")]
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads a failed run")]
 
 mod crash;
+mod decode;
 mod faults;
 mod index;
 mod journal_props;
+mod jwks;
 mod order;
 mod secrets;
+mod signatures;
 mod storm;
 mod support;
