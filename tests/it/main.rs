@@ -1,0 +1,7 @@
+//! Every integration test, in one binary: one `mod` line a file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on should say so")]
+
+mod delivery;
+mod fake_http;
+mod journal;
+mod sinks;
