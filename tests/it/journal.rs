@@ -150,6 +150,11 @@ impl Running {
         self.until("nothing pending", |status| status.pending == 0).await
     }
 
+    /// Says stop, and does not wait for it.
+    pub fn ask_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// Stops in order, as the service does.
     pub async fn stop(self) -> Status {
         self.stop.send_replace(true);

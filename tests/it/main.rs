@@ -3,5 +3,6 @@
 
 mod delivery;
 mod fake_http;
+mod http_sink;
 mod journal;
 mod sinks;
