@@ -2,17 +2,22 @@
 //!
 //! One test binary, one `mod` line per file. What drives the binary uses nothing of the crate's own code: signing, HTTP,
 //! the reading of the journal and the chain's check are written a second time in [`support`], from the published format.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops by panicking")]
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads a failed run")]
 
 mod crash;
 mod decode;
+mod delivery;
+mod fake_http;
 mod faults;
+mod http_sink;
 mod index;
+mod journal;
 mod journal_props;
 mod jwks;
 mod order;
 mod secrets;
 mod signatures;
+mod sinks;
 mod storm;
 mod support;
