@@ -1,6 +1,334 @@
-//! app
+//! The service: the one file that knows every part. Build (fails early), run (until told to stop), shut down in the
+//! direction of the data.
 
-/// Stand-in.
-pub fn run(_config: crate::config::Config, _made: crate::keys::Made) -> anyhow::Result<()> {
-    anyhow::bail!("not in this build")
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use actix_web::{
+    dev::{Server, ServerHandle},
+    web::Data,
+};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::{Instant, timeout},
+};
+
+use crate::{
+    config::Config,
+    deliver::{self, Deliverer, SinkHandle, SinkState},
+    intake::{Intake, Parts},
+    keys::Made,
+    ledger::{
+        Consumers, KeyScheme, Ledger, Running, Settings, checkpoint::Signer, lock::DataLock, recovery::private_dir,
+    },
+    secret::Secret,
+    sink::AnySink,
+    telemetry::{Alarm, Alarms, Metrics},
+    web::{
+        admin,
+        listen::{self, Bound},
+        webhook,
+    },
+};
+
+/// How often sources are compared with what is normal for them.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Healthy sinks have this long at shutdown to take what is left.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// A batch in flight has this long at shutdown.
+const LAST_BATCH_MAX: Duration = Duration::from_secs(5);
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration asks for something that cannot be; the message says what to do.
+    #[error("{0}")]
+    Config(String),
+    /// Anything else: a taken port, a locked or unwritable directory.
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> StartError {
+    StartError::Failed(format!("{what}: {error}"))
+}
+
+/// Everything built and bound, nothing running.
+pub struct App {
+    config: Config,
+    public: Bound,
+    operator: Bound,
+    tls: Option<rustls::ServerConfig>,
+    intake: Arc<Intake>,
+    shared: Data<admin::Shared>,
+    sinks: Vec<NamedSink>,
+    signer: Option<Signer>,
+    alarms: Alarms,
+    metrics: Arc<Metrics>,
+    made: Made,
+    _lock: DataLock,
+}
+
+impl App {
+    /// Locks the data directory, builds every part and binds both sockets. `made` says which key files are new.
+    pub fn build(config: Config, made: Made) -> Result<Self, StartError> {
+        private_dir(&config.data_dir)
+            .map_err(|error| failed(&format!("cannot make {}", config.data_dir.display()), error))?;
+        let lock = DataLock::acquire(&config.data_dir).map_err(|error| StartError::Failed(error.to_string()))?;
+        let metrics = Metrics::new();
+        let alarms = Alarms::new(Arc::clone(&metrics));
+        let intake = Arc::new(build_intake(&config, &alarms, &metrics)?);
+        let sinks = build_sinks(&config)?;
+        let signer = Secret::from_file(&config.checkpoint_key_file())
+            .map_err(|error| error.to_string())
+            .and_then(|key| Signer::parse(&key).map_err(|error| error.to_string()))
+            .map_err(StartError::Config)?;
+        let token = config.admin.token_file.as_ref().map(|file| Secret::from_file(&config.path(file))).transpose();
+        let tls = config.server.tls.as_ref().map(|tls| listen::tls(&config.path(&tls.cert), &config.path(&tls.key)));
+        let bind = |address: SocketAddr| {
+            Bound::new(address).map_err(|error| failed(&format!("cannot listen on {address}"), error))
+        };
+        let shared = admin::Shared {
+            token: token.map_err(|error| StartError::Config(error.to_string()))?,
+            metrics: Arc::clone(&metrics),
+            starting: Mutex::new("recovering the journal".to_owned()),
+            ledger: OnceLock::new(),
+            sinks: OnceLock::new(),
+        };
+        Ok(Self {
+            public: bind(config.server.listen)?,
+            operator: bind(config.admin.listen)?,
+            tls: tls.transpose().map_err(StartError::Config)?,
+            intake,
+            shared: Data::new(shared),
+            sinks,
+            signer: Some(signer),
+            alarms,
+            metrics,
+            made,
+            config,
+            _lock: lock,
+        })
+    }
+
+    /// Where the public listener and the operator's one are bound.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.public.address()?, self.operator.address()?))
+    }
+
+    /// Recovers, serves until `stop` resolves, then shuts down. Returns once everything acknowledged is safe and every
+    /// cursor is exact.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        let consumers = Consumers::default();
+        let settings = self.settings(consumers.clone());
+        let front = Front {
+            bound: self.public,
+            tls: self.tls,
+            workers: self.config.server.workers.map(usize::from),
+            shared: Data::new(webhook::Shared {
+                intake: Arc::clone(&self.intake),
+                body_bytes_max: self.config.server.max_body.len(),
+                ack_deadline: self.config.server.ack_deadline.get(),
+            }),
+        };
+        let operator = Serving::start(listen::operator(listener(self.operator)?, self.shared.clone()))?;
+
+        // Recovery first, so that senders hear "refused" rather than "wait"; but not for longer than they should.
+        let mut starting = tokio::task::spawn_blocking(move || Ledger::start(settings));
+        let deadline = self.config.server.start_deadline.get();
+        let (ledger, running, early) = match timeout(deadline, &mut starting).await {
+            Ok(started) => {
+                let (ledger, running) = joined(started)?;
+                (ledger, running, Err(front))
+            }
+            Err(_) => {
+                tracing::warn!(
+                    "recovery takes longer than server.start_deadline: webhooks are answered 503 until then"
+                );
+                let early = front.serve()?;
+                let (ledger, running) = joined(starting.await)?;
+                (ledger, running, Ok(early))
+            }
+        };
+        if self.made.fingerprint && *ledger.synced().borrow() > 0 {
+            let message = "the fingerprint key was missing and made anew: fingerprints from before no longer compare; \
+                           put the old key back, or name it in fingerprint.previous_key_files";
+            self.alarms.raise(Alarm::FingerprintKeyNew, None, message);
+        }
+        let context = deliver::Context {
+            data_dir: self.config.data_dir.clone(),
+            journal_dir: ledger.journal_dir().to_owned(),
+            journal_id: ledger.meta().journal.as_str().into(),
+            synced: ledger.synced(),
+            key_scheme: ledger.meta().keys,
+            consumers: consumers.clone(),
+            alarms: self.alarms.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let sinks = Sinks::start(self.sinks, &context)?;
+        consumers.complete();
+        let _ = self.shared.sinks.set(sinks.handles.clone());
+        let _ = self.shared.ledger.set(ledger.clone());
+        self.intake.open(ledger);
+        let public = early.or_else(Front::serve)?;
+        self.shared.starting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        tracing::info!("ready");
+
+        let watch = tokio::spawn(watch_sources(Arc::clone(&self.intake)));
+        stop.await;
+        watch.abort();
+        tracing::info!("stopping: first the webhooks, then the journal, then the sinks");
+        public.stop(true).await;
+        let _ = tokio::task::spawn_blocking(move || running.stop()).await;
+        sinks.stop().await;
+        operator.stop(false).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn settings(&mut self, consumers: Consumers) -> Settings {
+        let key_scheme = if self.config.sources.len() > 1 { KeyScheme::SourceAndEventId } else { KeyScheme::EventId };
+        Settings {
+            data_dir: self.config.data_dir.clone(),
+            node: self.config.node.clone(),
+            dedupe: self.config.dedupe.clone(),
+            journal: self.config.journal.clone(),
+            key_scheme,
+            signer: self.signer.take(),
+            consumers,
+            alarms: self.alarms.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}
+
+fn build_intake(config: &Config, alarms: &Alarms, metrics: &Arc<Metrics>) -> Result<Intake, StartError> {
+    let sources = config.sources.iter().map(|entry| {
+        let built = entry.config.build(&config.base);
+        built.map(|source| (entry.name.clone(), source)).map_err(|error| in_entry("sources", &entry.name, &error))
+    });
+    Ok(Intake::new(Parts {
+        sources: sources.collect::<Result<_, _>>()?,
+        scope: config.scope.clone(),
+        privacy: config.privacy,
+        fingerprints: config.fingerprinter().map_err(|error| StartError::Config(error.to_string()))?,
+        on_storage_failure: config.server.on_storage_failure,
+        alarms: alarms.clone(),
+        metrics: Arc::clone(metrics),
+    }))
+}
+
+type NamedSink = (String, deliver::DeliveryConfig, AnySink);
+
+fn build_sinks(config: &Config) -> Result<Vec<NamedSink>, StartError> {
+    let build = |entry: &crate::config::SinkEntry| {
+        let sink = entry.config.build(&config.base).map_err(|error| in_entry("sinks", &entry.name, &error))?;
+        Ok((entry.name.clone(), entry.delivery.clone(), sink))
+    };
+    config.sinks.iter().map(build).collect()
+}
+
+fn in_entry(list: &str, name: &str, error: &dyn std::error::Error) -> StartError {
+    StartError::Config(format!("{list} `{name}`: {error}"))
+}
+
+fn listener(bound: Bound) -> Result<std::net::TcpListener, StartError> {
+    bound.listen().map_err(|error| failed("cannot listen", error))
+}
+
+type Joined<T> = Result<T, tokio::task::JoinError>;
+
+fn joined(started: Joined<io::Result<(Ledger, Running)>>) -> Result<(Ledger, Running), StartError> {
+    let started = started.map_err(|error| failed("the ledger", error))?;
+    started.map_err(|error| failed("the ledger cannot start; check the data directory", error))
+}
+
+async fn watch_sources(intake: Arc<Intake>) {
+    let mut every = tokio::time::interval(WATCH_EVERY);
+    loop {
+        every.tick().await;
+        intake.watch();
+    }
+}
+
+/// The public listener, bound and not yet listening.
+struct Front {
+    bound: Bound,
+    tls: Option<rustls::ServerConfig>,
+    workers: Option<usize>,
+    shared: Data<webhook::Shared>,
+}
+
+impl Front {
+    fn serve(self) -> Result<Serving, StartError> {
+        Serving::start(listen::public(listener(self.bound)?, self.shared, self.tls, self.workers))
+    }
+}
+
+/// A server that runs.
+struct Serving {
+    handle: ServerHandle,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Serving {
+    fn start(server: io::Result<Server>) -> Result<Self, StartError> {
+        let server = server.map_err(|error| failed("a listener cannot start", error))?;
+        Ok(Self { handle: server.handle(), task: tokio::spawn(server) })
+    }
+
+    async fn stop(self, graceful: bool) {
+        self.handle.stop(graceful).await;
+        let _ = self.task.await;
+    }
+}
+
+/// The sinks' loops.
+struct Sinks {
+    handles: Vec<SinkHandle>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Sinks {
+    fn start(sinks: Vec<NamedSink>, context: &deliver::Context) -> Result<Self, StartError> {
+        let (stop, stopping) = watch::channel(false);
+        let mut started = Self { handles: Vec::new(), tasks: JoinSet::new(), stop };
+        for (name, config, sink) in sinks {
+            let (deliverer, handle) = Deliverer::new(&name, config, sink, context)
+                .map_err(|error| StartError::Config(format!("sinks `{name}`: {error}")))?;
+            started.handles.push(handle);
+            started.tasks.spawn(deliverer.run(stopping.clone()));
+        }
+        Ok(started)
+    }
+
+    /// Lets healthy sinks take what is left, then ends all of them; says which one was late.
+    async fn stop(mut self) {
+        let until = Instant::now() + DRAIN_MAX;
+        while Instant::now() < until && self.handles.iter().any(has_work) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let _ = self.stop.send(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(LAST_BATCH_MAX, ended).await.is_err() {
+            tracing::warn!(
+                "a sink did not end in time; what it had not confirmed is delivered again after the next start"
+            );
+        }
+        for status in self.handles.iter().map(SinkHandle::status).filter(|status| status.pending > 0) {
+            tracing::info!(sink = status.name, pending = status.pending, "records wait for the next start");
+        }
+    }
+}
+
+/// Whether a sink is taking records and has not taken all.
+fn has_work(handle: &SinkHandle) -> bool {
+    let status = handle.status();
+    status.pending > 0 && matches!(status.state, SinkState::Idle | SinkState::Delivering)
 }

@@ -1,1 +1,326 @@
-//! intake
+//! The way in: prove, decode, filter, record. One function, one outcome per request, each counted.
+//!
+//! Knows sources, the scope, privacy and the ledger's handle; nothing of HTTP beyond the raw request. Whatever goes wrong
+//! here is logged once, here, without a value from the body.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    event::RefreshEvent,
+    ledger::{Admission, Entry, Ledger, Unavailable},
+    privacy,
+    record::{Evidence, Seq},
+    scope::Scope,
+    secret::Fingerprinter,
+    source::{AnySource, Authentic, Decoded, RawRequest, Source, SourceError},
+    telemetry::{Alarm, Alarms, Metrics, RequestOutcome},
+};
+
+/// When a sender should come again after a full queue, a missed deadline or a failed disk.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Refusals logged per source and second; the rest is counted only, so that nobody fills the log.
+const REFUSALS_LOGGED_PER_SEC: u64 = 5;
+
+/// What to do when the journal cannot be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStorageFailure {
+    /// Answer 503: nothing is lost silently, but with a transactional webhook users cannot refresh.
+    #[default]
+    FailClosed,
+    /// Answer 200 and lose the record; counted and alarmed.
+    FailOpen,
+}
+
+/// One configured source.
+pub struct Slot {
+    /// Its name in the path and in records.
+    pub name: Arc<str>,
+    source: AnySource,
+    /// Milliseconds from `Intake::started` to the last authentic delivery.
+    heard: AtomicU64,
+    refusals: AtomicU64,
+    refusals_second: AtomicU64,
+}
+
+/// What the way in needs.
+pub struct Intake {
+    sources: BTreeMap<String, Slot>,
+    scope: Scope,
+    privacy: privacy::Config,
+    fingerprints: Fingerprinter,
+    on_storage_failure: OnStorageFailure,
+    ledger: OnceLock<Ledger>,
+    alarms: Alarms,
+    metrics: Arc<Metrics>,
+    started: Instant,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Recorded, on disk.
+    Accepted(Seq),
+    /// Recorded, on disk, and refused by the gate.
+    Denied(Seq),
+    /// Recorded before.
+    Duplicate(Seq),
+    /// Outside the scope.
+    Filtered,
+    /// Authentic, of a type that is not taken.
+    Ignored,
+    /// Answered though not recorded (`fail_open`).
+    Unrecorded,
+    /// The sender did not prove itself.
+    Unauthenticated,
+    /// Authentic, but not a readable event: which member, and what is wrong with it.
+    Unreadable(String),
+    /// Nothing can be said now.
+    Unavailable(&'static str, Duration),
+}
+
+impl Outcome {
+    fn label(&self) -> RequestOutcome {
+        match self {
+            Self::Accepted(_) => RequestOutcome::Accepted,
+            Self::Denied(_) => RequestOutcome::Denied,
+            Self::Duplicate(_) => RequestOutcome::Duplicate,
+            Self::Filtered => RequestOutcome::Filtered,
+            Self::Ignored => RequestOutcome::Ignored,
+            Self::Unrecorded => RequestOutcome::Unrecorded,
+            Self::Unauthenticated | Self::Unreadable(_) => RequestOutcome::Refused,
+            Self::Unavailable(..) => RequestOutcome::Unavailable,
+        }
+    }
+}
+
+/// The parts of an [`Intake`].
+pub struct Parts {
+    /// Sources by name.
+    pub sources: Vec<(String, AnySource)>,
+    /// `[scope]`.
+    pub scope: Scope,
+    /// `[privacy]`.
+    pub privacy: privacy::Config,
+    /// Makes fingerprints.
+    pub fingerprints: Fingerprinter,
+    /// `server.on_storage_failure`.
+    pub on_storage_failure: OnStorageFailure,
+    /// Where trouble goes.
+    pub alarms: Alarms,
+    /// Where numbers go.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Intake {
+    /// Takes nothing before [`Intake::open`].
+    pub fn new(parts: Parts) -> Self {
+        let slot = |(name, source): (String, AnySource)| {
+            let slot = Slot {
+                name: name.as_str().into(),
+                source,
+                heard: AtomicU64::new(0),
+                refusals: AtomicU64::new(0),
+                refusals_second: AtomicU64::new(0),
+            };
+            (name, slot)
+        };
+        Self {
+            sources: parts.sources.into_iter().map(slot).collect(),
+            scope: parts.scope,
+            privacy: parts.privacy,
+            fingerprints: parts.fingerprints,
+            on_storage_failure: parts.on_storage_failure,
+            ledger: OnceLock::new(),
+            alarms: parts.alarms,
+            metrics: parts.metrics,
+            started: Instant::now(),
+        }
+    }
+
+    /// The ledger is ready.
+    pub fn open(&self, ledger: Ledger) {
+        let _ = self.ledger.set(ledger);
+    }
+
+    /// The source of a path.
+    pub fn source(&self, name: &str) -> Option<&Slot> {
+        self.sources.get(name)
+    }
+
+    /// Counts a request that was refused before it reached a source's checks.
+    pub fn refused(&self, source: Option<&Slot>) {
+        let name = source.map_or_else(|| Arc::from("unknown"), |slot| Arc::clone(&slot.name));
+        self.metrics.count(&name, RequestOutcome::Refused);
+    }
+
+    /// Takes one request through to its end, within its deadline.
+    pub async fn receive(&self, slot: &Slot, request: RawRequest<'_>) -> Outcome {
+        let arrived = request.arrived;
+        let deadline = tokio::time::Instant::from_std(request.deadline);
+        let taken = tokio::time::timeout_at(deadline, self.take(slot, &request)).await;
+        let outcome = taken.unwrap_or_else(|_| {
+            self.log_refusal(
+                slot,
+                "the answer would have come too late (server.ack_deadline)",
+                "see sync times in /metrics",
+            );
+            Outcome::Unavailable("deadline passed", RETRY_AFTER)
+        });
+        self.metrics.ack_seconds.observe(arrived.elapsed().as_secs_f64());
+        self.metrics.count(&slot.name, outcome.label());
+        outcome
+    }
+
+    async fn take(&self, slot: &Slot, request: &RawRequest<'_>) -> Outcome {
+        let Some(ledger) = self.ledger.get() else { return Outcome::Unavailable("starting", RETRY_AFTER) };
+        let decoded = match self.read(slot, request).await {
+            Ok(decoded) => decoded,
+            Err(error) => return self.refuse(slot, error),
+        };
+        let (evidence, decoded) = decoded;
+        let mut outcome = Outcome::Ignored;
+        for decoded in decoded {
+            let next = match decoded {
+                Decoded::Ignored { kind } => {
+                    tracing::debug!(source = %slot.name, kind, "a delivery of a type that is not taken");
+                    Outcome::Ignored
+                }
+                Decoded::Event(event) => self.admit(slot, ledger, &evidence, event, request).await,
+            };
+            // Of several events in one delivery, the sender must come again if any of them is not safe.
+            if !matches!(outcome, Outcome::Unavailable(..)) {
+                outcome = next;
+            }
+        }
+        outcome
+    }
+
+    async fn read(&self, slot: &Slot, request: &RawRequest<'_>) -> Result<(Evidence, Vec<Decoded>), SourceError> {
+        let body: Authentic<'_> = slot.source.authenticate(request).await?;
+        slot.heard.store(self.millis(), Ordering::Relaxed);
+        let decoded = slot.source.decode(&body, &self.fingerprints)?;
+        Ok((body.evidence().clone(), decoded))
+    }
+
+    async fn admit(
+        &self,
+        slot: &Slot,
+        ledger: &Ledger,
+        evidence: &Evidence,
+        mut event: Box<RefreshEvent>,
+        request: &RawRequest<'_>,
+    ) -> Outcome {
+        if !self.scope.takes(&event) {
+            return Outcome::Filtered;
+        }
+        self.privacy.apply(&mut event, &self.fingerprints);
+        let json = serde_json::to_string(&event).and_then(RawValue::from_string);
+        let Ok(event_json) = json else {
+            return Outcome::Unreadable("event: it cannot be written as JSON".to_owned());
+        };
+        let body_sha256 = Sha256::digest(request.body).into();
+        let entry =
+            Entry { source: Arc::clone(&slot.name), evidence: evidence.clone(), event, event_json, body_sha256 };
+        match ledger.admit(entry).await {
+            Admission::Accepted { seq } => Outcome::Accepted(seq),
+            Admission::Denied { seq } | Admission::Duplicate { seq, denied: true } => Outcome::Denied(seq),
+            Admission::Duplicate { seq, denied: false } => Outcome::Duplicate(seq),
+            Admission::Unavailable(why) => self.unavailable(why),
+        }
+    }
+
+    fn unavailable(&self, why: Unavailable) -> Outcome {
+        let is_storage = matches!(why, Unavailable::StorageFailed | Unavailable::DiskFull);
+        if is_storage && self.on_storage_failure == OnStorageFailure::FailOpen {
+            let message = "events are answered 200 without a record (server.on_storage_failure = \"fail_open\")";
+            self.alarms.raise(Alarm::EventsUnrecorded, None, message);
+            return Outcome::Unrecorded;
+        }
+        let reason = match why {
+            Unavailable::QueueFull => "queue full",
+            Unavailable::StorageFailed => "storage failed",
+            Unavailable::DiskFull => "disk full",
+            Unavailable::LookupFailed => "cannot tell whether it was seen before",
+            Unavailable::Stopping => "stopping",
+        };
+        Outcome::Unavailable(reason, RETRY_AFTER)
+    }
+
+    fn refuse(&self, slot: &Slot, error: SourceError) -> Outcome {
+        match error {
+            SourceError::Unauthenticated { step, fix } => {
+                self.log_refusal(slot, step, &fix);
+                Outcome::Unauthenticated
+            }
+            SourceError::Unavailable { reason, retry_after } => {
+                self.log_refusal(slot, &reason, "the sender was told to come again");
+                Outcome::Unavailable("cannot verify now", retry_after)
+            }
+            SourceError::Unreadable { field, problem } => {
+                self.log_refusal(
+                    slot,
+                    &format!("{field}: {problem}"),
+                    "it was signed, so look at what the sender sends",
+                );
+                Outcome::Unreadable(format!("{field}: {problem}"))
+            }
+        }
+    }
+
+    fn log_refusal(&self, slot: &Slot, step: &str, fix: &str) {
+        let second = self.started.elapsed().as_secs();
+        if slot.refusals_second.swap(second, Ordering::Relaxed) != second {
+            slot.refusals.store(0, Ordering::Relaxed);
+        }
+        match slot.refusals.fetch_add(1, Ordering::Relaxed) {
+            n if n < REFUSALS_LOGGED_PER_SEC => {
+                tracing::warn!(source = %slot.name, step, "a delivery was refused: {fix}")
+            }
+            REFUSALS_LOGGED_PER_SEC => {
+                tracing::warn!(source = %slot.name, "more deliveries are refused; they are counted, not logged, for a second");
+            }
+            _ => {}
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Compares every source with what is normal for it: raises and clears what follows. Called about once a second.
+    pub fn watch(&self) {
+        for slot in self.sources.values() {
+            let silent = Duration::from_millis(self.millis().saturating_sub(slot.heard.load(Ordering::Relaxed)));
+            let labels = crate::telemetry::SourceLabels { source: Arc::clone(&slot.name) };
+            self.metrics.last_event_age.get_or_create(&labels).set(silent.as_secs_f64());
+            match slot.source.quiet_after() {
+                Some(normal) if silent > normal => {
+                    let message = format!(
+                        "nothing authentic came from {} for {} s (quiet_after is {} s): is its webhook still enabled, and \
+                         the event in the tenant?",
+                        slot.name,
+                        silent.as_secs(),
+                        normal.as_secs()
+                    );
+                    self.alarms.raise(Alarm::SourceSilent, Some(&slot.name), message);
+                }
+                _ => self.alarms.clear(Alarm::SourceSilent, Some(&slot.name), "it is heard again"),
+            }
+            match slot.source.trouble() {
+                Some(trouble) => self.alarms.raise(Alarm::JwksStale, Some(&slot.name), trouble),
+                None => self.alarms.clear(Alarm::JwksStale, Some(&slot.name), "the key set is fresh again"),
+            }
+        }
+    }
+}

@@ -12,6 +12,7 @@
 //! Everything may use `event`, `record`, `time` and `units`; those use nothing of ours but each other.
 
 pub mod event;
+pub mod files;
 pub mod record;
 pub mod time;
 pub mod units;

@@ -231,7 +231,8 @@ pub enum Action {
 /// A record on its way into the journal: the event already serialized (once, outside the ledger's thread).
 #[derive(Serialize)]
 pub struct Draft<'a> {
-    schema: &'static str,
+    /// See [`Record`].
+    pub schema: &'static str,
     /// See [`Record`].
     pub journal: &'a str,
     /// See [`Record`].

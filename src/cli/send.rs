@@ -203,13 +203,15 @@ fn signer(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> 
 fn configured_signer(given: &Arguments, config: &Config) -> anyhow::Result<Signer> {
     let SourceConfig::Fusionauth(fusionauth) = &source(given, config)?.config;
     for key in &fusionauth.keys {
-        let Some(alg) = Alg::from_str(&key.alg, true).ok().filter(|alg| alg.is_hmac()) else { continue };
+        let Some(alg) = Alg::from_str(key.alg.name(), true).ok().filter(|alg| alg.is_hmac()) else { continue };
         let secret = match (&key.secret_file, &key.secret_env) {
             (Some(file), _) => Secret::from_file(&config.path(file))?,
             (None, Some(name)) => Secret::from_env(name)?,
             (None, None) => continue,
         };
-        let base64 = given.encoding.map_or(key.encoding.as_deref() == Some("base64"), |e| e == Encoding::Base64);
+        let base64 = given
+            .encoding
+            .map_or(key.encoding == Some(crate::source::fusionauth::Encoding::Base64), |e| e == Encoding::Base64);
         let kid = given.kid.clone().or_else(|| key.kid.clone());
         return Ok(Signer::new(given.alg.unwrap_or(alg), kid, &decoded(secret, base64)?)?);
     }

@@ -1,12 +1,16 @@
 //! `serve`: makes the default key files, says how to begin, and runs the service.
 
+use std::{net::SocketAddr, time::Duration};
+
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Ended, say};
 use crate::{
-    app,
+    app::{App, StartError},
     config::{Config, ConfigError},
     keys::{self, Made},
+    sink::BuildError,
     telemetry,
 };
 
@@ -23,19 +27,34 @@ pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>)
     let config = load()?;
     telemetry::init(&config.log);
     let made = keys::ensure_default_keys(&config)?;
-    say(&welcome(&config, made));
-    app::run(config, made)?;
+    let app = App::build(config.clone(), made).map_err(|error| match error {
+        StartError::Config(problem) => anyhow::Error::new(ConfigError::from_part("config", &BuildError(problem))),
+        failed => failed.into(),
+    })?;
+    let (public, operator) = app.addresses()?;
+    say(&welcome(&config, made, public, operator));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        };
+        app.run_until(stop).await.map_err(anyhow::Error::from)
+    })?;
+    // What hangs (a sink, an index) has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(Ended::Well)
 }
 
 /// What an operator needs to know at a start. Names files, never what is in them.
-fn welcome(config: &Config, made: Made) -> String {
+fn welcome(config: &Config, made: Made, public: SocketAddr, operator: SocketAddr) -> String {
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     let mut lines = Vec::new();
     for source in &config.sources {
-        lines.push(format!("  webhook    {scheme}://{}/webhooks/{}", config.server.listen, source.name));
+        lines.push(format!("  webhook    {scheme}://{public}/webhooks/{}", source.name));
     }
-    lines.push(format!("  admin      http://{}/", config.admin.listen));
+    lines.push(format!("  admin      http://{operator}/"));
     lines.push(format!("  data       {}", config.data_dir.display()));
     let key = config.data_dir.join("webhook.key");
     if config.sources.iter().flat_map(|source| &source.files).any(|file| config.path(file) == key) {

@@ -11,8 +11,9 @@ use super::{
     block_on, print, table,
 };
 use crate::{
-    config::{Config, ConfigError},
-    deliver::offline,
+    config::{Config, ConfigError, SinkEntry},
+    deliver::{Journal, RequestError, SinkFiles, Which},
+    ledger::{Meta, recovery, segment},
     record::Seq,
 };
 
@@ -84,7 +85,6 @@ Examples:
 /// Members of a sink's status, in the order of the table's columns.
 const STATUS_COLUMNS: &[&str] = &[
     "name",
-    "type",
     "state",
     "start",
     "next",
@@ -113,7 +113,7 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
         None => {
             let rows = match admin.get("/api/sinks").await? {
                 Some(rows) => rows,
-                None => offline::status(config.data_dir.as_path(), &names_and_types(config))?,
+                None => offline_status(config)?,
             };
             show(given.format, STATUS_COLUMNS, rows)
         }
@@ -121,8 +121,8 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             expect_sink(config, name)?;
             let path = format!("/api/sinks/{name}/redeliver");
             let asked = admin.post::<Value>(&path, &json!({ "from": from, "to": to })).await;
-            if stopped(asked.map(|answer| answer.is_some()), config)?.is_some() {
-                offline::redeliver(&config.data_dir, name, *from, *to)?;
+            if let Some(_lock) = stopped(asked.map(|answer| answer.is_some()), config)? {
+                on_files(config, name, |files| files.redeliver(*from, *to))?;
             }
             let to = to.map_or("the end".to_owned(), |to| to.to_string());
             print(&format!("{name}: records {from} to {to} will be delivered again"))?;
@@ -133,7 +133,10 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             if !retry && !drop {
                 let rows = match admin.get(&format!("/api/sinks/{name}/parked")).await? {
                     Some(rows) => rows,
-                    None => offline::parked(&config.data_dir, name)?,
+                    None => on_files(config, name, |files| files.parked())?
+                        .iter()
+                        .map(serde_json::to_value)
+                        .collect::<Result<_, _>>()?,
                 };
                 return show(given.format, PARKED_COLUMNS, rows);
             }
@@ -144,9 +147,9 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             let which =
                 if *all { json!({ "action": action, "all": true }) } else { json!({ "action": action, "seqs": seqs }) };
             let asked = admin.post::<Value>(&format!("/api/sinks/{name}/parked"), &which).await;
-            if stopped(asked.map(|answer| answer.is_some()), config)?.is_some() {
-                let seqs = (!all).then_some(seqs.as_slice());
-                offline::settle_parked(&config.data_dir, name, *retry, seqs)?;
+            if let Some(_lock) = stopped(asked.map(|answer| answer.is_some()), config)? {
+                let which = if *all { Which::All } else { Which::Seqs(seqs.clone()) };
+                on_files(config, name, |files| if *retry { files.retry(&which) } else { files.drop_parked(&which) })?;
             }
             print(&format!("{name}: done"))?;
             Ok(Ended::Well)
@@ -164,8 +167,32 @@ fn stopped(asked: anyhow::Result<bool>, config: &Config) -> anyhow::Result<Optio
     }
 }
 
-fn names_and_types(config: &Config) -> Vec<(String, String)> {
-    config.sinks.iter().map(|sink| (sink.name.clone(), sink.kind.clone())).collect()
+/// Works on one sink's files.
+fn on_files<T>(
+    config: &Config,
+    name: &str,
+    work: impl Fn(&SinkFiles<'_>) -> Result<T, RequestError>,
+) -> anyhow::Result<T> {
+    let Some(sink) = config.sinks.iter().find(|sink| sink.name == name) else { bail!("there is no sink `{name}`") };
+    let start = sink.delivery.start;
+    let journal = journal(config)?;
+    Ok(work(&SinkFiles { data_dir: &config.data_dir, name, journal: &journal, start })?)
+}
+
+/// The journal as its files say, without a service.
+fn journal(config: &Config) -> anyhow::Result<Journal> {
+    let dir = segment::journal_dir(&config.data_dir);
+    let id = Meta::read(&dir)?.journal.into();
+    let synced = recovery::last_seq(&dir)?;
+    Ok(Journal { dir, id, synced })
+}
+
+fn offline_status(config: &Config) -> anyhow::Result<Vec<Value>> {
+    let status = |sink: &SinkEntry| {
+        let status = on_files(config, &sink.name, |files| Ok(files.status()))?;
+        Ok(serde_json::to_value(status)?)
+    };
+    config.sinks.iter().map(status).collect()
 }
 
 fn expect_sink(config: &Config, name: &str) -> anyhow::Result<()> {

@@ -1,47 +1,104 @@
-//! deliver
+//! Delivery: one loop per sink over one journal, at least once, in order.
+//!
+//! ```text
+//! journal -> feed (read, filter, encode) -> deliverer -> sink
+//!                                              │ Ok: the cursor moves · Retry: back off · Refused: halve · one refused: park
+//!                                            books (cursor, parked, redrive on disk) <- operator's commands
+//! ```
+//!
+//! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
+//! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
+//! [`parked`], [`redrive`], [`books`], [`requests`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
+//! [`status`], [`handle`], [`run`], `again`, [`offline`].
+
+use std::{path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::{
-    record::{Kind, Severity},
+    format::Format,
+    ledger::{Consumers, KeyScheme},
+    record::{Kind, Seq, Severity},
     scope::Scope,
+    sink::BuildError,
+    telemetry::{Alarms, Metrics},
     units::{ByteSize, Span},
 };
 
-/// What every `[[sinks]]` entry has beside its `name`, its `type` and the sink's own members.
+mod again;
+pub mod backoff;
+pub mod batch;
+pub mod books;
+pub mod cursor;
+pub mod feed;
+pub mod halving;
+pub mod handle;
+mod lane;
+pub mod offline;
+pub mod parked;
+pub mod redrive;
+pub mod requests;
+pub mod run;
+pub mod status;
+
+pub use books::Journal;
+pub use handle::SinkHandle;
+pub use offline::SinkFiles;
+pub use requests::{RequestError, Which};
+pub use run::Deliverer;
+pub use status::{SinkState, Status};
+
+/// The members of a `[[sinks]]` entry that every sink has; `name`, `type` and the sink's own are beside them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeliveryConfig {
-    /// Output schema.
-    pub format: String,
-    /// Filter.
+    /// What a record looks like to the sink.
+    pub format: Format,
+    /// Which events it gets; records of other kinds pass.
     pub scope: Scope,
-    /// Kinds to deliver.
-    pub kinds: Option<Vec<Kind>>,
-    /// Least severity.
+    /// Which kinds of records it gets.
+    pub kinds: Vec<Kind>,
+    /// Only events with a finding this bad or worse; records of other kinds pass.
     pub findings_at_least: Option<Severity>,
-    /// Where a new sink starts.
+    /// Where it starts when it is new.
     pub start: Start,
-    /// Batches.
+    /// How much it gets at once.
     pub batch: BatchConfig,
-    /// Also checkpoints.
+    /// Whether it gets checkpoints, too.
     pub checkpoints: bool,
-    /// Most parked records.
-    pub parked_max: u64,
+    /// How many refused records are kept for it; then it stands still until an operator decides.
+    pub parked_max: usize,
 }
 
-impl DeliveryConfig {
-    /// Its members.
-    pub const KEYS: &[&str] =
-        &["format", "scope", "kinds", "findings_at_least", "start", "batch", "checkpoints", "parked_max"];
+/// Where a new sink starts in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// At the oldest record there is.
+    Oldest,
+    /// At the next record.
+    Now,
+}
+
+/// A batch is sent when either limit is reached, or `wait` after its first record was read.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// At most this many records.
+    pub records: usize,
+    /// About this many bytes of records.
+    pub bytes: ByteSize,
+    /// How long a batch that is not full waits for more.
+    pub wait: Span,
 }
 
 impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
-            format: "json".to_owned(),
+            format: Format::Json,
             scope: Scope::default(),
-            kinds: None,
+            kinds: vec![Kind::Event, Kind::Alarm, Kind::Replay, Kind::Operator, Kind::Config, Kind::Incident],
             findings_at_least: None,
             start: Start::Oldest,
             batch: BatchConfig::default(),
@@ -51,59 +108,129 @@ impl Default for DeliveryConfig {
     }
 }
 
-/// Where a new sink starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    /// With the oldest record.
-    Oldest,
-    /// With the next record.
-    Now,
-}
-
-/// Batches.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BatchConfig {
-    /// Most records.
-    pub records: usize,
-    /// Most bytes.
-    pub bytes: ByteSize,
-    /// Longest wait.
-    pub wait: Span,
-}
-
 impl Default for BatchConfig {
     fn default() -> Self {
         Self { records: 500, bytes: ByteSize::from_mib(1), wait: Span::from_millis(200) }
     }
 }
 
-/// Stand-in.
-pub mod offline {
-    use std::{io, path::Path};
+/// A batch is held in memory, three at a time for each sink.
+const BATCH_RECORDS_MAX: usize = 100_000;
+/// See [`BATCH_RECORDS_MAX`].
+const BATCH_BYTES_MAX: ByteSize = ByteSize::from_mib(64);
+/// A record that waits longer than this in an idle service is not being delivered.
+const BATCH_WAIT_MAX: Span = Span::from_secs(60);
+/// The index of parked records is held in memory, about 50 bytes each.
+const PARKED_LIMIT: usize = 10_000_000;
+/// A sink's name is a directory.
+const NAME_LEN_MAX: usize = 64;
 
-    use serde_json::Value;
+impl DeliveryConfig {
+    /// The members' names: what a loader splits from the sink's own.
+    pub const KEYS: &[&str] =
+        &["format", "scope", "kinds", "findings_at_least", "start", "batch", "checkpoints", "parked_max"];
 
-    use crate::record::Seq;
+    /// Says what is wrong with it and what would be right.
+    pub fn validate(&self) -> Result<(), BuildError> {
+        let fail = |problem: String| Err(BuildError(problem));
+        if self.checkpoints {
+            return fail("checkpoints = true is not available yet: leave it out".to_owned());
+        }
+        if self.kinds.is_empty() {
+            return fail("kinds is empty: name one at least, or leave it out for all".to_owned());
+        }
+        if !(1..=BATCH_RECORDS_MAX).contains(&self.batch.records) {
+            return fail(format!("batch.records must be 1 to {BATCH_RECORDS_MAX}"));
+        }
+        if self.batch.bytes.is_empty() || self.batch.bytes > BATCH_BYTES_MAX {
+            return fail("batch.bytes must be \"1B\" to \"64MiB\"".to_owned());
+        }
+        if self.batch.wait > BATCH_WAIT_MAX {
+            return fail(format!("batch.wait must be at most \"{BATCH_WAIT_MAX}\""));
+        }
+        if !(1..=PARKED_LIMIT).contains(&self.parked_max) {
+            return fail(format!("parked_max must be 1 to {PARKED_LIMIT}"));
+        }
+        Ok(())
+    }
+}
 
-    fn no<T>() -> io::Result<T> {
-        Err(io::Error::other("not in this build"))
+/// What every sink's loop shares.
+#[derive(Clone)]
+pub struct Context {
+    /// The data directory: the sinks' files are `sinks/<name>/` in it.
+    pub data_dir: PathBuf,
+    /// The journal's directory.
+    pub journal_dir: PathBuf,
+    /// The journal's id: 8 hex.
+    pub journal_id: Arc<str>,
+    /// The last seq on disk. Must hold the recovered end of the journal before a [`Deliverer`] is made: a cursor past it
+    /// counts as one of another journal.
+    pub synced: watch::Receiver<Seq>,
+    /// How idempotency keys are made.
+    pub key_scheme: KeyScheme,
+    /// Where each sink says how much of the journal it still needs.
+    pub consumers: Consumers,
+    /// Where trouble goes.
+    pub alarms: Alarms,
+    /// Where numbers go.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Context {
+    /// The journal as it stands.
+    pub fn journal(&self) -> Journal {
+        Journal { dir: self.journal_dir.clone(), id: Arc::clone(&self.journal_id), synced: *self.synced.borrow() }
     }
-    /// s
-    pub fn status(_data_dir: &Path, _sinks: &[(String, String)]) -> io::Result<Vec<Value>> {
-        no()
+}
+
+/// A sink's name is a directory, a metric's label and an argument.
+pub fn check_name(name: &str) -> Result<(), BuildError> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(fits) {
+        return Ok(());
     }
-    /// s
-    pub fn redeliver(_data_dir: &Path, _name: &str, _from: Seq, _to: Option<Seq>) -> io::Result<()> {
-        no()
+    Err(BuildError(format!("a sink's name is 1 to {NAME_LEN_MAX} of A-Z a-z 0-9 - _, not {name:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_names_every_member_and_nonsense_is_refused() {
+        let all = "format = 'json'\nscope = {}\nkinds = ['event']\nfindings_at_least = 'low'\nstart = 'now'\n\
+                   batch = { records = 5 }\ncheckpoints = false\nparked_max = 9";
+        let table: toml::Table = toml::from_str(all).unwrap();
+        let mut keys: Vec<_> = table.keys().map(String::as_str).collect();
+        let mut named = DeliveryConfig::KEYS.to_vec();
+        keys.sort_unstable();
+        named.sort_unstable();
+        assert_eq!(keys, named);
+        let config: DeliveryConfig = toml::from_str(all).unwrap();
+        config.validate().unwrap();
+        for bad in [
+            "checkpoints = true",
+            "kinds = []",
+            "batch.records = 0",
+            "batch.bytes = '0B'",
+            "batch.wait = '2m'",
+            "parked_max = 0",
+        ] {
+            let config: DeliveryConfig = toml::from_str(bad).unwrap();
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.contains(bad.split([' ', '=']).next().unwrap()), "{bad}: {message}");
+        }
+        assert!(toml::from_str::<DeliveryConfig>("fromat = 'json'").is_err());
     }
-    /// s
-    pub fn parked(_data_dir: &Path, _name: &str) -> io::Result<Vec<Value>> {
-        no()
-    }
-    /// s
-    pub fn settle_parked(_data_dir: &Path, _name: &str, _retry: bool, _seqs: Option<&[Seq]>) -> io::Result<()> {
-        no()
+
+    #[test]
+    fn a_name_cannot_leave_its_directory() {
+        for good in ["audit-file", "A_1"] {
+            check_name(good).unwrap();
+        }
+        for bad in ["", ".", "..", "a/b", "a.b", "é", "a b", &"a".repeat(65)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! The ledger: admits each event once, chains it, syncs it, and only then says so.
 //!
-//! Reached through one small handle, [`Ledger`]; one thread behind it ([`admit`]) owns the dedupe filter, the journal's
+//! Reached through one small handle, [`Ledger`]; one thread behind it (`admit`) owns the dedupe filter, the journal's
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
-//! [`segment`] (files), [`read`], [`recovery`], [`dedupe`] and [`index`], [`checkpoint`], [`admit`], [`verify`].
+//! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `index` (sled), `lookup`,
+//! `core` (what is in memory, and how it comes back), `admit` and `commit` (the thread), `keeper` (housekeeping),
+//! [`checkpoint`], `start`, [`verify`].
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -22,10 +27,33 @@ use crate::{
     units::{ByteSize, Span},
 };
 
+mod admit;
+mod asked;
 pub mod chain;
+pub mod checkpoint;
+mod clock;
+mod commit;
+mod core;
+#[cfg(test)]
+mod damage_tests;
+mod dedupe;
+mod filter;
+mod index;
+mod journal;
+mod keeper;
+pub mod lock;
+mod lookup;
+mod meta;
 pub mod read;
+pub mod recovery;
 pub mod segment;
+mod start;
+#[cfg(test)]
+mod tests;
 pub mod verify;
+
+pub use meta::{KeyScheme, Meta};
+pub use start::Running;
 
 /// `[dedupe]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -140,17 +168,29 @@ pub enum Unavailable {
 
 /// Who reads the journal, and from where on they still need it: retention deletes nothing past the lowest.
 #[derive(Clone, Default)]
-pub struct Consumers(Arc<Mutex<BTreeMap<String, Seq>>>);
+pub struct Consumers(Arc<Mutex<Positions>>);
+
+#[derive(Default)]
+struct Positions {
+    next: BTreeMap<String, Seq>,
+    complete: bool,
+}
 
 impl Consumers {
     /// `name` still needs `next` and everything after it.
     pub fn set(&self, name: &str, next: Seq) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), next);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next.insert(name.to_owned(), next);
+    }
+
+    /// Everyone who reads has said where; nothing is deleted before.
+    pub fn complete(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).complete = true;
     }
 
     /// The lowest seq anyone needs; `None` when nobody reads.
     pub fn lowest(&self) -> Option<Seq> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied()
+        let positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if positions.complete { positions.next.values().min().copied() } else { Some(0) }
     }
 }
 
@@ -164,6 +204,10 @@ pub struct Settings {
     pub dedupe: DedupeConfig,
     /// `[journal]`.
     pub journal: JournalConfig,
+    /// How sinks' idempotency keys are made, if the journal is new.
+    pub key_scheme: KeyScheme,
+    /// Signs checkpoints; `None` = no checkpoints.
+    pub signer: Option<checkpoint::Signer>,
     /// Readers whose position holds retention back.
     pub consumers: Consumers,
     /// Where trouble goes.
@@ -178,15 +222,25 @@ pub struct Ledger {
     commands: std::sync::mpsc::SyncSender<Command>,
     synced: watch::Receiver<Seq>,
     journal_dir: Arc<Path>,
-    journal_id: Arc<str>,
+    meta: Arc<Meta>,
+    queued_bytes: Arc<AtomicUsize>,
 }
 
-/// What the ledger's thread is asked to do.
+/// Entries that may wait for the thread.
+const QUEUE_ENTRIES_MAX: usize = 4_096;
+/// Bytes of events that may wait for the thread, or for its sync.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// What the ledger's thread is asked to do, or told.
 pub(crate) enum Command {
     /// Admit an entry.
-    Admit(Box<Entry>, Instant, oneshot::Sender<Admission>),
+    Admit(admit::Waiting),
     /// Record what an operator did.
     Operator(OperatorAction, oneshot::Sender<Admission>),
+    /// The id index of this generation says something.
+    Index(u64, index::Reply),
+    /// The journal was searched for an id.
+    Journal(lookup::Answer),
     /// Stop after what came before.
     Stop,
 }
@@ -195,8 +249,14 @@ impl Ledger {
     /// Admits one entry: resolves once it is synced, or known to be recorded already, or not to be had now.
     /// Dropping the future before then means the sender has left: an entry not yet admitted is skipped.
     pub async fn admit(&self, entry: Entry) -> Admission {
+        let _room = match Room::take(&self.queued_bytes, entry.event_json.get().len()) {
+            Some(room) => room,
+            None => return Admission::Unavailable(Unavailable::QueueFull),
+        };
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Admit(Box::new(entry), Instant::now(), reply), answer).await
+        let key = dedupe::id_key(&entry.source, entry.event.id.as_str());
+        let waiting = admit::Waiting { entry: Box::new(entry), key, asked: Instant::now(), reply };
+        self.ask(Command::Admit(waiting), answer).await
     }
 
     /// Journals what an operator did.
@@ -224,8 +284,32 @@ impl Ledger {
         read::Reader::new(&self.journal_dir, next)
     }
 
-    /// The journal's id: 8 hex.
-    pub fn journal_id(&self) -> &str {
-        &self.journal_id
+    /// The journal's id and what was fixed at its creation.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// `journal/`.
+    pub fn journal_dir(&self) -> &Path {
+        &self.journal_dir
+    }
+}
+
+/// A share of [`QUEUE_BYTES_MAX`], given back when dropped.
+struct Room<'a>(&'a AtomicUsize, usize);
+
+impl<'a> Room<'a> {
+    fn take(queued: &'a AtomicUsize, bytes: usize) -> Option<Self> {
+        if queued.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX {
+            queued.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self(queued, bytes))
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
 }

@@ -74,7 +74,7 @@ pub struct LineReader {
 
 enum Origin {
     Plain(File),
-    Compressed(Box<dyn Read + Send>),
+    Compressed(Box<zstd::Decoder<'static, io::BufReader<File>>>),
 }
 
 impl LineReader {

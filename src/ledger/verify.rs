@@ -1,32 +1,213 @@
-//! Stand-in.
-use std::path::Path;
+//! Checking a journal from outside: every line, the chain, the checkpoints. Reads only; needs no lock.
 
+use std::{collections::BTreeMap, io, path::Path};
+
+use super::{
+    chain::{self, GENESIS, Hash},
+    checkpoint::{self, Found, Verifier},
+    read::LineReader,
+    segment::{self, Segment, journal_dir},
+};
 use crate::record::Seq;
 
-/// r
+/// Problems listed at most; the rest is counted.
+const PROBLEMS_MAX: usize = 100;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// r
+    /// Good records.
     pub records: u64,
-    /// r
+    /// Segments read.
     pub segments: usize,
-    /// r
-    pub first: Seq,
-    /// r
-    pub last: Seq,
-    /// r
-    pub checkpoints: u64,
-    /// r
+    /// First and last good seq.
+    pub range: Option<(Seq, Seq)>,
+    /// Checkpoints that fit, with right signatures.
+    pub checkpoints: usize,
+    /// Bytes behind the last whole line, as a stop in the middle of a write leaves them; cut at the next start.
+    pub torn_bytes: u64,
+    /// What is wrong, the first [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
+    /// How many problems in all.
+    pub problems_total: u64,
 }
-/// p
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// s
+    /// The record it concerns, or where it should be.
     pub seq: Seq,
-    /// w
+    /// What is wrong, and where.
     pub what: String,
 }
 
-/// v
-pub fn verify(_data_dir: &Path, _from: Seq, _progress: impl FnMut(Seq)) -> std::io::Result<Report> {
-    Err(std::io::Error::other("not in this build"))
+struct Check<'a> {
+    report: Report,
+    /// What the next line must follow: its seq and the hash before it.
+    expected: Option<(Seq, Hash)>,
+    /// Whether that hash is vouched for (by the line before, the start of the journal, or a checkpoint).
+    checkpoints: BTreeMap<Seq, (Hash, Option<bool>)>,
+    until: Seq,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+/// Checks everything from the segment that holds `from` up to `until` (a running service's synced seq; `Seq::MAX`
+/// otherwise). `public_key` checks the checkpoints' signatures; without it only their hashes are compared. `progress`
+/// hears of every segment's bytes.
+pub fn verify(
+    data_dir: &Path,
+    from: Seq,
+    until: Seq,
+    public_key: Option<&Verifier>,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<Report> {
+    let dir = journal_dir(data_dir);
+    let segments = segment::list(&dir)?;
+    let mut check = Check { report: Report::default(), expected: None, checkpoints: BTreeMap::new(), until, progress };
+    check.read_checkpoints(checkpoint::read(&dir, public_key)?);
+    let start = segments.iter().rposition(|segment| segment.first <= from.max(1)).unwrap_or(0);
+    if let Some(first) = segments.first() {
+        check.begin(&segments[start], first.first);
+    }
+    for (nth, segment) in segments.iter().enumerate().skip(start) {
+        check.segment(segment, nth + 1 == segments.len())?;
+    }
+    check.finish();
+    Ok(check.report)
+}
+
+impl Check<'_> {
+    fn problem(&mut self, seq: Seq, what: String) {
+        self.report.problems_total += 1;
+        if self.report.problems.len() < PROBLEMS_MAX {
+            self.report.problems.push(Problem { seq, what });
+        }
+    }
+
+    fn read_checkpoints(&mut self, found: Vec<Found>) {
+        for note in found {
+            match note.checkpoint {
+                Some(_) if note.signed == Some(false) => {
+                    let seq = note.checkpoint.map_or(0, |checkpoint| checkpoint.seq);
+                    self.problem(seq, "the checkpoint's signature is wrong".to_owned());
+                }
+                Some(checkpoint) => {
+                    self.checkpoints.insert(checkpoint.seq, (checkpoint.hash, note.signed));
+                }
+                None => self.problem(0, "a checkpoint cannot be read".to_owned()),
+            }
+        }
+    }
+
+    /// What the first line must follow: the start, or after retention a sealed segment's checkpoint.
+    fn begin(&mut self, start: &Segment, oldest: Seq) {
+        let before = start.first.saturating_sub(1);
+        self.expected = if start.first == 1 {
+            Some((1, GENESIS))
+        } else if let Some((hash, _)) = self.checkpoints.get(&before) {
+            Some((start.first, *hash))
+        } else {
+            if start.first == oldest {
+                self.problem(start.first, "no checkpoint vouches for what came before the oldest segment".to_owned());
+            }
+            None
+        };
+    }
+
+    fn segment(&mut self, segment: &Segment, is_last: bool) -> io::Result<()> {
+        let name = segment.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut lines = LineReader::open(segment)?;
+        self.report.segments += 1;
+        let mut is_first = true;
+        loop {
+            let offset = lines.offset();
+            let line = match lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => {
+                    let seq = self.expected.map_or(segment.first, |(seq, _)| seq);
+                    self.problem(seq, format!("{name} cannot be read past byte {offset}: {error}"));
+                    break;
+                }
+            };
+            let place = format!("{name} byte {offset}");
+            if self.past_until(&line) {
+                return Ok(());
+            }
+            self.line(&line, &place, is_first.then_some(segment.first));
+            is_first = false;
+            (self.progress)(line.len() as u64);
+        }
+        self.rest(lines.rest(), &name, is_last);
+        Ok(())
+    }
+
+    fn past_until(&self, line: &[u8]) -> bool {
+        chain::seq_of(line).is_some_and(|seq| seq > self.until)
+            || self.expected.is_some_and(|(seq, _)| seq > self.until)
+    }
+
+    fn line(&mut self, line: &[u8], place: &str, named: Option<Seq>) {
+        let seq = self.expected.map_or(0, |(seq, _)| seq);
+        let Some(checked) = chain::check_line(line) else {
+            self.problem(seq, format!("the line at {place} is damaged: its hash is not that of its bytes"));
+            return;
+        };
+        if let Some(named) = named.filter(|named| *named != checked.seq) {
+            self.problem(checked.seq, format!("the segment at {place} should begin with seq {named}"));
+        }
+        if let Some((expected, prev)) = self.expected {
+            if checked.seq != expected {
+                self.problem(expected, format!("seq {expected} is missing: {place} holds seq {}", checked.seq));
+            }
+            if checked.prev != prev {
+                self.problem(checked.seq, format!("the record at {place} does not follow the one before it"));
+            }
+        }
+        if let Some((hash, signed)) = self.checkpoints.remove(&checked.seq) {
+            if hash == checked.hash {
+                self.report.checkpoints += usize::from(signed != Some(false));
+            } else {
+                self.problem(
+                    checked.seq,
+                    format!("the record at {place} is not the one that its checkpoint vouches for"),
+                );
+            }
+        }
+        self.expected = Some((checked.seq + 1, checked.hash));
+        self.report.records += 1;
+        self.report.range = Some((self.report.range.map_or(checked.seq, |(first, _)| first), checked.seq));
+    }
+
+    fn rest(&mut self, rest: &[u8], name: &str, is_last: bool) {
+        if rest.is_empty() {
+            return;
+        }
+        if is_last && is_torn(rest) {
+            self.report.torn_bytes = rest.len() as u64;
+        } else if self.expected.is_none_or(|(seq, _)| seq <= self.until) {
+            let seq = self.expected.map_or(0, |(seq, _)| seq);
+            self.problem(seq, format!("{name} ends in {} bytes that are not a line", rest.len()));
+        }
+    }
+
+    /// A checkpoint past the end means that the end was cut off.
+    fn finish(&mut self) {
+        let last = self.report.range.map_or(0, |(_, last)| last);
+        if let Some((&seq, _)) = self.checkpoints.iter().next_back()
+            && seq > last
+            && self.until >= seq
+        {
+            self.problem(seq, format!("a checkpoint vouches for seq {seq}, but the journal ends at {last}"));
+        }
+    }
+}
+
+/// Whether bytes without LF can be the beginning of a line whose writing was cut short: they begin like a record, and
+/// do not go on behind what ends one.
+fn is_torn(rest: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"{\"schema\":\"refresh-audit/1\",";
+    let begins = rest.starts_with(&BEGIN[..BEGIN.len().min(rest.len())]);
+    let ended = memchr::memmem::rfind(rest, b",\"hash\":\"").is_some_and(|at| rest.len() > at + 9 + 64 + 2);
+    begins && !ended
 }

@@ -40,6 +40,8 @@ pub enum SinkError {
         reason: String,
         /// What `Retry-After` said.
         after: Option<Duration>,
+        /// Somebody has to mend it (a wrong address or credential): the alarm does not wait for it to pass.
+        fault: bool,
     },
     /// The other side refused the batch as a whole for what is in it: it is halved down to the culprit.
     #[error("refused: {reason}")]
@@ -52,6 +54,18 @@ pub enum SinkError {
     Reject(Vec<(Seq, String)>),
 }
 
+impl SinkError {
+    /// It may pass by itself.
+    pub fn passing(reason: impl Into<String>) -> Self {
+        Self::Retry { reason: reason.into(), after: None, fault: false }
+    }
+
+    /// It does not pass before somebody mends it.
+    pub fn fault(reason: impl Into<String>) -> Self {
+        Self::Retry { reason: reason.into(), after: None, fault: true }
+    }
+}
+
 /// Where records go.
 pub trait Sink {
     /// Imitates the real write without leaving a record, as far as the protocol allows; for `check --connect`.
@@ -59,6 +73,12 @@ pub trait Sink {
 
     /// Returns `Ok` once the other side has the whole batch for good, as far as the protocol can say so.
     fn deliver(&self, batch: &[Message]) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// The most records that one call of [`Sink::deliver`] takes; where a record is a request, 1 lets the cursor move
+    /// after each.
+    fn records_max(&self) -> usize {
+        usize::MAX
+    }
 
     /// Finishes what can wait no longer than a shutdown (a file's compression, say).
     fn close(&self) -> impl Future<Output = ()> + Send {
@@ -102,6 +122,10 @@ macro_rules! sinks {
 
             async fn deliver(&self, batch: &[Message]) -> Result<(), SinkError> {
                 match self { $(Self::$variant(sink) => sink.deliver(batch).await),* }
+            }
+
+            fn records_max(&self) -> usize {
+                match self { $(Self::$variant(sink) => sink.records_max()),* }
             }
 
             async fn close(&self) {

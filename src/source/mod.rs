@@ -143,6 +143,16 @@ impl From<crate::secret::SecretError> for BuildError {
     }
 }
 
+mod claims;
+mod credentials;
+mod json;
+mod jwks;
+mod jws;
+mod keys;
+
+pub use credentials::{BasicAuth, Net};
+pub use keys::Alg;
+
 macro_rules! sources {
     ($($module:ident => $variant:ident),* $(,)?) => {
         $(pub mod $module;)*

@@ -6,9 +6,18 @@ use std::{
     path::PathBuf,
 };
 
+use actix_web::{HttpRequest, http::header};
 use serde::Deserialize;
 
-use crate::units::{ByteSize, Span};
+use crate::{
+    intake::OnStorageFailure,
+    units::{ByteSize, Span},
+};
+
+pub mod admin;
+pub mod listen;
+pub mod stream;
+pub mod webhook;
 
 /// `[server]`: the listener that senders reach.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -44,16 +53,6 @@ impl Default for ServerConfig {
     }
 }
 
-/// What a sender is told when the journal cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnStorageFailure {
-    /// 503: under a transactional setting the user's refresh fails, and no event is lost unnoticed.
-    FailClosed,
-    /// 200 `unrecorded`: the user goes on, the event is lost, counted and alarmed.
-    FailOpen,
-}
-
 /// A certificate chain and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,4 +77,19 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)), token_file: None }
     }
+}
+
+/// Echoed where a sender sets it.
+const REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
+/// Longest id that is echoed.
+const REQUEST_ID_LEN_MAX: usize = 64;
+
+/// The request's id: the sender's, if it is 1 to 64 of `[A-Za-z0-9._-]`, else a new one.
+fn request_id(request: &HttpRequest) -> String {
+    let fits = |id: &&str| {
+        (1..=REQUEST_ID_LEN_MAX).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let sent = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    sent.filter(fits).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
 }

@@ -1,0 +1,138 @@
+//! Delivering again what an operator asked for, in turns with the journal's batches. Changes no count but one: a parked
+//! record that arrives is delivered.
+
+use bytes::Bytes;
+use tokio::{sync::watch, task, time::Instant};
+
+use super::{
+    batch::{Batch, Selection},
+    books::{Again, Books, Redriven},
+    feed::read_range,
+    run::{Deliverer, Outcome, Work},
+    status::SinkState,
+};
+use crate::{record::Seq, sink::Sink};
+
+/// A batch to be delivered again.
+pub(super) struct Redo {
+    work: Work,
+    /// For a range: the seq after the batch.
+    end: Option<Seq>,
+    /// Asked for, but not to be had any more.
+    missing: Vec<Seq>,
+}
+
+impl<S: Sink + Send + Sync> Deliverer<S> {
+    /// Sends the next part. False when nothing is asked for, or it is not the time: what fails here waits alone, what
+    /// fails on the way from the journal makes this wait, too.
+    pub(super) async fn again_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
+        if self.live.failing() || !self.again.ready(Instant::now()) {
+            return false;
+        }
+        if self.redo.is_none() && self.shared.redriving() {
+            match self.next_redo().await {
+                Ok(redo) => self.redo = redo,
+                Err(reason) => self.again_failed(reason, None),
+            }
+        }
+        let Some(mut redo) = self.redo.take() else {
+            return false;
+        };
+        let part = redo.work.part();
+        match self.attempt(&redo.work.batch, part.clone(), stop).await {
+            Outcome::Split => redo.work.halving.refused(),
+            Outcome::Failed { reason, after, .. } => {
+                self.again_failed(reason, after);
+                self.redo = Some(redo);
+                return true;
+            }
+            Outcome::Settled(refused) => {
+                redo.work.halving.settled();
+                self.again.well();
+                self.note(&redo, part, &refused).await;
+            }
+        }
+        if redo.work.halving.next().is_some() {
+            self.redo = Some(redo);
+        }
+        true
+    }
+
+    fn again_failed(&mut self, reason: String, after: Option<std::time::Duration>) {
+        self.again.failed(Instant::now(), after, false);
+        tracing::warn!(sink = &*self.shared.name, reason, "delivering again failed; trying again");
+        self.shared.state(SinkState::Retrying, Some(reason));
+    }
+
+    async fn next_redo(&mut self) -> Result<Option<Redo>, String> {
+        let limits = self.config.batch;
+        let again = self.shared.books(move |books| books.next_again(limits.records)).await.flatten();
+        let selection = std::sync::Arc::clone(&self.selection);
+        let part = self.sink.records_max();
+        match again {
+            None => Ok(None),
+            Some(Again::Retry(seqs)) => {
+                let bytes = limits.bytes.len();
+                let read = self.shared.books(move |books| parked_batch(books, &seqs, &selection, bytes)).await;
+                let (batch, missing) = read.ok_or("the sink's files could not be worked on")??;
+                Ok(Some(Redo { work: Work::new(batch, part), end: None, missing }))
+            }
+            Some(Again::Range(range)) => {
+                let (reader, dir) = (self.reader.take(), self.shared.context.journal_dir.clone());
+                let read =
+                    task::spawn_blocking(move || read_range(reader, (&dir, range.next, range.to), &selection, limits));
+                let (batch, reader) = read.await.map_err(|error| format!("reading the journal failed: {error}"))??;
+                // No progress means that the journal does not have them: the range is done.
+                let end = if reader.next() > range.next { reader.next() } else { range.to + 1 };
+                self.reader = Some(reader);
+                Ok(Some(Redo { work: Work::new(batch, part), end: Some(end), missing: Vec::new() }))
+            }
+        }
+    }
+
+    async fn note(&self, redo: &Redo, part: std::ops::Range<usize>, refused: &[(usize, String)]) {
+        let batch = &redo.work.batch;
+        let last = part.end == batch.messages.len();
+        let seq_at = |at: usize| batch.seqs(at..at + 1).next();
+        let mut step = Redriven { refused: redo.missing.clone(), ..Redriven::default() };
+        for (at, reason) in refused {
+            let seq = seq_at(*at).unwrap_or_default();
+            tracing::warn!(sink = &*self.shared.name, seq, reason, "refused again; it stays what it was");
+            step.refused.push(seq);
+        }
+        step.delivered = batch.seqs(part.clone()).filter(|seq| !step.refused.contains(seq)).collect();
+        step.reached = match redo.end {
+            Some(end) if last => Some(end),
+            Some(_) => seq_at(part.end - 1).map(|seq| seq + 1),
+            None => None,
+        };
+        self.shared.state(SinkState::Delivering, refused.first().map(|(_, reason)| reason.clone()));
+        if let Some(Err(error)) = self.shared.books(move |books| books.redriven(&step)).await {
+            // It is written with the next step; a crash before that delivers this one once more.
+            tracing::error!(sink = &*self.shared.name, %error, "the progress of delivering again cannot be written");
+        }
+    }
+}
+
+/// Parked records as a batch of about `bytes`, and those that are parked no more.
+fn parked_batch(
+    books: &mut Books,
+    seqs: &[Seq],
+    selection: &Selection,
+    bytes: usize,
+) -> Result<(Batch, Vec<Seq>), String> {
+    let (mut batch, mut missing) = (Batch::default(), Vec::new());
+    for seq in seqs {
+        let parked = books.parked().read(*seq).map_err(|error| format!("cannot read parked.jsonl: {error}"))?;
+        let line = parked.map(|parked| Bytes::from(String::from(Box::<str>::from(parked.record))));
+        match line.map(|line| (selection.message(&line), line)) {
+            Some((Ok(message), line)) => batch.add(message, line),
+            Some((Err(error), _)) => return Err(format!("the parked record {seq} is not readable: {error}")),
+            None => missing.push(*seq),
+        }
+        if batch.bytes_left(bytes) == 0 {
+            break;
+        }
+    }
+    Ok((batch, missing))
+}

@@ -1,0 +1,244 @@
+//! A batch: which records of the journal a sink gets, encoded, and what lies between them. Pure.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::{DeliveryConfig, KeyScheme, parked::ParkedRecord};
+use crate::{
+    format::Format,
+    ledger::read::Item,
+    record::{Kind, Record, Seq, Severity},
+    scope::Scope,
+    sink::Message,
+    time::ReceivedAt,
+};
+
+/// Records that the cursor passes without sending them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Left out by scope, kinds or findings.
+    pub skipped: u64,
+    /// Not in the journal any more.
+    pub dropped: u64,
+    /// Not readable.
+    pub damaged: u64,
+}
+
+impl Passed {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.skipped + self.dropped + self.damaged
+    }
+
+    fn add(&mut self, other: Self) {
+        self.skipped += other.skipped;
+        self.dropped += other.dropped;
+        self.damaged += other.damaged;
+    }
+}
+
+/// What a sink wants and in which form.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    scope: Scope,
+    kinds: Vec<Kind>,
+    findings_at_least: Option<Severity>,
+    format: Format,
+    keys: KeyScheme,
+}
+
+impl Selection {
+    /// As the configuration says.
+    pub fn new(config: &DeliveryConfig, keys: KeyScheme) -> Self {
+        Self {
+            scope: config.scope.clone(),
+            kinds: config.kinds.clone(),
+            findings_at_least: config.findings_at_least,
+            format: config.format,
+            keys,
+        }
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        let bad_enough = |least| record.findings.iter().any(|finding| finding.severity >= least);
+        self.kinds.contains(&record.kind)
+            && record.event.as_ref().is_none_or(|event| self.scope.takes(event))
+            && (record.kind != Kind::Event || self.findings_at_least.is_none_or(bad_enough))
+    }
+
+    /// The message of a line, whether or not the sink wants it.
+    pub fn message(&self, line: &Bytes) -> serde_json::Result<Message> {
+        let record: Record = serde_json::from_slice(line)?;
+        Ok(Message { key: self.keys.key(&record), body: self.format.encode(line, &record), record })
+    }
+}
+
+/// Messages in order, and what the cursor passes before, between and after them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// To be sent.
+    pub messages: Vec<Message>,
+    /// Their lines in the journal.
+    lines: Vec<Bytes>,
+    /// What is passed right before each.
+    before: Vec<Passed>,
+    /// What is passed after the last.
+    tail: Passed,
+    /// Bytes of all bodies.
+    bytes: usize,
+    /// The oldest record of it, sent or not.
+    pub oldest: Option<ReceivedAt>,
+}
+
+impl Batch {
+    /// Takes one step of reading.
+    pub fn take(&mut self, item: Item, selection: &Selection) {
+        match item {
+            Item::Line { seq, text } => match selection.message(&text) {
+                Ok(message) => self.push(message, text, selection),
+                Err(error) => {
+                    tracing::error!(seq, %error, "a line of the journal is not a record: counted as damaged");
+                    self.tail.damaged += 1;
+                }
+            },
+            Item::Damaged { first, last } => self.tail.damaged += last - first + 1,
+            Item::Gone { first, last } => self.tail.dropped += last - first + 1,
+        }
+    }
+
+    fn push(&mut self, message: Message, line: Bytes, selection: &Selection) {
+        self.oldest.get_or_insert(message.record.received_at);
+        if selection.wants(&message.record) {
+            self.add(message, line);
+        } else {
+            self.tail.skipped += 1;
+        }
+    }
+
+    /// Adds a message.
+    pub fn add(&mut self, message: Message, line: Bytes) {
+        self.bytes += message.body.len();
+        self.messages.push(message);
+        self.lines.push(line);
+        self.before.push(std::mem::take(&mut self.tail));
+    }
+
+    /// How many more records fit.
+    pub fn records_left(&self, max: usize) -> usize {
+        max.saturating_sub(self.messages.len())
+    }
+
+    /// How many more bytes fit.
+    pub fn bytes_left(&self, max: usize) -> usize {
+        max.saturating_sub(self.bytes)
+    }
+
+    /// Whether it holds nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.tail == Passed::default()
+    }
+
+    /// What the cursor passes, messages aside, when this part is settled; after the last message the tail, too.
+    pub fn passed(&self, part: Range<usize>) -> Passed {
+        let mut passed = if part.end == self.messages.len() { self.tail } else { Passed::default() };
+        for before in self.before.get(part).unwrap_or_default() {
+            passed.add(*before);
+        }
+        passed
+    }
+
+    /// The full copy of a message that was refused. `None` for one that is not in the batch.
+    pub fn parked(&self, at: usize, reason: &str) -> Option<ParkedRecord> {
+        let (message, line) = (self.messages.get(at)?, self.lines.get(at)?);
+        Some(ParkedRecord {
+            seq: message.seq(),
+            key: message.key.clone(),
+            parked_at: ReceivedAt::wall(),
+            reason: reason.to_owned(),
+            record: raw(line)?,
+        })
+    }
+
+    /// The seqs of a part.
+    pub fn seqs(&self, part: Range<usize>) -> impl Iterator<Item = Seq> + '_ {
+        self.messages.get(part).unwrap_or_default().iter().map(Message::seq)
+    }
+}
+
+/// A line was parsed as a record, so it is JSON.
+fn raw(line: &Bytes) -> Option<Box<RawValue>> {
+    serde_json::from_slice(line).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(seq: Seq, kind: &str, more: &str) -> Bytes {
+        let head = r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n""#;
+        let tail = r#""prev":"0","hash":"0"}"#;
+        format!(r#"{head},"seq":{seq},"kind":"{kind}","received_at":"2026-11-22T06:40:00.000000Z",{more}{tail}"#).into()
+    }
+
+    fn event(tenant: &str, findings: &str) -> String {
+        let event = r#"{"id":"AB","type":"t","occurred_at":"2026-11-22T06:40:00.000Z","outcome":"attempted""#;
+        format!(r#""source":"fa","event":{event},"tenant_id":"{tenant}"}},"findings":[{findings}],"#)
+    }
+
+    fn finding(severity: &str) -> String {
+        format!(r#"{{"rule":"r","name":"n","severity":"{severity}","reason":"w"}}"#)
+    }
+
+    fn selected(config: &str, lines: &[Bytes]) -> Vec<Seq> {
+        let selection = Selection::new(&toml::from_str(config).unwrap(), KeyScheme::EventId);
+        let mut batch = Batch::default();
+        for (at, line) in lines.iter().enumerate() {
+            batch.take(Item::Line { seq: at as u64 + 1, text: line.clone() }, &selection);
+        }
+        batch.messages.iter().map(Message::seq).collect()
+    }
+
+    #[test]
+    fn scope_kinds_and_findings_choose() {
+        let lines = [
+            line(1, "event", &event("t1", "")),
+            line(2, "event", &event("t2", &finding("low"))),
+            line(3, "event", &event("t1", &(finding("low") + "," + &finding("critical")))),
+            line(4, "alarm", ""),
+            line(5, "replay", ""),
+        ];
+        assert_eq!(selected("", &lines), [1, 2, 3, 4, 5]);
+        assert_eq!(selected("kinds = ['event', 'alarm']", &lines), [1, 2, 3, 4]);
+        assert_eq!(selected("scope = { tenants = ['t1'] }", &lines), [1, 3, 4, 5]);
+        assert_eq!(selected("findings_at_least = 'medium'", &lines), [3, 4, 5]);
+        assert_eq!(selected("findings_at_least = 'low'\nkinds = ['event']", &lines), [2, 3]);
+    }
+
+    #[test]
+    fn keys_are_as_the_scheme_says() {
+        let (event, alarm) = (line(3, "event", &event("t", "")), line(4, "alarm", ""));
+        for (keys, expected) in [(KeyScheme::EventId, "AB"), (KeyScheme::SourceAndEventId, "fa/AB")] {
+            let selection = Selection::new(&DeliveryConfig::default(), keys);
+            assert_eq!(selection.message(&event).unwrap().key, expected);
+            assert_eq!(selection.message(&alarm).unwrap().key, "3f9a1c2e-4");
+        }
+    }
+
+    #[test]
+    fn every_seq_is_in_one_part_once() {
+        let selection = Selection::new(&toml::from_str("kinds = ['event']").unwrap(), KeyScheme::EventId);
+        let mut batch = Batch::default();
+        batch.take(Item::Gone { first: 1, last: 3 }, &selection);
+        batch.take(Item::Line { seq: 4, text: line(4, "alarm", "") }, &selection);
+        batch.take(Item::Line { seq: 5, text: line(5, "event", &event("t", "")) }, &selection);
+        batch.take(Item::Damaged { first: 6, last: 7 }, &selection);
+        batch.take(Item::Line { seq: 8, text: line(8, "event", &event("t", "")) }, &selection);
+        batch.take(Item::Line { seq: 9, text: Bytes::from_static(b"{}") }, &selection);
+        assert_eq!(batch.passed(0..1), Passed { skipped: 1, dropped: 3, damaged: 0 });
+        assert_eq!(batch.passed(1..2), Passed { skipped: 0, dropped: 0, damaged: 3 });
+        assert_eq!(batch.passed(0..2), Passed { skipped: 1, dropped: 3, damaged: 3 });
+        assert_eq!(batch.parked(1, "why").unwrap().record.get().as_bytes(), line(8, "event", &event("t", "")));
+    }
+}

@@ -1,0 +1,343 @@
+//! The durable books of one sink, `sinks/<name>/`: cursor, parked records and re-driving, kept in step with each other.
+//!
+//! The delivering loop and an operator's command work on the same books, in the same process under one lock, or each
+//! alone under the data directory's. The cursor file is the point of commitment: whatever order a crash cuts off, every
+//! seq is counted once. Blocking.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Start,
+    batch::Passed,
+    cursor::{Cursor, Loaded},
+    parked::{Parked, ParkedRecord},
+    redrive::{Range, Redrive},
+    requests::RequestError,
+};
+use crate::{
+    files,
+    ledger::read::{Item, Reader},
+    record::Seq,
+    time::ReceivedAt,
+};
+
+/// The journal that is delivered from, as it stands.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// `journal/` under the data directory.
+    pub dir: PathBuf,
+    /// Its id: 8 hex.
+    pub id: Arc<str>,
+    /// The last seq on disk.
+    pub synced: Seq,
+}
+
+/// What the loop settled.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Passed without being sent.
+    pub passed: Passed,
+    /// Delivered.
+    pub delivered: u64,
+    /// Refused for good.
+    pub refused: Vec<ParkedRecord>,
+}
+
+/// One step of re-driving.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// The next records of a range.
+    Range(Range),
+    /// Parked records.
+    Retry(Vec<Seq>),
+}
+
+/// What a step of re-driving settled.
+#[derive(Debug, Default)]
+pub struct Redriven {
+    /// Delivered.
+    pub delivered: Vec<Seq>,
+    /// Refused again; they stay what they were.
+    pub refused: Vec<Seq>,
+    /// The range is done before this one.
+    pub reached: Option<Seq>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Books {
+    pub(super) dir: PathBuf,
+    pub(super) name: String,
+    pub(super) cursor: Cursor,
+    pub(super) parked: Parked,
+    pub(super) redrive: Redrive,
+    pub(super) halted: Option<String>,
+    pub(super) dirty: bool,
+}
+
+/// `sinks/<name>/` under a data directory.
+fn sink_dir(data_dir: &Path, name: &str) -> PathBuf {
+    data_dir.join("sinks").join(name)
+}
+
+impl Books {
+    /// Reads them and changes nothing. Where they cannot be trusted they are halted and say why.
+    pub fn load(data_dir: &Path, name: &str, journal: &Journal, start: Start) -> Self {
+        let dir = sink_dir(data_dir, name);
+        let mut books = Self {
+            cursor: Cursor::new(&journal.id, 1),
+            parked: Parked::none(&dir.join("parked.jsonl")),
+            redrive: Redrive::default(),
+            halted: None,
+            dirty: false,
+            name: name.to_owned(),
+            dir,
+        };
+        if let Err(reason) = books.read(journal, start) {
+            books.halted = Some(reason);
+        }
+        books
+    }
+
+    fn read(&mut self, journal: &Journal, start: Start) -> Result<(), String> {
+        let mend =
+            format!("`refresh-audit sinks redeliver {} --from SEQ` (1 = everything) starts it again there", self.name);
+        let path = self.cursor_path();
+        match Cursor::load(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))? {
+            Loaded::Absent => {
+                let first = first_seq(journal, start).map_err(|error| format!("cannot read the journal: {error}"))?;
+                self.cursor = Cursor::new(&journal.id, first);
+                self.dirty = true;
+                // Parked copies of an earlier life are set aside when the new cursor is written.
+                return Ok(());
+            }
+            Loaded::Corrupt(why) => {
+                return Err(format!("the cursor {} is damaged ({why}): restore it, or {mend}", path.display()));
+            }
+            Loaded::Good(cursor) => self.cursor = cursor,
+        }
+        let (next, synced) = (self.cursor.next, journal.synced);
+        if *self.cursor.journal != *journal.id {
+            let other = &self.cursor.journal;
+            return Err(format!("the cursor belongs to journal {other}, this is {} (a backup?): {mend}", journal.id));
+        }
+        if next > synced + 1 {
+            return Err(format!("the cursor is at {next}, the journal ends at {synced} (a restored backup?): {mend}"));
+        }
+        let unreadable = |error: io::Error| format!("cannot read the parked records: {error}; restore them, or {mend}");
+        self.parked = Parked::load(&self.parked_path()).map_err(unreadable)?;
+        self.parked.reconcile(next, &self.cursor.settled);
+        self.match_counts(&mend)?;
+        self.redrive = Redrive::load(&self.redrive_path()).unwrap_or_else(|error| {
+            tracing::error!(sink = self.name, %error, "redrive.json is not readable: what it asked for has to be asked for again");
+            Redrive::default()
+        });
+        let parked = &self.parked;
+        self.redrive.retry.retain(|seq| parked.contains(*seq));
+        Ok(())
+    }
+
+    /// Copies that somebody took out of `parked.jsonl` by hand count as dropped; copies that nobody parked are damage.
+    fn match_counts(&mut self, mend: &str) -> Result<(), String> {
+        let (counted, kept) = (self.cursor.parked, self.parked.len() as u64);
+        let Some(missing) = counted.checked_sub(kept) else {
+            return Err(format!(
+                "parked.jsonl holds {kept} records, the cursor counts {counted}: restore both, or {mend}"
+            ));
+        };
+        if missing > 0 {
+            tracing::error!(sink = self.name, missing, "parked records are gone from parked.jsonl: counted as dropped");
+            self.cursor.parked -= missing;
+            self.cursor.dropped += missing;
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
+    /// Reads them for delivering or for a command, and finishes what a crash cut off.
+    pub fn open(data_dir: &Path, name: &str, journal: &Journal, start: Start) -> Self {
+        let mut books = Self::load(data_dir, name, journal, start);
+        if books.halted.is_none()
+            && let Err(error) = books.mend()
+        {
+            books.halted = Some(format!("cannot write {}: {error}; mend that and start again", books.dir.display()));
+        }
+        books
+    }
+
+    fn mend(&mut self) -> io::Result<()> {
+        files::create_dir(&self.dir)?;
+        if !self.cursor_path().exists() {
+            self.set_parked_aside()?;
+        }
+        if self.parked.untidy(false) {
+            self.tidy()?;
+        }
+        self.save()
+    }
+
+    pub(super) fn cursor_path(&self) -> PathBuf {
+        self.dir.join("cursor")
+    }
+
+    fn parked_path(&self) -> PathBuf {
+        self.dir.join("parked.jsonl")
+    }
+
+    pub(super) fn redrive_path(&self) -> PathBuf {
+        self.dir.join("redrive.json")
+    }
+
+    /// Why the sink stands still, where it does; [`Books::redeliver`] mends it.
+    pub fn halted(&self) -> Option<&str> {
+        self.halted.as_deref()
+    }
+
+    /// Where it is.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// What is parked.
+    pub fn parked(&self) -> &Parked {
+        &self.parked
+    }
+
+    /// What an operator asked to be delivered again.
+    pub fn redriving(&self) -> &Redrive {
+        &self.redrive
+    }
+
+    /// Whether the cursor has moved since it was saved.
+    pub fn dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// The lowest seq the journal must keep for this sink. Halted books keep everything: nobody knows better.
+    pub fn needed(&self) -> Seq {
+        if self.halted.is_some() {
+            return 1;
+        }
+        self.redrive.ranges.iter().map(|range| range.next).fold(self.cursor.next, Seq::min)
+    }
+
+    /// Writes the cursor, if it has moved.
+    pub fn save(&mut self) -> io::Result<()> {
+        if self.dirty && self.halted.is_none() {
+            self.cursor.save(&self.cursor_path())?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Moves past what is settled. On an error nothing has changed. Refused records are on disk before the cursor moves,
+    /// and the cursor is on disk at once after them.
+    pub fn advance(&mut self, progress: &Progress) -> io::Result<()> {
+        if !progress.refused.is_empty() {
+            self.parked.append(&progress.refused)?;
+        }
+        self.cursor.advance(progress.passed, progress.delivered, progress.refused.len() as u64);
+        if progress.delivered > 0 {
+            self.cursor.delivered_at = Some(ReceivedAt::wall());
+        }
+        self.dirty = true;
+        if progress.refused.is_empty() { Ok(()) } else { self.save_or_later() }
+    }
+
+    /// A cursor that cannot be written now stays dirty: the loop tries again before it sends anything more.
+    fn save_or_later(&mut self) -> io::Result<()> {
+        if let Err(error) = self.save() {
+            tracing::error!(sink = self.name, %error, "the cursor cannot be written; trying again");
+        }
+        Ok(())
+    }
+
+    /// What to re-drive next: parked records first, `records` at most.
+    pub fn next_again(&self, records: usize) -> Option<Again> {
+        if self.redrive.retry.is_empty() {
+            return self.redrive.ranges.first().copied().map(Again::Range);
+        }
+        Some(Again::Retry(self.redrive.retry.iter().copied().take(records).collect()))
+    }
+
+    /// Every parked record in full, in order.
+    pub fn parked_records(&self) -> Result<Vec<ParkedRecord>, RequestError> {
+        if let Some(reason) = &self.halted {
+            return Err(RequestError::Refused(reason.clone()));
+        }
+        Ok(self.parked.seqs().filter_map(|seq| self.parked.read(seq).transpose()).collect::<io::Result<_>>()?)
+    }
+
+    /// Notes a step of re-driving. A parked record that arrived counts as delivered from now on; nothing else changes
+    /// the counts.
+    pub fn redriven(&mut self, step: &Redriven) -> io::Result<()> {
+        let parked: Vec<Seq> = step.delivered.iter().copied().filter(|seq| self.parked.contains(*seq)).collect();
+        self.cursor.parked -= self.settle(parked);
+        let done: BTreeSet<Seq> = step.delivered.iter().chain(&step.refused).copied().collect();
+        self.redrive.retry.retain(|seq| !done.contains(seq));
+        if let (Some(range), Some(reached)) = (self.redrive.ranges.first_mut(), step.reached) {
+            range.next = reached;
+            if range.next > range.to {
+                self.redrive.ranges.remove(0);
+            }
+        }
+        self.cursor.delivered_at = Some(ReceivedAt::wall());
+        self.redrive.save(&self.redrive_path())?;
+        self.tidy_when_due()
+    }
+
+    fn settle(&mut self, seqs: Vec<Seq>) -> u64 {
+        let settled = self.parked.remove(&seqs) as u64;
+        self.cursor.delivered += settled;
+        self.cursor.settled.extend(seqs);
+        self.dirty = true;
+        settled
+    }
+
+    pub(super) fn tidy_when_due(&mut self) -> io::Result<()> {
+        self.save()?;
+        if self.parked.untidy(!self.redrive.retry.is_empty()) {
+            self.tidy()?;
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn tidy(&mut self) -> io::Result<()> {
+        self.parked.tidy()?;
+        self.cursor.settled.clear();
+        self.dirty = true;
+        Ok(())
+    }
+
+    pub(super) fn set_parked_aside(&mut self) -> io::Result<()> {
+        let path = self.parked_path();
+        if path.exists() {
+            let aside = self.dir.join(format!("parked.{}.jsonl", ReceivedAt::wall().micros()));
+            files::rename(&path, &aside)?;
+            tracing::warn!(sink = self.name, path = %aside.display(), "parked records of an earlier cursor are set aside");
+        }
+        self.parked = Parked::none(&path);
+        Ok(())
+    }
+}
+
+/// Where a new cursor starts.
+fn first_seq(journal: &Journal, start: Start) -> io::Result<Seq> {
+    if start == Start::Now {
+        return Ok(journal.synced + 1);
+    }
+    if journal.synced == 0 {
+        return Ok(1);
+    }
+    // What retention deleted before the sink existed was never the sink's.
+    match Reader::new(&journal.dir, 1).read(journal.synced, 1, 1)?.first() {
+        Some(Item::Gone { last, .. }) => Ok(last + 1),
+        _ => Ok(1),
+    }
+}

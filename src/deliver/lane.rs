@@ -1,0 +1,82 @@
+//! One line of attempts: when the next one is due after failures, and when failing is worth an alarm. Pure but for the
+//! backoff's dice; the caller says what time it is.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{backoff::Backoff, batch::Batch};
+use crate::{record::Kind, telemetry::Alarm};
+
+/// A sink that fails for longer than a usual restart of the other side is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// Attempts after which a fault is worth an alarm: one may be the other side's start.
+const FAULTS_BEFORE_ALARM: u32 = 2;
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    backoff: Backoff,
+    retry_at: Option<Instant>,
+    failing_since: Option<Instant>,
+}
+
+impl Lane {
+    /// Whether an attempt may be made.
+    pub(super) fn ready(&self, now: Instant) -> bool {
+        self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// When the next attempt may be made, where that is not now.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Whether the last attempt failed.
+    pub(super) fn failing(&self) -> bool {
+        self.failing_since.is_some()
+    }
+
+    /// An attempt failed; whether that is worth an alarm by now.
+    pub(super) fn failed(&mut self, now: Instant, after: Option<Duration>, fault: bool) -> bool {
+        self.retry_at = Some(now + self.backoff.fail(after));
+        let since = *self.failing_since.get_or_insert(now);
+        now - since > STUCK_AFTER || (fault && self.backoff.failures() >= FAULTS_BEFORE_ALARM)
+    }
+
+    /// An attempt went well.
+    pub(super) fn well(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Whether a batch holds nothing but alarms about sinks. Failing to deliver those raises no further alarm: two sinks that
+/// fail now and then would feed each other for ever.
+pub(super) fn only_about_sinks(batch: &Batch) -> bool {
+    let names = [Alarm::SinkStuck.name(), Alarm::RecordParked.name()];
+    batch.messages.iter().all(|message| {
+        let record = &message.record;
+        record.kind == Kind::Alarm && record.alarm.as_ref().is_some_and(|alarm| names.contains(&&*alarm.name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_minute_of_failures_is_stuck_and_a_fault_sooner() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut lane = Lane::default();
+        assert!(lane.ready(start) && !lane.failing());
+        assert!(!lane.failed(start, Some(Duration::from_secs(5)), false));
+        assert!(!lane.ready(at(4)) && lane.ready(at(5)));
+        assert!(!lane.failed(at(30), None, false));
+        assert!(lane.failed(at(31), None, false));
+        lane.well();
+        assert!(!lane.failing() && lane.ready(start));
+        assert!(!lane.failed(at(40), None, true));
+        assert!(lane.failed(at(41), None, true));
+    }
+}

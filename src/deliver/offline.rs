@@ -1,0 +1,78 @@
+//! A sink without its loop: the same state and commands over the files, for when no service runs.
+
+use std::path::Path;
+
+use super::{
+    Start,
+    books::{Books, Journal},
+    parked::ParkedRecord,
+    requests::{RequestError, Which},
+    status::Status,
+};
+use crate::{
+    ledger::read::{Item, Reader},
+    record::{Record, Seq},
+    time::ReceivedAt,
+};
+
+/// One sink's files. What changes them needs the data directory's lock; the caller takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkFiles<'a> {
+    /// The data directory.
+    pub data_dir: &'a Path,
+    /// The configured name.
+    pub name: &'a str,
+    /// The journal they belong to.
+    pub journal: &'a Journal,
+    /// The configured start, for a sink that has no cursor yet.
+    pub start: Start,
+}
+
+impl SinkFiles<'_> {
+    /// How it stands; changes nothing and needs no lock.
+    pub fn status(&self) -> Status {
+        let books = self.load();
+        let mut status = Status::of(self.name, &books, self.journal.synced);
+        if status.pending > 0 && books.halted().is_none() {
+            let oldest = self.received_at(books.cursor().next);
+            status.lag_seconds = oldest.map_or(0.0, |oldest| ReceivedAt::wall().since(oldest).as_secs_f64());
+        }
+        status
+    }
+
+    /// What is parked, in order; changes nothing and needs no lock.
+    pub fn parked(&self) -> Result<Vec<ParkedRecord>, RequestError> {
+        self.load().parked_records()
+    }
+
+    /// Asks for a range to be delivered again by the next run; see [`Books::redeliver`].
+    pub fn redeliver(&self, from: Seq, to: Option<Seq>) -> Result<u64, RequestError> {
+        self.open().redeliver(from, to, self.journal)
+    }
+
+    /// Asks for parked records to be tried again by the next run. How many.
+    pub fn retry(&self, which: &Which) -> Result<usize, RequestError> {
+        self.open().retry(which)
+    }
+
+    /// Gives parked records up. How many.
+    pub fn drop_parked(&self, which: &Which) -> Result<usize, RequestError> {
+        self.open().drop_parked(which)
+    }
+
+    fn load(&self) -> Books {
+        Books::load(self.data_dir, self.name, self.journal, self.start)
+    }
+
+    fn open(&self) -> Books {
+        Books::open(self.data_dir, self.name, self.journal, self.start)
+    }
+
+    fn received_at(&self, seq: Seq) -> Option<ReceivedAt> {
+        let items = Reader::new(&self.journal.dir, seq).read(self.journal.synced, 1, 1).ok()?;
+        let Item::Line { text, .. } = items.first()? else {
+            return None;
+        };
+        serde_json::from_slice::<Record>(text).ok().map(|record| record.received_at)
+    }
+}

@@ -1,0 +1,126 @@
+//! What an operator can ask of a sink's books: deliver a range again, try parked records again, give them up.
+
+use std::io;
+
+use super::{
+    books::{Books, Journal},
+    cursor::Cursor,
+    redrive::{RANGES_MAX, Range, Redrive},
+};
+use crate::{files, record::Seq};
+
+/// Which parked records a command is about.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// Every one.
+    All,
+    /// These.
+    Seqs(Vec<Seq>),
+}
+
+/// Why a command on a sink's books was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// It makes no sense here; says why and what would.
+    #[error("{0}")]
+    Refused(String),
+    /// The files cannot be written.
+    #[error("cannot write the sink's files: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Books {
+    /// Asks for a range to be delivered again; `to` is the last settled seq where it is not given. How many records
+    /// that is at most. Where the books are halted, the cursor is set to `from` instead and everything from there on is
+    /// delivered, counted anew; parked copies are set aside.
+    pub fn redeliver(&mut self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
+        if self.halted.is_some() {
+            return self.restart(from, journal);
+        }
+        let last = self.cursor.next - 1;
+        let to = to.unwrap_or(last).min(last);
+        if from == 0 || from > to {
+            let problem =
+                format!("nothing to deliver again: seqs 1 to {last} can be, the rest is still to come anyway");
+            return Err(RequestError::Refused(problem));
+        }
+        if self.redrive.ranges.len() >= RANGES_MAX {
+            let problem = format!("{RANGES_MAX} ranges wait to be delivered again already; wait for them");
+            return Err(RequestError::Refused(problem));
+        }
+        let mut asked = self.redrive.clone();
+        asked.ranges.push(Range { from, to, next: from });
+        self.ask(asked)?;
+        Ok(to - from + 1)
+    }
+
+    fn restart(&mut self, from: Seq, journal: &Journal) -> Result<u64, RequestError> {
+        let end = journal.synced + 1;
+        if from == 0 || from > end {
+            return Err(RequestError::Refused(format!(
+                "the journal has seqs 1 to {}; {end} = new records only",
+                journal.synced
+            )));
+        }
+        files::create_dir(&self.dir)?;
+        self.set_parked_aside()?;
+        let none = Redrive::default();
+        none.save(&self.redrive_path())?;
+        let cursor = Cursor::new(&journal.id, from);
+        cursor.save(&self.cursor_path())?;
+        (self.cursor, self.redrive, self.dirty, self.halted) = (cursor, none, false, None);
+        Ok(end - from)
+    }
+
+    fn ask(&mut self, asked: Redrive) -> io::Result<()> {
+        asked.save(&self.redrive_path())?;
+        self.redrive = asked;
+        Ok(())
+    }
+
+    /// Asks for parked records to be tried again. How many.
+    pub fn retry(&mut self, which: &Which) -> Result<usize, RequestError> {
+        let seqs = self.named(which)?;
+        let mut asked = self.redrive.clone();
+        asked.retry.extend(&seqs);
+        asked.retry.sort_unstable();
+        asked.retry.dedup();
+        self.ask(asked)?;
+        Ok(seqs.len())
+    }
+
+    /// Gives parked records up: from now on they count as dropped. How many.
+    pub fn drop_parked(&mut self, which: &Which) -> Result<usize, RequestError> {
+        let seqs = self.named(which)?;
+        let dropped = seqs.len();
+        self.parked.remove(&seqs);
+        self.cursor.parked -= dropped as u64;
+        self.cursor.dropped += dropped as u64;
+        let parked = &self.parked;
+        self.redrive.retry.retain(|seq| parked.contains(*seq));
+        self.cursor.settled.extend(seqs);
+        self.dirty = true;
+        self.redrive.save(&self.redrive_path())?;
+        self.tidy_when_due()?;
+        Ok(dropped)
+    }
+
+    fn named(&self, which: &Which) -> Result<Vec<Seq>, RequestError> {
+        if let Some(reason) = &self.halted {
+            return Err(RequestError::Refused(format!("the sink stands still: {reason}")));
+        }
+        let mut seqs = match which {
+            Which::All => return Ok(self.parked.seqs().collect()),
+            Which::Seqs(seqs) => seqs.clone(),
+        };
+        seqs.sort_unstable();
+        seqs.dedup();
+        match seqs.iter().find(|seq| !self.parked.contains(**seq)) {
+            Some(seq) => Err(RequestError::Refused(format!(
+                "{seq} is not parked; `refresh-audit sinks parked {}` lists what is",
+                self.name
+            ))),
+            None => Ok(seqs),
+        }
+    }
+}

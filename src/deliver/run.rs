@@ -1,0 +1,347 @@
+//! The sending half of a sink's loop: takes turns between the journal's batches and what is to be delivered again.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    Context, DeliveryConfig,
+    again::Redo,
+    batch::{Batch, Selection},
+    books::{Books, Progress},
+    check_name,
+    feed::{Feed, POLL},
+    halving::Halving,
+    handle::{Shared, SinkHandle},
+    lane::{Lane, only_about_sinks},
+    status::SinkState,
+};
+use crate::{
+    ledger::read::Reader,
+    sink::{AnySink, BuildError, Message, Sink, SinkError},
+    telemetry::Alarm,
+};
+
+/// While records flow the cursor is written this often at most; a crash delivers that much again.
+const SAVE_EVERY: Duration = Duration::from_millis(100);
+
+/// One sink and its place in the journal.
+pub struct Deliverer<S = AnySink> {
+    pub(super) sink: S,
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: DeliveryConfig,
+    pub(super) selection: Arc<Selection>,
+    feed: Option<mpsc::Receiver<Result<Batch, String>>>,
+    work: Option<Work>,
+    pub(super) live: Lane,
+    pub(super) redo: Option<Redo>,
+    pub(super) again: Lane,
+    /// Where the last part of a range ended.
+    pub(super) reader: Option<Reader>,
+    saved_at: Instant,
+    unsaved: bool,
+}
+
+/// A batch on its way.
+pub(super) struct Work {
+    pub(super) batch: Batch,
+    pub(super) halving: Halving,
+}
+
+/// What an attempt came to.
+pub(super) enum Outcome {
+    /// Settled; these were refused, by their index in the batch.
+    Settled(Vec<(usize, String)>),
+    /// To be tried in halves.
+    Split,
+    /// To be tried again.
+    Failed { reason: String, after: Option<Duration>, fault: bool },
+}
+
+impl Work {
+    pub(super) fn new(batch: Batch, part: usize) -> Self {
+        Self { halving: Halving::new(batch.messages.len(), part), batch }
+    }
+
+    /// What to send next; empty when only the cursor has to move.
+    pub(super) fn part(&self) -> Range<usize> {
+        let len = self.batch.messages.len();
+        self.halving.next().unwrap_or(len..len)
+    }
+}
+
+impl<S: Sink + Send + Sync> Deliverer<S> {
+    /// Reads or creates the sink's files. Fails on a wrong configuration only: files that cannot be trusted halt this sink
+    /// with an alarm, and nothing else. Blocking.
+    pub fn new(
+        name: &str,
+        config: DeliveryConfig,
+        sink: S,
+        context: &Context,
+    ) -> Result<(Self, SinkHandle), BuildError> {
+        check_name(name)?;
+        config.validate().map_err(|error| BuildError(format!("sink {name}: {error}")))?;
+        let books = Books::open(&context.data_dir, name, &context.journal(), config.start);
+        let shared = Shared::new(name.into(), context.clone(), books);
+        let handle = SinkHandle(Arc::clone(&shared));
+        let this = Self {
+            sink,
+            selection: Arc::new(Selection::new(&config, context.key_scheme)),
+            shared,
+            config,
+            feed: None,
+            work: None,
+            live: Lane::default(),
+            redo: None,
+            again: Lane::default(),
+            reader: None,
+            saved_at: Instant::now(),
+            unsaved: false,
+        };
+        Ok((this, handle))
+    }
+
+    /// Delivers until `stop` is true or its sender is gone. The batch under way is finished first; the cursor is exact
+    /// but for that batch from the moment `stop` is seen, so the caller may drop this at its deadline.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        while !stopped(&stop) {
+            self.turn(&mut stop).await;
+        }
+        self.save().await;
+        self.sink.close().await;
+    }
+
+    async fn turn(&mut self, stop: &mut watch::Receiver<bool>) {
+        let due = self.unsaved && self.saved_at.elapsed() >= SAVE_EVERY;
+        if due && !self.save().await {
+            // What is delivered and not written down would be delivered again: no more of it before the disk is back.
+            return wait(stop, POLL).await;
+        }
+        let mut busy = false;
+        if !self.shared.halted() {
+            busy |= self.live_turn(stop).await;
+            busy |= !stopped(stop) && self.again_turn(stop).await;
+        }
+        if !busy {
+            self.rest(stop).await;
+        }
+    }
+
+    /// Sends the next part of the journal. False when there is nothing to send, or not now.
+    async fn live_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
+        if self.work.is_none() {
+            let received = self.feed().try_recv();
+            received.map_or((), |batch| self.received(batch));
+        }
+        if !self.live.ready(Instant::now()) || self.too_much_parked() {
+            return false;
+        }
+        let Some(mut work) = self.work.take() else {
+            return false;
+        };
+        let part = work.part();
+        match self.attempt(&work.batch, part.clone(), stop).await {
+            Outcome::Split => work.halving.refused(),
+            Outcome::Failed { reason, after, fault } => self.live_failed(&work.batch, reason, after, fault),
+            Outcome::Settled(refused) => match self.advance(&work.batch, part, &refused).await {
+                Ok(()) => {
+                    work.halving.settled();
+                    self.live_well();
+                }
+                Err(reason) => self.live_failed(&work.batch, reason, None, false),
+            },
+        }
+        let failed = self.live.failing();
+        if failed || work.halving.next().is_some() {
+            self.work = Some(work);
+        } else {
+            self.shared.oldest(None);
+        }
+        true
+    }
+
+    fn feed(&mut self) -> &mut mpsc::Receiver<Result<Batch, String>> {
+        let (shared, selection, limits) = (&self.shared, &self.selection, self.config.batch);
+        self.feed.get_or_insert_with(|| {
+            let feed = Feed {
+                journal_dir: shared.context.journal_dir.clone(),
+                selection: Arc::clone(selection),
+                limits,
+                synced: shared.context.synced.clone(),
+            };
+            feed.start(shared.status().next)
+        })
+    }
+
+    fn received(&mut self, batch: Result<Batch, String>) {
+        match batch {
+            Ok(batch) => {
+                self.shared.oldest(batch.oldest);
+                self.work = Some(Work::new(batch, self.sink.records_max()));
+            }
+            Err(reason) => {
+                tracing::error!(sink = &*self.shared.name, "{reason}");
+                self.shared.state(SinkState::Retrying, Some(reason));
+            }
+        }
+    }
+
+    fn too_much_parked(&self) -> bool {
+        let parked = self.shared.parked();
+        if self.work.is_none() || parked < self.config.parked_max as u64 {
+            return false;
+        }
+        let name = &self.shared.name;
+        let message = format!(
+            "sink {name} stands still: {parked} records are parked, as many as parked_max allows; \
+             `refresh-audit sinks parked {name} --retry --all` or `--drop --all` makes room"
+        );
+        self.shared.state(SinkState::Stuck, Some(message.clone()));
+        self.shared.context.alarms.raise(Alarm::SinkStuck, Some(name), message);
+        true
+    }
+
+    /// One call of the sink, and what it came to. An empty part is settled without one.
+    pub(super) async fn attempt(&self, batch: &Batch, part: Range<usize>, stop: &mut watch::Receiver<bool>) -> Outcome {
+        let messages = batch.messages.get(part.clone()).unwrap_or_default();
+        if messages.is_empty() {
+            return Outcome::Settled(Vec::new());
+        }
+        match self.deliver(messages, stop).await {
+            Ok(()) => Outcome::Settled(Vec::new()),
+            Err(SinkError::Retry { reason, after, fault }) => Outcome::Failed { reason, after, fault },
+            Err(SinkError::Refused { .. }) if messages.len() > 1 => Outcome::Split,
+            Err(SinkError::Refused { reason }) => Outcome::Settled(vec![(part.start, reason)]),
+            Err(SinkError::Reject(refused)) => {
+                let at = |seq| messages.iter().position(|message| message.seq() == seq).map(|at| part.start + at);
+                Outcome::Settled(refused.into_iter().filter_map(|(seq, reason)| Some((at(seq)?, reason))).collect())
+            }
+        }
+    }
+
+    /// Waits for the sink, whatever else happens; keeps the numbers current and, once a stop is seen, the cursor exact.
+    async fn deliver(&self, messages: &[Message], stop: &mut watch::Receiver<bool>) -> Result<(), SinkError> {
+        let delivery = self.sink.deliver(messages);
+        tokio::pin!(delivery);
+        let mut saved = false;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut delivery => return result,
+                () = stopping(stop), if !saved => {
+                    saved = true;
+                    if let Some(Err(error)) = self.shared.books(Books::save).await {
+                        tracing::error!(sink = &*self.shared.name, %error, "the cursor cannot be written");
+                    }
+                }
+                () = sleep(POLL) => drop(self.shared.status()),
+            }
+        }
+    }
+
+    async fn advance(&mut self, batch: &Batch, part: Range<usize>, refused: &[(usize, String)]) -> Result<(), String> {
+        let refused: Vec<_> = refused.iter().filter_map(|(at, reason)| batch.parked(*at, reason)).collect();
+        for record in &refused {
+            tracing::warn!(sink = &*self.shared.name, seq = record.seq, reason = record.reason, "record parked");
+        }
+        let delivered = (part.len() - refused.len()) as u64;
+        let progress = Progress { passed: batch.passed(part), delivered, refused };
+        self.unsaved = true;
+        match self.shared.books(move |books| books.advance(&progress)).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(format!("cannot write parked.jsonl: {error}")),
+            None => Err("the sink's files could not be worked on".to_owned()),
+        }
+    }
+
+    fn live_failed(&mut self, batch: &Batch, reason: String, after: Option<Duration>, fault: bool) {
+        let name = &self.shared.name;
+        let stuck = self.live.failed(Instant::now(), after, fault);
+        tracing::warn!(sink = &**name, reason, "delivery failed; trying again");
+        let state = if stuck { SinkState::Stuck } else { SinkState::Retrying };
+        self.shared.state(state, Some(reason.clone()));
+        if stuck && !only_about_sinks(batch) {
+            let message =
+                format!("sink {name} does not take records: {reason}. Nothing is lost; it goes on when mended");
+            self.shared.context.alarms.raise(Alarm::SinkStuck, Some(name), message);
+        }
+    }
+
+    fn live_well(&mut self) {
+        self.live.well();
+        self.shared.state(SinkState::Delivering, None);
+        let name = &self.shared.name;
+        self.shared.context.alarms.clear(Alarm::SinkStuck, Some(name), format!("sink {name} takes records again"));
+    }
+
+    async fn save(&mut self) -> bool {
+        self.saved_at = Instant::now();
+        match self.shared.books(Books::save).await {
+            Some(Ok(())) => {
+                self.unsaved = false;
+                true
+            }
+            Some(Err(error)) => {
+                let reason = format!("cannot write the cursor: {error}");
+                tracing::error!(sink = &*self.shared.name, "{reason}");
+                self.shared.state(SinkState::Retrying, Some(reason));
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Nothing to do now: waits for whatever comes first.
+    async fn rest(&mut self, stop: &mut watch::Receiver<bool>) {
+        let status = self.shared.status();
+        if status.pending == 0 && !self.shared.redriving() {
+            self.shared.state(SinkState::Idle, None);
+        }
+        let now = Instant::now();
+        let retries = [self.live.retry_at(), self.again.retry_at(), self.unsaved.then(|| self.saved_at + SAVE_EVERY)];
+        let due = retries.into_iter().flatten().filter(|at| *at > now).fold(now + POLL, Instant::min);
+        let waiting = self.work.is_none();
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            biased;
+            () = stopping(stop) => {}
+            () = shared.wake.notified() => {}
+            batch = receive(&mut self.feed), if waiting => match batch {
+                Some(batch) => self.received(batch),
+                None => {
+                    // Its task panicked: read on from the cursor, but not in a tight loop.
+                    self.feed = None;
+                    tracing::error!(sink = &*shared.name, "reading the journal ended; starting it again");
+                    wait(stop, POLL).await;
+                }
+            },
+            () = sleep_until(due) => {}
+        }
+    }
+}
+
+async fn receive(feed: &mut Option<mpsc::Receiver<Result<Batch, String>>>) -> Option<Result<Batch, String>> {
+    match feed {
+        Some(feed) => feed.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn stopped(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
+}
+
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn wait(stop: &mut watch::Receiver<bool>, time: Duration) {
+    tokio::select! {
+        () = stopping(stop) => {}
+        () = sleep(time) => {}
+    }
+}

@@ -1,0 +1,385 @@
+//! The one thread that admits: drains its queue, writes what is new as one batch, syncs once, answers all.
+//!
+//! A batch is a transaction: on any error everything held in memory is dropped and loaded again from disk, and every
+//! waiter hears that nothing is known. The thread waits for the disk and for nothing else.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Admission, Command, Entry, Settings, Unavailable,
+    asked::{Asked, Watched},
+    chain,
+    clock::Clock,
+    core::{Core, Places},
+    dedupe::{Known, Lookup},
+    filter::IdKey,
+    index::Reply,
+    keeper::Keeper,
+    lookup::{self, Answer, JournalLookup},
+};
+use crate::{
+    record::{Draft, Evidence, Kind, OperatorAction, Replay, Seq},
+    time::ReceivedAt,
+};
+
+/// Entries in one batch at most: bounds how long the first waits for the last.
+const BATCH_RECORDS_MAX: usize = 1_024;
+/// A batch is closed at this size; with one record on top it stays below [`super::recovery::TAIL_BYTES_MAX`].
+pub const BATCH_BYTES_MAX: usize = 2 << 20;
+/// How often the thread looks around when nothing comes in.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// The same while entries wait for a look-up.
+const ASKED_WAIT: Duration = Duration::from_millis(5);
+/// The sender's instant may be this far ahead before it is called skewed.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
+/// The sender's instant may be this far behind before it is called skewed.
+const BEHIND_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// An entry and who waits for it.
+pub struct Waiting {
+    /// The entry.
+    pub entry: Box<Entry>,
+    /// The key of its id.
+    pub key: IdKey,
+    /// When it came.
+    pub asked: Instant,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Admission>,
+}
+
+/// What is staged and not yet synced.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) lines: Vec<u8>,
+    pub(super) first: Option<Seq>,
+    /// The hash before the first record.
+    pub(super) prev: chain::Hash,
+    pub(super) at: Option<ReceivedAt>,
+    pub(super) ids: Vec<(IdKey, Known)>,
+    pub(super) answers: Vec<(oneshot::Sender<Admission>, Admission)>,
+    pub(super) alarms: usize,
+}
+
+impl Batch {
+    /// Puts one record behind the others; `None` when it cannot be written as JSON.
+    fn stage(&mut self, core: &mut Core, draft: &Draft<'_>) -> Option<Seq> {
+        let start = self.lines.len();
+        if let Err(error) = serde_json::to_writer(&mut self.lines, draft) {
+            self.lines.truncate(start);
+            tracing::error!(%error, "a record cannot be written as JSON and is refused");
+            return None;
+        }
+        if self.first.is_none() {
+            self.first = Some(draft.seq);
+            self.prev = core.tail.hash;
+        }
+        core.tail.hash = chain::seal_line(&mut self.lines, start, &core.tail.hash);
+        core.tail.next = draft.seq + 1;
+        core.tail.last_received = Some(draft.received_at);
+        self.at.get_or_insert(draft.received_at);
+        Some(draft.seq)
+    }
+}
+
+/// The thread's own.
+pub struct Admitter {
+    pub(super) settings: Settings,
+    pub(super) places: Places,
+    pub(super) core: Option<Core>,
+    pub(super) clock: Clock,
+    pub(super) synced: watch::Sender<Seq>,
+    pub(super) keeper: Keeper,
+    pub(super) index: Watched,
+    pub(super) lookup: JournalLookup,
+    pub(super) batch: Batch,
+    pub(super) asked: Asked,
+    /// Where the synced part of the open segment ends: what a failed batch is cut back to.
+    pub(super) cut_to: (Seq, u64),
+    pub(super) tried: Instant,
+    pub(super) chores: Instant,
+    pub(super) checkpointed: (Instant, Seq),
+    pub(super) filters_saved: Seq,
+}
+
+impl Admitter {
+    /// Everything is loaded; nothing has been admitted.
+    pub fn new(
+        settings: Settings,
+        places: Places,
+        core: Core,
+        clock: Clock,
+        synced: watch::Sender<Seq>,
+        helpers: (Keeper, Watched, JournalLookup),
+    ) -> Self {
+        let now = Instant::now();
+        let last = core.tail.next - 1;
+        let (keeper, index, lookup) = helpers;
+        Self {
+            cut_to: core.synced,
+            settings,
+            places,
+            core: Some(core),
+            clock,
+            synced,
+            keeper,
+            index,
+            lookup,
+            batch: Batch::default(),
+            asked: Asked::default(),
+            tried: now,
+            chores: now,
+            checkpointed: (now, last),
+            filters_saved: 0,
+        }
+    }
+
+    /// Works until told to stop, or until nobody can ask any more.
+    pub fn run(mut self, inbox: &Receiver<Command>) {
+        let mut running = true;
+        while running {
+            let wait = if self.asked.is_empty() { IDLE_WAIT } else { ASKED_WAIT };
+            match inbox.recv_timeout(wait) {
+                Ok(command) => {
+                    running = self.handle(command);
+                    while running && !self.batch_is_full() {
+                        let Ok(command) = inbox.try_recv() else { break };
+                        running = self.handle(command);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => running = false,
+            }
+            self.stage_alarms();
+            self.commit();
+            self.look_around();
+        }
+        self.finish();
+    }
+
+    fn batch_is_full(&self) -> bool {
+        self.batch.answers.len() >= BATCH_RECORDS_MAX || self.batch.lines.len() >= BATCH_BYTES_MAX
+    }
+
+    /// False when it is time to stop.
+    fn handle(&mut self, command: Command) -> bool {
+        match command {
+            Command::Admit(waiting) => self.admit(waiting),
+            Command::Operator(action, reply) => self.operator(&action, reply),
+            Command::Index(generation, reply) => self.index_says(generation, reply),
+            Command::Journal(answer) => self.journal_says(answer),
+            Command::Stop => return false,
+        }
+        true
+    }
+
+    fn admit(&mut self, waiting: Waiting) {
+        if waiting.reply.is_closed() {
+            return;
+        }
+        if !self.is_open() {
+            let _ = waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
+            return;
+        }
+        let key = waiting.key;
+        let Err(waiting) = self.asked.join(&key, waiting) else { return };
+        let Some(core) = &self.core else { return };
+        match core.dedupe.lookup(&key) {
+            Lookup::New => self.record(waiting),
+            Lookup::Known(known) => self.duplicate(waiting, known),
+            Lookup::Ask(_) if !self.asked.has_room() => {
+                let _ = waiting.reply.send(Admission::Unavailable(Unavailable::LookupFailed));
+            }
+            Lookup::Ask(stretches) => {
+                let token = self.asked.open(key, stretches.clone(), waiting);
+                if self.index.lookup(token, key, &stretches) {
+                    if let Some(question) = self.asked.get(token) {
+                        question.index_asked = Some(Instant::now());
+                    }
+                } else {
+                    self.ask_journal(token);
+                }
+            }
+        }
+    }
+
+    fn index_says(&mut self, generation: u64, reply: Reply) {
+        match self.index.heard(generation, reply) {
+            Some(Reply::Indexed(seq)) => {
+                if let Some(core) = &mut self.core {
+                    core.dedupe.indexed(seq);
+                }
+            }
+            Some(Reply::Found { token, known, indexed }) => {
+                let trusted = self.core.as_ref().is_some_and(|core| core.dedupe.trusts(indexed));
+                let is_open = self.asked.get(token).is_some_and(|question| question.index_asked.is_some());
+                if is_open && (known.is_some() || trusted) {
+                    self.resolve(token, known);
+                } else if is_open {
+                    self.ask_journal(token);
+                }
+            }
+            Some(Reply::Broken(_)) | None => {}
+        }
+    }
+
+    pub(super) fn ask_journal(&mut self, token: u64) {
+        let synced = *self.synced.borrow();
+        let Some(question) = self.asked.get(token) else { return };
+        question.index_asked = None;
+        let Some(first) = question.waiting.first() else { return };
+        let asked = lookup::Question {
+            token,
+            key: question.key,
+            id: first.entry.event.id.to_string(),
+            body: cut(&first.entry.body_sha256),
+            stretches: question.stretches.clone(),
+            synced,
+            asked: first.asked,
+        };
+        if !self.lookup.ask(asked) {
+            self.journal_says(Answer { token, found: Err(()) });
+        }
+    }
+
+    fn journal_says(&mut self, answer: Answer) {
+        match answer.found {
+            Ok(known) => self.resolve(answer.token, known),
+            Err(()) => {
+                for waiting in self.asked.close(answer.token).into_iter().flat_map(|question| question.waiting) {
+                    let _ = waiting.reply.send(Admission::Unavailable(Unavailable::LookupFailed));
+                }
+            }
+        }
+    }
+
+    /// The id is known, or certainly not. Of several that wait, the first is recorded and makes the others duplicates.
+    fn resolve(&mut self, token: u64, known: Option<Known>) {
+        let Some(question) = self.asked.close(token) else { return };
+        for waiting in question.waiting {
+            let Some(core) = &self.core else { return };
+            match (core.dedupe.lookup(&question.key), known) {
+                (Lookup::Known(known), _) | (_, Some(known)) => self.duplicate(waiting, known),
+                _ => self.record(waiting),
+            }
+        }
+    }
+
+    fn record(&mut self, waiting: Waiting) {
+        if waiting.reply.is_closed() {
+            return;
+        }
+        if self.keeper.is_full() {
+            let _ = waiting.reply.send(Admission::Unavailable(Unavailable::DiskFull));
+            return;
+        }
+        let entry = waiting.entry;
+        let at = self.now();
+        let evidence = judge(entry.evidence.clone(), entry.event.occurred_at.millis(), at, self.places.window);
+        let Some(core) = &mut self.core else { return };
+        let draft = Draft {
+            source: Some(&entry.source),
+            evidence: Some(&evidence),
+            event: Some(&entry.event_json),
+            ..Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Event, at)
+        };
+        let Some(seq) = self.batch.stage(core, &draft) else { return };
+        let known = Known {
+            seq,
+            bucket: core.dedupe.bucket(at),
+            body: cut(&entry.body_sha256),
+            denied: false,
+            replayed: false,
+        };
+        core.dedupe.insert(waiting.key, known);
+        self.batch.ids.push((waiting.key, known));
+        self.batch.answers.push((waiting.reply, Admission::Accepted { seq }));
+    }
+
+    fn duplicate(&mut self, waiting: Waiting, known: Known) {
+        let answer = Admission::Duplicate { seq: known.seq, denied: known.denied };
+        let is_replay = known.body != cut(&waiting.entry.body_sha256) && !known.replayed && !self.keeper.is_full();
+        if is_replay {
+            self.replay(&waiting, known);
+        }
+        if is_replay || known.seq > *self.synced.borrow() {
+            self.batch.answers.push((waiting.reply, answer));
+        } else {
+            let _ = waiting.reply.send(answer);
+        }
+    }
+
+    /// Records that a known id came again with another body; once per id.
+    fn replay(&mut self, waiting: &Waiting, known: Known) {
+        let entry = &waiting.entry;
+        let at = self.now();
+        let Some(core) = &mut self.core else { return };
+        let draft = Draft {
+            source: Some(&entry.source),
+            evidence: Some(&entry.evidence),
+            event: Some(&entry.event_json),
+            replay: Some(Replay { of: known.seq }),
+            ..Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Replay, at)
+        };
+        let Some(seq) = self.batch.stage(core, &draft) else { return };
+        let known = Known { replayed: true, ..known };
+        core.dedupe.update(waiting.key, known, seq);
+        self.batch.ids.push((waiting.key, known));
+    }
+
+    fn operator(&mut self, action: &OperatorAction, reply: oneshot::Sender<Admission>) {
+        if !self.is_open() {
+            let _ = reply.send(Admission::Unavailable(Unavailable::StorageFailed));
+            return;
+        }
+        let at = self.now();
+        let Some(core) = &mut self.core else { return };
+        let head = Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Operator, at);
+        if let Some(seq) = self.batch.stage(core, &Draft { operator: Some(action), ..head }) {
+            core.dedupe.pass(seq);
+            self.batch.answers.push((reply, Admission::Accepted { seq }));
+        }
+    }
+
+    fn stage_alarms(&mut self) {
+        if !self.settings.alarms.any_pending() || !self.is_open() {
+            return;
+        }
+        let pending = self.settings.alarms.pending();
+        for change in &pending[self.batch.alarms.min(pending.len())..] {
+            let at = self.now();
+            let Some(core) = &mut self.core else { return };
+            let head = Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Alarm, at);
+            if let Some(seq) = self.batch.stage(core, &Draft { alarm: Some(change), ..head }) {
+                core.dedupe.pass(seq);
+            }
+        }
+        self.batch.alarms = pending.len();
+    }
+
+    fn now(&mut self) -> ReceivedAt {
+        self.clock.tick(ReceivedAt::wall(), Instant::now())
+    }
+}
+
+/// What the ledger adds to the evidence: whether the sender's instant is too old to be sure of dedupe, or off.
+fn judge(evidence: Evidence, occurred_millis: i64, at: ReceivedAt, window: Duration) -> Evidence {
+    let behind = (at.micros() / 1_000).saturating_sub(occurred_millis);
+    let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    Evidence {
+        stale: behind > millis(window),
+        clock_skew: behind > millis(BEHIND_MAX) || behind < -millis(AHEAD_MAX),
+        ..evidence
+    }
+}
+
+/// The part of a body's hash that dedupe remembers.
+fn cut(hash: &[u8; 32]) -> [u8; 8] {
+    let mut cut = [0; 8];
+    cut.copy_from_slice(&hash[..8]);
+    cut
+}

@@ -1,0 +1,197 @@
+//! The end of a batch: append, sync, say so. And what follows from a sync that failed.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Admission, Unavailable,
+    admit::{Admitter, Batch},
+    chain::Hash,
+    checkpoint::Checkpoint,
+    clock::Jump,
+    core,
+    keeper::Job,
+    recovery,
+};
+use crate::{record::Seq, telemetry::Alarm, time::ReceivedAt};
+
+/// A failed journal is tried again this often.
+const REOPEN_EVERY: Duration = Duration::from_millis(250);
+/// How often old ids are forgotten and the clock is compared.
+const CHORES_EVERY: Duration = Duration::from_secs(10);
+/// Records after which a durable copy of the filters is made, so that a start has little to read.
+const FILTERS_EVERY_SEQS: Seq = 50_000;
+
+impl Admitter {
+    /// Makes the batch durable and answers everyone in it; on failure tells them that nothing is known.
+    pub(super) fn commit(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        let (Some(first), Some(at)) = (batch.first, batch.at) else {
+            answer(batch.answers);
+            return;
+        };
+        if let Err(error) = self.write(&batch, first, at) {
+            self.fail(&error, batch);
+            return;
+        }
+        let Some(core) = &self.core else { return };
+        let last = core.tail.next - 1;
+        self.cut_to = core.writer.position();
+        self.synced.send_replace(last);
+        answer(batch.answers);
+        self.settings.metrics.synced_seq.set(i64::try_from(last).unwrap_or(i64::MAX));
+        self.settings.alarms.journaled(batch.alarms);
+        self.index.insert(first, last, batch.ids);
+        // The buffer's room is kept for the next batch.
+        self.batch.lines = batch.lines;
+        self.batch.lines.clear();
+    }
+
+    fn write(&mut self, batch: &Batch, first: Seq, at: ReceivedAt) -> io::Result<()> {
+        let Some(core) = &mut self.core else { return Err(io::Error::other("the journal is not open")) };
+        if core.writer.is_full(at) {
+            core.writer.roll(first)?;
+            self.cut_to = core.writer.position();
+            self.sealed(first - 1, batch.prev);
+        }
+        let Some(core) = &mut self.core else { return Err(io::Error::other("the journal is not open")) };
+        core.writer.append(&batch.lines, at)?;
+        let started = Instant::now();
+        core.writer.sync()?;
+        self.settings.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// A segment ended with `last`: vouch for it and let it be compressed.
+    fn sealed(&mut self, last: Seq, hash: Hash) {
+        self.checkpoint(last, hash);
+        self.keeper.hand(Job::Sealed);
+    }
+
+    fn checkpoint(&mut self, seq: Seq, hash: Hash) {
+        self.checkpointed = (Instant::now(), seq);
+        let origin = format!("{}/{}", self.settings.node, self.places.journal);
+        self.keeper.hand(Job::Checkpoint(Checkpoint { origin, seq, hash }));
+    }
+
+    /// Drops everything held in memory; the next entry finds the journal closed.
+    fn fail(&mut self, error: &io::Error, batch: Batch) {
+        self.core = None;
+        self.tried = Instant::now();
+        let message = format!("the journal cannot be written: {error}; check the disk under the data directory");
+        self.settings.alarms.raise(Alarm::StorageFailed, None, message);
+        for (reply, _) in batch.answers {
+            let _ = reply.send(Admission::Unavailable(Unavailable::StorageFailed));
+        }
+        for waiting in self.asked.drain().into_iter().flat_map(|question| question.waiting) {
+            let _ = waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
+        }
+    }
+
+    /// Whether the journal can be written; tries to open it again where it could not, now and then.
+    pub(super) fn is_open(&mut self) -> bool {
+        if self.core.is_none() && self.tried.elapsed() >= REOPEN_EVERY {
+            self.tried = Instant::now();
+            match self.reopen() {
+                Ok(()) => self.settings.alarms.clear(Alarm::StorageFailed, None, "the journal can be written again"),
+                Err(error) => tracing::debug!(%error, "the journal still cannot be opened"),
+            }
+        }
+        self.core.is_some()
+    }
+
+    /// Cuts back to what was synced and loads everything again, as a start would.
+    fn reopen(&mut self) -> io::Result<()> {
+        let (first, len) = self.cut_to;
+        recovery::cut_back(&self.places.journal_dir(), first, len)?;
+        let (core, _) = core::load(&self.places, self.clock.last())?;
+        self.cut_to = core.synced;
+        self.core = Some(core);
+        Ok(())
+    }
+
+    /// What is due now and then.
+    pub(super) fn look_around(&mut self) {
+        let now = Instant::now();
+        for token in self.asked.overdue(now) {
+            self.ask_journal(token);
+        }
+        self.index.watch(now);
+        self.is_open();
+        let Some(core) = &self.core else { return };
+        let (last, hash) = (core.tail.next - 1, core.tail.hash);
+        if last >= self.filters_saved + FILTERS_EVERY_SEQS {
+            self.save_filters();
+        }
+        if last > self.checkpointed.1 && self.checkpointed.0.elapsed() >= self.settings.journal.checkpoint_every.get() {
+            self.checkpoint(last, hash);
+        }
+        if now - self.chores >= CHORES_EVERY {
+            self.chores = now;
+            self.expire(now);
+            self.compare_clock(now);
+        }
+    }
+
+    fn save_filters(&mut self) {
+        let Some(core) = &self.core else { return };
+        self.filters_saved = core.dedupe.filters().covered();
+        self.keeper.hand(Job::SaveFilters(Box::new(core.dedupe.filters().clone())));
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if !self.clock.may_expire(now) {
+            return;
+        }
+        let at = self.clock.tick(ReceivedAt::wall(), now);
+        if let Some(before) = self.core.as_mut().and_then(|core| core.dedupe.expire(at)) {
+            self.index.expire(before);
+        }
+    }
+
+    fn compare_clock(&self, now: Instant) {
+        let alarms = &self.settings.alarms;
+        match self.clock.jumped(ReceivedAt::wall(), now) {
+            Some(jump) => alarms.raise(Alarm::ClockJump, None, jump_message(jump)),
+            None => alarms.clear(Alarm::ClockJump, None, "the wall clock agrees again"),
+        }
+    }
+
+    /// Leaves everything so that the next start has little to do.
+    pub(super) fn finish(mut self) {
+        self.commit();
+        if let Some(core) = &self.core {
+            let (last, hash) = (core.tail.next - 1, core.tail.hash);
+            if last > self.checkpointed.1 {
+                self.checkpoint(last, hash);
+            }
+            self.save_filters();
+        }
+        self.index.stop();
+        self.keeper.stop();
+    }
+}
+
+fn answer(answers: Vec<(tokio::sync::oneshot::Sender<Admission>, Admission)>) {
+    for (reply, admission) in answers {
+        let _ = reply.send(admission);
+    }
+}
+
+/// What to tell an operator about a jump.
+pub(super) fn jump_message(jump: Jump) -> String {
+    match jump {
+        Jump::Forward(by) => format!(
+            "the wall clock is {} s ahead of where the journal expects it; records keep to the steady clock, and no id \
+             is forgotten for it; check the time service",
+            by.as_secs()
+        ),
+        Jump::Backward(by) => format!(
+            "the wall clock is {} s behind the journal; records keep the last instant until it has caught up; check the \
+             time service",
+            by.as_secs()
+        ),
+    }
+}

@@ -1,0 +1,151 @@
+//! What the ledger holds in memory, and how it comes back from disk: the journal's end and the dedupe window. Loaded the
+//! same way at start and after a failed write, so that memory never says more than a restart would.
+
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use super::{
+    dedupe::{self, Dedupe, Remembered},
+    filter::{self, Filters},
+    journal::{Tail, Writer},
+    read::{Item, LineReader, Reader},
+    recovery::{self, CutTail, Damage},
+    segment::{self, journal_dir},
+};
+use crate::{
+    record::{Kind, Seq},
+    time::ReceivedAt,
+};
+
+/// Records read at a time while the window is being read.
+const REPLAY_RECORDS: usize = 4_096;
+/// Bytes read at a time while the window is being read.
+const REPLAY_BYTES: usize = 4 << 20;
+/// How often reading the window says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// Where things are and how wide the window is.
+#[derive(Clone)]
+pub struct Places {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The journal's id.
+    pub journal: String,
+    /// `dedupe.window`.
+    pub window: Duration,
+    /// `journal.segment`.
+    pub segment_bytes: u64,
+}
+
+impl Places {
+    /// `journal/`.
+    pub fn journal_dir(&self) -> PathBuf {
+        journal_dir(&self.data_dir)
+    }
+
+    /// `damaged/`.
+    pub fn damaged_dir(&self) -> PathBuf {
+        self.data_dir.join("damaged")
+    }
+
+    /// `index/`.
+    pub fn index_dir(&self) -> PathBuf {
+        self.data_dir.join("index")
+    }
+
+    /// `index/filters/`.
+    pub fn filters_dir(&self) -> PathBuf {
+        self.index_dir().join("filters")
+    }
+}
+
+/// See the module.
+pub struct Core {
+    /// Where the next record goes.
+    pub tail: Tail,
+    /// The open end of the journal.
+    pub writer: Writer,
+    /// The dedupe window.
+    pub dedupe: Dedupe,
+    /// First seq and length of the open segment, as far as it is synced.
+    pub synced: (Seq, u64),
+}
+
+/// What loading found that someone should know.
+#[derive(Default)]
+pub struct Found {
+    /// A torn tail that was cut.
+    pub cut: Option<CutTail>,
+    /// Damage in the last segment.
+    pub damage: Vec<Damage>,
+}
+
+/// Loads everything from disk.
+pub fn load(places: &Places, now: ReceivedAt) -> io::Result<(Core, Found)> {
+    let recovered = recovery::recover(&places.journal_dir(), &places.damaged_dir(), places.segment_bytes)?;
+    let last = recovered.tail.next - 1;
+    let now = recovered.tail.last_received.map_or(now, |received| received.min(now));
+    let filters = load_filters(places, last, now)?;
+    let synced = recovered.writer.position();
+    let dedupe = Dedupe::new(places.window, filters);
+    let core = Core { tail: recovered.tail, writer: recovered.writer, dedupe, synced };
+    Ok((core, Found { cut: recovered.cut, damage: recovered.damage }))
+}
+
+/// The filters up to `last`: the durable copy and the journal after it, or the journal alone.
+fn load_filters(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Filters> {
+    let bucket_secs = Dedupe::bucket_secs(places.window);
+    let oldest = dedupe::oldest_bucket(now, places.window, bucket_secs);
+    let saved = filter::load(&places.filters_dir(), &places.journal, bucket_secs);
+    let mut filters = match saved.filter(|saved| saved.covered() <= last) {
+        Some(saved) => saved,
+        None => {
+            let mut none = Filters::default();
+            none.cover(first_in_window(places, now)?.saturating_sub(1));
+            none
+        }
+    };
+    let mut reader = Reader::new(&places.journal_dir(), filters.covered() + 1);
+    let mut said = Instant::now();
+    while reader.next() <= last {
+        let items = reader.read(last, REPLAY_RECORDS, REPLAY_BYTES)?;
+        if items.is_empty() {
+            break;
+        }
+        for item in items {
+            if let Item::Line { text, .. } = item {
+                replay(&text, bucket_secs, &mut filters);
+            }
+        }
+        if said.elapsed() >= PROGRESS_EVERY {
+            said = Instant::now();
+            tracing::info!(seq = reader.next() - 1, of = last, "reading the dedupe window from the journal");
+        }
+    }
+    filters.cover(last);
+    filters.expire(oldest);
+    Ok(filters)
+}
+
+fn replay(line: &[u8], bucket_secs: u64, filters: &mut Filters) {
+    // A line that checks but does not parse was written by a later version; its id is not ours to know.
+    let Ok(record) = serde_json::from_slice::<Remembered<'_>>(line) else { return };
+    if let Some(key) = record.key().filter(|_| record.kind == Kind::Event) {
+        filters.insert(dedupe::bucket_of(record.received_at, bucket_secs), record.seq, &key);
+    }
+}
+
+/// The first seq of the newest segment that begins before the window does.
+fn first_in_window(places: &Places, now: ReceivedAt) -> io::Result<Seq> {
+    for segment in segment::list(&places.journal_dir())?.iter().rev() {
+        let Some(line) = LineReader::open(segment)?.next_line()? else { continue };
+        let received = serde_json::from_slice::<Remembered<'_>>(&line).ok().map(|record| record.received_at);
+        if received.is_some_and(|received| now.since(received) > places.window) {
+            return Ok(segment.first);
+        }
+    }
+    Ok(1)
+}

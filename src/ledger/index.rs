@@ -1,0 +1,415 @@
+//! The id index: sled behind its own thread, and the only file that names it.
+//!
+//! Derived from the journal and never waited for: sled 0.34 does not sync what it says it flushed, may hang, and may
+//! not open after a crash. It learns of records after they are synced, catches up from the journal where it missed
+//! some, and answers look-ups with how far it has come, so that the ledger can tell whether to believe a "no". Keys
+//! begin with their time bucket, which keeps inserts, memory and expiry local.
+
+use std::{
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    dedupe::{Known, Remembered},
+    filter::{Bucket, IdKey},
+    read::{Item, Reader},
+    recovery::private_dir,
+};
+use crate::record::{Kind, Seq};
+
+/// Questions and news that may wait for the index; past it the index catches up from the journal.
+const ASKS_MAX: usize = 1_024;
+/// Records read at a time when catching up, between two looks at the questions.
+const CATCH_UP_RECORDS: usize = 2_048;
+/// Bytes read at a time when catching up.
+const CATCH_UP_BYTES: usize = 4 << 20;
+/// Ids deleted at a time when a bucket expires (128,000 at once took 340 ms).
+const EXPIRE_SLICE: usize = 2_000;
+/// How often a long catch-up says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+/// A flush at the end may take this long; the index is derived, so nothing is lost without it.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+/// sled's own cache. It does not bound sled's memory, but less cache is less memory.
+const CACHE_BYTES: u64 = 16 << 20;
+/// The key of the mark "everything up to this seq is in here". No bucket is so late.
+const MARK: &[u8] = b"\xff\xff\xff\xffmark";
+/// The key of what the index belongs to.
+const OWNER: &[u8] = b"\xff\xff\xff\xffowner";
+
+/// What the index is told or asked.
+pub enum Ask {
+    /// These ids are synced; with them, it has seen every record in `from..=to`.
+    Insert {
+        /// First seq covered.
+        from: Seq,
+        /// Last seq covered.
+        to: Seq,
+        /// The ids.
+        ids: Vec<(IdKey, Known)>,
+    },
+    /// What is known of an id in one of these buckets?
+    Lookup {
+        /// Comes back with the answer.
+        token: u64,
+        /// The id.
+        key: IdKey,
+        /// Where it may be.
+        buckets: Vec<Bucket>,
+    },
+    /// Buckets before this one may go.
+    Expire(Bucket),
+    /// Flush and end.
+    Stop,
+}
+
+/// What the index says.
+#[derive(Debug)]
+pub enum Reply {
+    /// It has everything up to this seq.
+    Indexed(Seq),
+    /// The answer to a look-up, by an index that had everything up to `indexed`.
+    Found {
+        /// As asked.
+        token: u64,
+        /// What is known.
+        known: Option<Known>,
+        /// How far the index had come.
+        indexed: Seq,
+    },
+    /// It cannot be used any more.
+    Broken(String),
+}
+
+/// What an index belongs to and where it finds things.
+#[derive(Clone)]
+pub struct Home {
+    /// `index/`.
+    pub dir: PathBuf,
+    /// `journal/`.
+    pub journal_dir: PathBuf,
+    /// The journal's id.
+    pub journal: String,
+    /// Width of a bucket.
+    pub bucket_secs: u64,
+    /// The last synced seq.
+    pub synced: watch::Receiver<Seq>,
+}
+
+/// Why the index cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum IndexError {
+    #[error("sled: {0}")]
+    Sled(#[from] sled::Error),
+    #[error("the journal cannot be read: {0}")]
+    Journal(#[from] io::Error),
+    #[error("{0}")]
+    Useless(String),
+}
+
+/// The way to the index's thread.
+pub struct Index {
+    asks: SyncSender<Ask>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl Index {
+    /// Starts the thread; it opens (or makes) the index, catches up, and reports through `reply`, which says false
+    /// once nobody listens any more.
+    pub fn start(home: Home, generation: u64, reply: impl Fn(Reply) -> bool + Send + 'static) -> io::Result<Self> {
+        let (asks, inbox) = sync_channel(ASKS_MAX);
+        let (ending, ended) = sync_channel(0);
+        thread::Builder::new().name("index".to_owned()).spawn(move || {
+            let _ending: SyncSender<()> = ending;
+            // sled panics on some damage; to us that is one more way to be broken.
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(&home, generation, &inbox, &reply)));
+            let reason = match outcome {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "sled panicked".to_owned(),
+            };
+            reply(Reply::Broken(reason));
+        })?;
+        Ok(Self { asks, ended })
+    }
+
+    /// For tests: an index whose thread is somebody else.
+    #[cfg(test)]
+    pub fn stub() -> (Self, Receiver<Ask>) {
+        let (asks, inbox) = sync_channel(ASKS_MAX);
+        (Self { asks, ended: sync_channel(0).1 }, inbox)
+    }
+
+    /// Flushes and ends it; waits for that, but not for an index that hangs.
+    pub fn stop(self) {
+        if self.ask(Ask::Stop) {
+            let _ = self.ended.recv_timeout(STOP_WAIT);
+        }
+    }
+
+    /// Tells or asks; false when the index is too busy or gone.
+    pub fn ask(&self, ask: Ask) -> bool {
+        self.asks.try_send(ask).is_ok()
+    }
+}
+
+/// The directory of one generation; a broken index is left alone and a new one made beside it.
+fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("ids-{generation}"))
+}
+
+/// The generation to go on with. Older ones are removed, and so is a stray file in the place of the directory.
+pub fn newest_generation(dir: &Path) -> io::Result<u64> {
+    if dir.exists() && !dir.is_dir() {
+        fs::remove_file(dir)?;
+    }
+    private_dir(dir)?;
+    let mut generations = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if let Some(number) = name.to_str().and_then(|name| name.strip_prefix("ids-")?.parse::<u64>().ok()) {
+            generations.push(number);
+        }
+    }
+    let newest = generations.iter().copied().max().unwrap_or(1);
+    for old in generations.into_iter().filter(|generation| *generation < newest) {
+        let _ = fs::remove_dir_all(generation_dir(dir, old));
+    }
+    Ok(newest)
+}
+
+fn tree_key(bucket: Bucket, key: &IdKey) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    bytes[..4].copy_from_slice(&bucket.to_be_bytes());
+    bytes[4..].copy_from_slice(key);
+    bytes
+}
+
+fn encode(known: &Known) -> [u8; 17] {
+    let mut bytes = [0; 17];
+    bytes[..8].copy_from_slice(&known.seq.to_be_bytes());
+    bytes[8..16].copy_from_slice(&known.body);
+    bytes[16] = u8::from(known.denied) | u8::from(known.replayed) << 1;
+    bytes
+}
+
+fn decode(bucket: Bucket, bytes: &[u8]) -> Option<Known> {
+    let (seq, body, flags) = (bytes.get(..8)?, bytes.get(8..16)?, *bytes.get(16)?);
+    Some(Known {
+        seq: Seq::from_be_bytes(seq.try_into().ok()?),
+        bucket,
+        body: body.try_into().ok()?,
+        denied: flags & 1 != 0,
+        replayed: flags & 2 != 0,
+    })
+}
+
+struct Thread<'a> {
+    home: &'a Home,
+    db: sled::Db,
+    indexed: Seq,
+    expire_before: Option<Bucket>,
+    reply: &'a dyn Fn(Reply) -> bool,
+}
+
+fn run(home: &Home, generation: u64, inbox: &Receiver<Ask>, reply: &dyn Fn(Reply) -> bool) -> Result<(), IndexError> {
+    let db = open(home, generation)?;
+    let mark = db.get(MARK)?.and_then(|mark| Some(Seq::from_be_bytes(mark.as_ref().try_into().ok()?)));
+    let mut thread = Thread { home, db, indexed: mark.unwrap_or(0), expire_before: None, reply };
+    if thread.indexed > *home.synced.borrow() {
+        return Err(IndexError::Useless("it is ahead of the journal".to_owned()));
+    }
+    thread.work(inbox)
+}
+
+fn open(home: &Home, generation: u64) -> Result<sled::Db, IndexError> {
+    let path = generation_dir(&home.dir, generation);
+    private_dir(&path)?;
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(Some(1_000));
+    let db = config.open()?;
+    let owner = format!("{} {}", home.journal, home.bucket_secs);
+    match db.get(OWNER)? {
+        Some(found) if found.as_ref() == owner.as_bytes() => {}
+        None if db.get(MARK)?.is_none() => {
+            db.insert(OWNER, owner.as_bytes())?;
+        }
+        _ => {
+            let reason = "it belongs to another journal, or dedupe.window was changed";
+            return Err(IndexError::Useless(reason.to_owned()));
+        }
+    }
+    Ok(db)
+}
+
+impl Thread<'_> {
+    fn work(&mut self, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
+        let until = *self.home.synced.borrow();
+        self.catch_up(until, inbox)?;
+        if !(self.reply)(Reply::Indexed(self.indexed)) {
+            return Ok(());
+        }
+        loop {
+            let wait = if self.expire_before.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
+            match inbox.recv_timeout(wait) {
+                Ok(ask) => {
+                    if !self.answer(ask, inbox)? {
+                        return Ok(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.expire_slice()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    /// False when it is time to end.
+    fn answer(&mut self, ask: Ask, inbox: &Receiver<Ask>) -> Result<bool, IndexError> {
+        match ask {
+            Ask::Insert { from, to, ids } => {
+                if from > self.indexed + 1 {
+                    self.catch_up(to, inbox)?;
+                } else {
+                    self.insert(to, &ids)?;
+                }
+                Ok((self.reply)(Reply::Indexed(self.indexed)))
+            }
+            Ask::Lookup { token, key, buckets } => {
+                let known = self.lookup(&key, &buckets)?;
+                Ok((self.reply)(Reply::Found { token, known, indexed: self.indexed }))
+            }
+            Ask::Expire(before) => {
+                self.expire_before = Some(before);
+                Ok(true)
+            }
+            Ask::Stop => {
+                self.db.flush()?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn insert(&mut self, to: Seq, ids: &[(IdKey, Known)]) -> Result<(), IndexError> {
+        if to <= self.indexed {
+            return Ok(());
+        }
+        let mut batch = sled::Batch::default();
+        for (key, known) in ids {
+            batch.insert(&tree_key(known.bucket, key), &encode(known));
+        }
+        batch.insert(MARK, &to.to_be_bytes());
+        self.db.apply_batch(batch)?;
+        self.indexed = to;
+        Ok(())
+    }
+
+    fn lookup(&self, key: &IdKey, buckets: &[Bucket]) -> Result<Option<Known>, IndexError> {
+        for bucket in buckets {
+            if let Some(bytes) = self.db.get(tree_key(*bucket, key))? {
+                return Ok(decode(*bucket, &bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads what it missed from the journal. Look-ups meanwhile are answered as far as it has come.
+    fn catch_up(&mut self, until: Seq, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
+        let mut reader = Reader::new(&self.home.journal_dir, self.indexed + 1);
+        let mut said = Instant::now();
+        while self.indexed < until {
+            let items = reader.read(until, CATCH_UP_RECORDS, CATCH_UP_BYTES)?;
+            if items.is_empty() {
+                return Err(IndexError::Useless(format!("the journal shows nothing past seq {}", self.indexed)));
+            }
+            let mut ids = Vec::with_capacity(items.len());
+            for item in &items {
+                if let Item::Line { text, .. } = item {
+                    self.remember(text, &mut ids)?;
+                }
+            }
+            self.insert(reader.next() - 1, &ids)?;
+            if said.elapsed() >= PROGRESS_EVERY {
+                said = Instant::now();
+                tracing::info!(indexed = self.indexed, of = until, "the id index is catching up with the journal");
+                (self.reply)(Reply::Indexed(self.indexed));
+            }
+            self.answer_lookups(inbox)?;
+        }
+        Ok(())
+    }
+
+    /// During a catch-up: look-ups at once; news is what the catch-up reads anyway.
+    fn answer_lookups(&mut self, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
+        loop {
+            match inbox.try_recv() {
+                Ok(Ask::Lookup { token, key, buckets }) => {
+                    let known = self.lookup(&key, &buckets)?;
+                    (self.reply)(Reply::Found { token, known, indexed: self.indexed });
+                }
+                Ok(Ask::Expire(before)) => self.expire_before = Some(before),
+                // Dropped news leaves a gap before the next, which is caught up then.
+                Ok(Ask::Insert { .. }) => {}
+                Ok(Ask::Stop) | Err(TryRecvError::Disconnected) => {
+                    return Err(IndexError::Useless("stopped while catching up".to_owned()));
+                }
+                Err(TryRecvError::Empty) => return Ok(()),
+            }
+        }
+    }
+
+    fn remember(&self, line: &[u8], ids: &mut Vec<(IdKey, Known)>) -> Result<(), IndexError> {
+        let Ok(record) = serde_json::from_slice::<Remembered<'_>>(line) else { return Ok(()) };
+        let Some(key) = record.key() else { return Ok(()) };
+        if record.kind == Kind::Event {
+            ids.push((key, record.known(self.home.bucket_secs)));
+        } else if let Some(of) = record.replay_of() {
+            let here = ids.iter_mut().find(|(other, known)| *other == key && known.seq == of);
+            if let Some((_, known)) = here {
+                known.replayed = true;
+            } else if let Some(mut known) = self.find_everywhere(&key)? {
+                known.replayed = true;
+                ids.push((key, known));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks through every bucket there is; for the rare replay whose first record lies further back.
+    fn find_everywhere(&self, key: &IdKey) -> Result<Option<Known>, IndexError> {
+        let mut from = 0;
+        while let Some(next) = self.db.range(tree_key(from, &IdKey::default())..).keys().next() {
+            let next = next?;
+            let Ok(bucket) = next.get(..4).unwrap_or_default().try_into().map(Bucket::from_be_bytes) else { break };
+            if bucket == Bucket::MAX {
+                break;
+            }
+            if let Some(known) = self.lookup(key, &[bucket])? {
+                return Ok(Some(known));
+            }
+            from = bucket + 1;
+        }
+        Ok(None)
+    }
+
+    /// Deletes one slice of what has expired.
+    fn expire_slice(&mut self) -> Result<(), IndexError> {
+        let Some(before) = self.expire_before else { return Ok(()) };
+        let mut batch = sled::Batch::default();
+        let mut count = 0;
+        for key in self.db.range(..tree_key(before, &IdKey::default())).keys().take(EXPIRE_SLICE) {
+            batch.remove(key?);
+            count += 1;
+        }
+        if count == 0 {
+            self.expire_before = None;
+            return Ok(());
+        }
+        Ok(self.db.apply_batch(batch)?)
+    }
+}

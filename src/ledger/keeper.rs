@@ -1,0 +1,281 @@
+//! Housekeeping behind the ledger, on a thread of its own: compresses sealed segments, signs checkpoints, keeps durable
+//! copies of the dedupe filters, deletes what retention lets go, and watches the disk.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Consumers, JournalConfig, WhenFull, checkpoint,
+    checkpoint::Checkpoint,
+    filter::{self, Filters},
+    read::LineReader,
+    segment::{self, Segment, compressed_path, plain_path, sync_dir},
+};
+use crate::{
+    record::{Record, Seq},
+    telemetry::{Alarm, Alarms, Metrics},
+    time::ReceivedAt,
+};
+
+/// Jobs that may wait.
+const JOBS_MAX: usize = 256;
+/// How often the disk is looked at.
+const DISK_EVERY: Duration = Duration::from_secs(1);
+/// How often segments are compressed and retention is applied, when nothing was sealed.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+/// zstd level for sealed segments: records of one journal resemble each other, and it is done once.
+const ZSTD_LEVEL: i32 = 3;
+/// The disk is called low at this many times what must stay free.
+const LOW_FACTOR: u64 = 2;
+
+/// What the ledger hands over.
+pub enum Job {
+    /// A segment was sealed.
+    Sealed,
+    /// Sign that this record has this hash.
+    Checkpoint(Checkpoint),
+    /// Keep a copy of the filters.
+    SaveFilters(Box<Filters>),
+    /// End after what came before.
+    Stop,
+}
+
+/// What the thread works on.
+pub struct Home {
+    /// `journal/`.
+    pub journal_dir: PathBuf,
+    /// `index/filters/`.
+    pub filters_dir: PathBuf,
+    /// The journal's id.
+    pub journal: String,
+    /// Width of a dedupe bucket.
+    pub bucket_secs: u64,
+    /// `[journal]`.
+    pub config: JournalConfig,
+    /// Who still needs what.
+    pub consumers: Consumers,
+    /// Where trouble goes.
+    pub alarms: Alarms,
+    /// Where numbers go.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The way to the thread.
+pub struct Keeper {
+    jobs: SyncSender<Job>,
+    full: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Looks at the disk once, then starts the thread.
+    pub fn start(home: Home, checkpoints: Option<checkpoint::Log>) -> io::Result<Self> {
+        let (jobs, inbox) = sync_channel(JOBS_MAX);
+        let full = Arc::new(AtomicBool::new(false));
+        let mut work = Work { home, checkpoints, full: Arc::clone(&full) };
+        work.watch_disk();
+        let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || work.run(&inbox))?;
+        Ok(Self { jobs, full, thread: Some(thread) })
+    }
+
+    /// Hands a job over; false when too many wait.
+    pub fn hand(&self, job: Job) -> bool {
+        self.jobs.try_send(job).is_ok()
+    }
+
+    /// Whether the journal may not grow now.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Finishes the jobs that wait, and ends.
+    pub fn stop(&mut self) {
+        let _ = self.jobs.send(Job::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    home: Home,
+    checkpoints: Option<checkpoint::Log>,
+    full: Arc<AtomicBool>,
+}
+
+impl Work {
+    fn run(&mut self, inbox: &Receiver<Job>) {
+        let mut tidied = Instant::now() - TIDY_EVERY;
+        let mut watched = Instant::now();
+        loop {
+            match inbox.recv_timeout(DISK_EVERY) {
+                Ok(Job::Sealed) => tidied = Instant::now() - TIDY_EVERY,
+                Ok(Job::Checkpoint(checkpoint)) => self.checkpoint(&checkpoint),
+                Ok(Job::SaveFilters(filters)) => self.save(&filters),
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if watched.elapsed() >= DISK_EVERY {
+                watched = Instant::now();
+                self.watch_disk();
+            }
+            if tidied.elapsed() >= TIDY_EVERY {
+                tidied = Instant::now();
+                if let Err(error) = self.tidy() {
+                    tracing::warn!(%error, "the journal cannot be tidied now; it is tried again");
+                }
+            }
+        }
+    }
+
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) {
+        let Some(log) = &mut self.checkpoints else { return };
+        if let Err(error) = log.append(checkpoint) {
+            tracing::warn!(%error, seq = checkpoint.seq, "a checkpoint cannot be written; the next one covers it");
+        }
+    }
+
+    fn save(&self, filters: &Filters) {
+        let home = &self.home;
+        if let Err(error) = filter::save(filters, &home.filters_dir, &home.journal, home.bucket_secs) {
+            tracing::warn!(%error, "the dedupe filters cannot be saved; the next start reads the journal instead");
+        }
+    }
+
+    /// Compresses sealed segments and deletes what retention lets go.
+    fn tidy(&self) -> io::Result<()> {
+        let segments = segment::list(&self.home.journal_dir)?;
+        let sealed = segments.len().saturating_sub(1);
+        for segment in segments.iter().take(sealed).filter(|segment| !segment.compressed) {
+            compress(&self.home.journal_dir, segment)?;
+        }
+        self.retain()
+    }
+
+    fn retain(&self) -> io::Result<()> {
+        let needed = self.home.consumers.lowest().unwrap_or(Seq::MAX);
+        let segments = segment::list(&self.home.journal_dir)?;
+        for pair in segments.windows(2) {
+            let [old, following] = pair else { break };
+            let age = started(following)?.map(|started| ReceivedAt::wall().since(started));
+            let is_old = age.is_some_and(|age| age > self.home.config.retention.get());
+            if !is_old || following.first > needed {
+                break;
+            }
+            tracing::info!(first = old.first, next = following.first, "a segment has passed its retention");
+            fs::remove_file(&old.path)?;
+            sync_dir(&self.home.journal_dir)?;
+        }
+        Ok(())
+    }
+
+    fn watch_disk(&mut self) {
+        let home = &self.home;
+        let Ok(bytes) = journal_bytes(&home.journal_dir) else { return };
+        home.metrics.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let Ok(disk) = rustix::fs::statvfs(&home.journal_dir) else { return };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let (max, min_free) = (home.config.max_bytes.get(), home.config.min_free.get());
+        let is_full = bytes >= max || free < min_free;
+        if is_full && home.config.when_full == WhenFull::DropUndelivered && self.drop_oldest() {
+            return;
+        }
+        self.full.store(is_full, Ordering::Relaxed);
+        let alarms = &self.home.alarms;
+        if is_full || bytes >= max / 10 * 9 || free < min_free.saturating_mul(LOW_FACTOR) {
+            let does = if is_full { "nothing more is recorded" } else { "recording stops when it is used up" };
+            let message = format!(
+                "the journal takes {bytes} of {max} bytes (journal.max_bytes) and {free} bytes are free \
+                 (journal.min_free is {min_free}): {does}; free space, or raise the limit"
+            );
+            alarms.raise(Alarm::DiskLow, None, message);
+        } else {
+            alarms.clear(Alarm::DiskLow, None, "there is room again");
+        }
+    }
+
+    /// Deletes the oldest sealed segment, needed or not; false when there is none.
+    fn drop_oldest(&self) -> bool {
+        let Ok(segments) = segment::list(&self.home.journal_dir) else { return false };
+        let [oldest, following, ..] = segments.as_slice() else { return false };
+        if fs::remove_file(&oldest.path).and_then(|()| sync_dir(&self.home.journal_dir)).is_err() {
+            return false;
+        }
+        let needed = self.home.consumers.lowest().unwrap_or(Seq::MAX);
+        let lost = if needed < following.first { "; sinks had not taken all of it" } else { "" };
+        let message = format!(
+            "seq {} to {} were deleted to make room (journal.when_full = \"drop_undelivered\"){lost}",
+            oldest.first,
+            following.first - 1
+        );
+        let subject = oldest.first.to_string();
+        self.home.alarms.raise(Alarm::RecordsDropped, Some(&subject), message);
+        true
+    }
+}
+
+/// Bytes of all segments.
+fn journal_bytes(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        bytes += entry?.metadata().map_or(0, |metadata| metadata.len());
+    }
+    Ok(bytes)
+}
+
+/// When the first record of a segment was received.
+fn started(segment: &Segment) -> io::Result<Option<ReceivedAt>> {
+    let line = LineReader::open(segment)?.next_line()?;
+    Ok(line.and_then(|line| serde_json::from_slice::<Record>(&line).ok()).map(|record| record.received_at))
+}
+
+/// Replaces a plain segment by its compressed form, after reading that back.
+fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
+    let temporary = dir.join(format!("{:020}.tmp", segment.first));
+    let mut plain = Sha256::new();
+    let mut source = BufReader::new(File::open(&segment.path)?);
+    let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut encoder = zstd::Encoder::new(target, ZSTD_LEVEL)?;
+    encoder.include_checksum(true)?;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let read = source.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        plain.update(&buffer[..read]);
+        encoder.write_all(&buffer[..read])?;
+    }
+    encoder.finish()?.sync_all()?;
+
+    let mut back = Sha256::new();
+    let mut decoder = zstd::Decoder::new(File::open(&temporary)?)?;
+    loop {
+        let read = decoder.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        back.update(&buffer[..read]);
+    }
+    if plain.finalize() != back.finalize() {
+        fs::remove_file(&temporary)?;
+        return Err(io::Error::other("a compressed segment does not read back as it was; the plain one is kept"));
+    }
+    fs::rename(&temporary, compressed_path(dir, segment.first))?;
+    sync_dir(dir)?;
+    fs::remove_file(plain_path(dir, segment.first))?;
+    sync_dir(dir)
+}

@@ -1,0 +1,254 @@
+//! Finding the end of the journal after any stop: a torn tail is cut (a copy is kept), damage is left where it is.
+//!
+//! Bad bytes that start within one batch of the end of the last segment, with no good line after them, are what a stop
+//! in the middle of a write leaves: a tail. Anything else was once good, is evidence, and stays.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{
+    chain::{self, GENESIS, Hash},
+    checkpoint,
+    journal::{Tail, Writer},
+    read::LineReader,
+    segment::{self, Segment, sync_dir},
+};
+use crate::{
+    record::{Record, Seq},
+    time::ReceivedAt,
+};
+
+/// The most that one batch writes, and so the longest possible tail: [`super::admit::BATCH_BYTES_MAX`] and one record.
+pub const TAIL_BYTES_MAX: u64 = 8 << 20;
+
+/// The journal's end, ready to go on.
+pub struct Recovered {
+    /// Where it goes on.
+    pub tail: Tail,
+    /// The open end.
+    pub writer: Writer,
+    /// What was cut off, if anything.
+    pub cut: Option<CutTail>,
+    /// Damage in the last segment.
+    pub damage: Vec<Damage>,
+}
+
+/// A tail that was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutTail {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Where they are kept.
+    pub kept: PathBuf,
+}
+
+/// One line of `damaged/list.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The segment's file name.
+    pub segment: String,
+    /// Offset of the first bad byte.
+    pub offset: u64,
+    /// How many bad bytes.
+    pub bytes: u64,
+    /// The seq that was expected there.
+    pub seq: Seq,
+}
+
+/// What a segment holds.
+struct Scan {
+    last_good: Option<Last>,
+    /// When its first good line was received.
+    started: Option<ReceivedAt>,
+    /// Offset behind the last good line.
+    good_end: u64,
+    /// Total length.
+    len: u64,
+    damage: Vec<Damage>,
+    /// Highest seq that bad bytes behind the last good line may have carried.
+    lost_to: Seq,
+}
+
+struct Last {
+    seq: Seq,
+    hash: Hash,
+    line: bytes::Bytes,
+}
+
+/// Creates a directory for our eyes only, with its parents.
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Finds the end, cuts a torn tail, syncs what survives, and opens the journal for writing.
+pub fn recover(journal_dir: &Path, damaged_dir: &Path, segment_bytes: u64) -> io::Result<Recovered> {
+    private_dir(journal_dir)?;
+    remove_leftovers(journal_dir)?;
+    let segments = segment::list(journal_dir)?;
+    let Some(last) = segments.last() else {
+        let tail = Tail { next: 1, hash: GENESIS, last_received: None };
+        let writer = Writer::open(journal_dir, 1, 0, None, segment_bytes)?;
+        return Ok(Recovered { tail, writer, cut: None, damage: Vec::new() });
+    };
+    let scan = scan(last)?;
+    let bad = scan.len - scan.good_end;
+    let mut damage = scan.damage;
+    let mut cut = None;
+    let is_tail = bad > 0 && !last.compressed && bad <= TAIL_BYTES_MAX;
+    if is_tail {
+        cut = Some(cut_tail(last, scan.good_end, scan.len, damaged_dir)?);
+        damage.retain(|damage| damage.offset < scan.good_end);
+    }
+    list_damage(damaged_dir, &damage)?;
+    let found = match scan.last_good {
+        Some(found) => Some(found),
+        None => last_before(&segments[..segments.len() - 1])?,
+    };
+    let mut next = found.as_ref().map_or(last.first, |found| found.seq + 1).max(last.first);
+    if bad > 0 && !is_tail {
+        next = next.max(scan.lost_to + 1);
+    }
+    let tail = Tail {
+        next,
+        hash: found.as_ref().map_or(GENESIS, |found| found.hash),
+        last_received: found.as_ref().and_then(|found| received_at(&found.line)),
+    };
+    let writer = if last.compressed || (bad > 0 && !is_tail) {
+        Writer::open(journal_dir, next, 0, None, segment_bytes)?
+    } else {
+        Writer::open(journal_dir, last.first, scan.good_end, scan.started, segment_bytes)?
+    };
+    Ok(Recovered { tail, writer, cut, damage })
+}
+
+/// The last good seq, without changing anything; 0 = none.
+pub fn last_seq(journal_dir: &Path) -> io::Result<Seq> {
+    Ok(last_before(&segment::list(journal_dir)?)?.map_or(0, |last| last.seq))
+}
+
+/// Files that a stop left half-made: temporary ones, and plain segments whose compressed form is complete.
+fn remove_leftovers(journal_dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(journal_dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let superseded = name.ends_with(".jsonl") && path.with_extension("jsonl.zst").exists();
+        if name.ends_with(".tmp") || superseded {
+            fs::remove_file(&path)?;
+        }
+    }
+    sync_dir(journal_dir)
+}
+
+fn received_at(line: &[u8]) -> Option<ReceivedAt> {
+    serde_json::from_slice::<Record>(line).ok().map(|record| record.received_at)
+}
+
+fn scan(segment: &Segment) -> io::Result<Scan> {
+    let mut lines = LineReader::open(segment)?;
+    let mut scan = Scan { last_good: None, started: None, good_end: 0, len: 0, damage: Vec::new(), lost_to: 0 };
+    let name = segment.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut bad_from = None;
+    let mut lost_to = 0;
+    loop {
+        let from = lines.offset();
+        let Some(line) = lines.next_line()? else { break };
+        let Some(checked) = chain::check_line(&line) else {
+            bad_from.get_or_insert(from);
+            lost_to = chain::seq_of(&line).unwrap_or(0).clamp(lost_to + 1, lost_to.max(segment.first) + (64 << 20));
+            continue;
+        };
+        let expected = scan.last_good.as_ref().map_or(segment.first, |last| last.seq + 1);
+        if let Some(bad_from) = bad_from.take() {
+            scan.damage.push(Damage { segment: name.clone(), offset: bad_from, bytes: from - bad_from, seq: expected });
+        }
+        if scan.last_good.is_none() {
+            scan.started = received_at(&line);
+        }
+        lost_to = checked.seq;
+        scan.good_end = lines.offset();
+        scan.last_good = Some(Last { seq: checked.seq, hash: checked.hash, line });
+    }
+    scan.len = lines.offset() + lines.rest().len() as u64;
+    scan.lost_to = lost_to + u64::from(!lines.rest().is_empty());
+    if scan.len > scan.good_end {
+        let expected = scan.last_good.as_ref().map_or(segment.first, |last| last.seq + 1);
+        let (offset, bytes) = (scan.good_end, scan.len - scan.good_end);
+        scan.damage.push(Damage { segment: name, offset, bytes, seq: expected });
+    }
+    Ok(scan)
+}
+
+/// The last good line of the segments before the last one.
+fn last_before(segments: &[Segment]) -> io::Result<Option<Last>> {
+    for segment in segments.iter().rev() {
+        if let Some(last) = scan(segment)?.last_good {
+            return Ok(Some(last));
+        }
+    }
+    Ok(None)
+}
+
+fn cut_tail(segment: &Segment, from: u64, len: u64, damaged_dir: &Path) -> io::Result<CutTail> {
+    private_dir(damaged_dir)?;
+    let file = OpenOptions::new().read(true).write(true).open(&segment.path)?;
+    let mut bytes = vec![0; usize::try_from(len - from).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, from)?;
+    let kept = damaged_dir.join(format!("tail-{:020}-{from}.bin", segment.first));
+    write_synced(&kept, &bytes)?;
+    sync_dir(damaged_dir)?;
+    file.set_len(from)?;
+    file.sync_all()?;
+    Ok(CutTail { bytes: len - from, kept })
+}
+
+/// Writes a whole file, synced; a copy that is there already (the same tail, cut before) is replaced.
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Adds to `damaged/list.jsonl` what is not listed yet.
+pub fn list_damage(damaged_dir: &Path, damage: &[Damage]) -> io::Result<()> {
+    if damage.is_empty() {
+        return Ok(());
+    }
+    private_dir(damaged_dir)?;
+    let path = damaged_dir.join("list.jsonl");
+    let known = fs::read_to_string(&path).unwrap_or_default();
+    let mut file: File = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+    for damage in damage {
+        let line = serde_json::to_string(damage)?;
+        if !known.lines().any(|listed| listed == line) {
+            writeln!(file, "{line}")?;
+        }
+    }
+    file.sync_all()?;
+    sync_dir(damaged_dir)
+}
+
+/// Cuts back what a failed batch may have left: the open segment to its synced length, and segments begun after it.
+pub fn cut_back(journal_dir: &Path, first: Seq, synced_len: u64) -> io::Result<()> {
+    for segment in segment::list(journal_dir)? {
+        if segment.first > first && !segment.compressed {
+            fs::remove_file(&segment.path)?;
+        }
+    }
+    let path = segment::plain_path(journal_dir, first);
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(synced_len)?;
+    file.sync_all()?;
+    sync_dir(journal_dir)
+}
+
+/// The highest seq that a checkpoint vouches for; a journal that ends before it was cut.
+pub fn highest_checkpoint(journal_dir: &Path) -> io::Result<Option<checkpoint::Checkpoint>> {
+    let found = checkpoint::read(journal_dir, None)?;
+    Ok(found.into_iter().filter_map(|note| note.checkpoint).max_by_key(|checkpoint| checkpoint.seq))
+}

@@ -1,0 +1,160 @@
+//! Starting the ledger: recover, load the window, start the threads. Always succeeds after a crash or damage; fails only
+//! where the data directory itself cannot be read or written.
+
+use std::{
+    io,
+    sync::{Arc, mpsc::sync_channel},
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Command, Ledger, QUEUE_ENTRIES_MAX, Settings,
+    admit::Admitter,
+    asked::{StartIndex, Watched},
+    checkpoint,
+    clock::Clock,
+    commit::jump_message,
+    core::{self, Found, Places},
+    dedupe::Dedupe,
+    index::{self, Index},
+    keeper::{self, Keeper},
+    lookup::JournalLookup,
+    meta::Meta,
+    recovery,
+};
+use crate::{
+    record::Seq,
+    telemetry::{Alarm, Alarms},
+    time::ReceivedAt,
+};
+
+/// The thread behind a [`Ledger`].
+pub struct Running {
+    thread: JoinHandle<()>,
+    commands: std::sync::mpsc::SyncSender<Command>,
+}
+
+impl Running {
+    /// Finishes what was asked before, leaves everything ready for the next start, and returns. Blocks.
+    pub fn stop(self) {
+        let _ = self.commands.send(Command::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+impl Ledger {
+    /// Recovers and starts. Blocks for as long as that takes (about 2 s for a window of 1 M records). The data
+    /// directory must be locked ([`super::lock::DataLock`]).
+    pub fn start(settings: Settings) -> io::Result<(Self, Running)> {
+        Self::start_with(settings, None)
+    }
+
+    pub(super) fn start_with(mut settings: Settings, start_index: Option<StartIndex>) -> io::Result<(Self, Running)> {
+        recovery::private_dir(&settings.data_dir.join("journal"))?;
+        recovery::private_dir(&settings.data_dir.join("state"))?;
+        let meta = Meta::open(&settings.data_dir.join("journal"), settings.key_scheme)?;
+        let places = Places {
+            data_dir: settings.data_dir.clone(),
+            journal: meta.journal.clone(),
+            window: settings.dedupe.window.get(),
+            segment_bytes: settings.journal.segment.get(),
+        };
+        let wall = ReceivedAt::wall();
+        let (core, found) = core::load(&places, wall)?;
+        report(&found, &settings.alarms);
+        let last = core.tail.next - 1;
+        warn_if_cut(&places, last, &settings.alarms);
+        let (clock, jump) = Clock::start(wall, core.tail.last_received, places.window, Instant::now());
+        if let Some(jump) = jump {
+            settings.alarms.raise(Alarm::ClockJump, None, jump_message(jump));
+        }
+
+        let (commands, inbox) = sync_channel(QUEUE_ENTRIES_MAX);
+        let (synced_sender, synced) = watch::channel(last);
+        settings.metrics.synced_seq.set(i64::try_from(last).unwrap_or(i64::MAX));
+        let keeper = start_keeper(&mut settings, &places)?;
+        let answers = commands.clone();
+        let lookup = JournalLookup::start(&places.journal_dir(), Dedupe::bucket_secs(places.window), move |answer| {
+            answers.send(Command::Journal(answer)).is_ok()
+        })?;
+        let home = index::Home {
+            dir: places.index_dir(),
+            journal_dir: places.journal_dir(),
+            journal: meta.journal.clone(),
+            bucket_secs: Dedupe::bucket_secs(places.window),
+            synced: synced.clone(),
+        };
+        let start_index = start_index.unwrap_or_else(|| sled_index(commands.clone()));
+        let index = Watched::new(home, start_index, settings.alarms.clone());
+        let journal_dir = places.journal_dir();
+        let admitter = Admitter::new(settings, places, core, clock, synced_sender, (keeper, index, lookup));
+        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || admitter.run(&inbox))?;
+        let ledger = Self {
+            commands: commands.clone(),
+            synced,
+            journal_dir: journal_dir.into(),
+            meta: Arc::new(meta),
+            queued_bytes: Arc::default(),
+        };
+        Ok((ledger, Running { thread, commands }))
+    }
+}
+
+fn sled_index(commands: std::sync::mpsc::SyncSender<Command>) -> StartIndex {
+    Box::new(move |home, generation| {
+        let replies = commands.clone();
+        Index::start(home.clone(), generation, move |reply| replies.send(Command::Index(generation, reply)).is_ok())
+    })
+}
+
+fn start_keeper(settings: &mut Settings, places: &Places) -> io::Result<Keeper> {
+    let checkpoints =
+        settings.signer.take().map(|signer| checkpoint::Log::open(&places.journal_dir(), signer)).transpose()?;
+    let home = keeper::Home {
+        journal_dir: places.journal_dir(),
+        filters_dir: places.filters_dir(),
+        journal: places.journal.clone(),
+        bucket_secs: Dedupe::bucket_secs(places.window),
+        config: settings.journal.clone(),
+        consumers: settings.consumers.clone(),
+        alarms: settings.alarms.clone(),
+        metrics: Arc::clone(&settings.metrics),
+    };
+    Keeper::start(home, checkpoints)
+}
+
+fn report(found: &Found, alarms: &Alarms) {
+    if let Some(cut) = &found.cut {
+        tracing::warn!(bytes = cut.bytes, kept = %cut.kept.display(), "a torn tail was cut off the journal; a copy is kept");
+    }
+    if let Some(first) = found.damage.first() {
+        let message = format!(
+            "{} damaged place(s) in {}, the first at byte {} where seq {} was expected; they are left as they are and \
+             skipped; see damaged/list.jsonl, and run `refresh-audit verify`",
+            found.damage.len(),
+            first.segment,
+            first.offset,
+            first.seq
+        );
+        alarms.raise(Alarm::DamageFound, Some("journal"), message);
+    }
+}
+
+/// A checkpoint past the end means that records were cut off, or an older copy was put back.
+fn warn_if_cut(places: &Places, last: Seq, alarms: &Alarms) {
+    match recovery::highest_checkpoint(&places.journal_dir()) {
+        Ok(Some(checkpoint)) if checkpoint.seq > last => {
+            let message = format!(
+                "a checkpoint vouches for seq {}, but the journal ends at {last}: records were cut off, or an older copy \
+                 was put back; `refresh-audit verify` says the same until the rest is restored",
+                checkpoint.seq
+            );
+            alarms.raise(Alarm::DamageFound, Some("checkpoints"), message);
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the checkpoints cannot be read"),
+    }
+}

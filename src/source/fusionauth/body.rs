@@ -1,0 +1,305 @@
+//! What FusionAuth's bytes mean: `{"event": {…}}` into a [`RefreshEvent`], each body parsed once.
+//!
+//! Nothing is demanded but the type and, of a type that is taken, an id and an instant; `null` and `""` are the same as
+//! absent; unknown members are skipped (releases add them). A wrong type names the member, never its value.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Deserializer, de::MapAccess};
+
+use super::keep::Keep;
+use crate::{
+    event::{
+        AccessTokens, ApplicationId, Device, EventId, Grant, IdTokens, Location, Outcome, RefreshEvent, RefreshTokens,
+        SessionId, TenantId, Token, Tokens, UserId, normalise_id,
+    },
+    secret::Fingerprinter,
+    source::{
+        Decoded, SourceError,
+        claims::Secrets,
+        json::{Object, Text, Value, object, read, too_deep},
+    },
+    time::EventTime,
+};
+
+/// Characters of any id.
+const ID_CHARS_MAX: usize = 128;
+/// Bytes of an address that is none.
+const IP_BYTES_MAX: usize = 64;
+/// Bytes of a user agent: what common web servers take as a header line.
+const USER_AGENT_BYTES_MAX: usize = 8 * 1_024;
+/// Bytes of each text about the device.
+const DEVICE_BYTES_MAX: usize = 1_024;
+/// Bytes of each text about the place.
+const PLACE_BYTES_MAX: usize = 256;
+/// Characters of a type that is named in an answer or a log.
+const KIND_CHARS_SHOWN: usize = 64;
+
+/// The type in which `refreshToken` is the token itself; elsewhere it is an object around it.
+const JWT_REFRESH: &str = "jwt.refresh";
+
+object! {
+    /// The wrapper.
+    Body at "" { "event" => event: Event }
+}
+
+object! {
+    /// The members of any event that matter to a refresh.
+    Event at "event." {
+        "type" => kind: Value, "id" => id: Value, "createInstant" => create_instant: Value,
+        "tenantId" => tenant_id: Value, "applicationId" => application_id: Value, "userId" => user_id: Value,
+        "linkedObjectId" => linked_object_id: Value, "original" => original: Value, "token" => token: Value,
+        "refreshToken" => refresh_token: RefreshToken, "info" => info: Info,
+    }
+}
+
+object! {
+    /// A string in `jwt.refresh`, an object in `jwt.refresh-token.revoke`.
+    RefreshToken at "event.refreshToken." { "token" => token: Value }
+}
+
+object! {
+    /// Where the request came from, as its caller or FusionAuth says.
+    Info at "event.info." {
+        "ipAddress" => ip_address: Value, "userAgent" => user_agent: Value, "deviceName" => device_name: Value,
+        "deviceType" => device_type: Value, "deviceDescription" => device_description: Value, "os" => os: Value,
+        "location" => location: Place,
+    }
+}
+
+object! {
+    /// `info.location`.
+    Place at "event.info.location." {
+        "city" => city: Value, "country" => country: Value, "region" => region: Value, "zipcode" => zipcode: Value,
+        "latitude" => latitude: Value, "longitude" => longitude: Value, "displayString" => display_string: Value,
+    }
+}
+
+fn unreadable<T>(field: &str, problem: impl Into<String>) -> Result<T, SourceError> {
+    Err(SourceError::Unreadable { field: field.to_owned(), problem: problem.into() })
+}
+
+/// Reads one body.
+pub(super) fn decode(
+    body: &[u8],
+    taken: &[String],
+    keep: &Keep,
+    fingerprints: &Fingerprinter,
+) -> Result<Decoded, SourceError> {
+    let text = std::str::from_utf8(body).or_else(|_| unreadable("body", "is not UTF-8"))?;
+    let event = event(text)?;
+    let Some(kind) = string(&event.kind, "event.type")? else { return unreadable("event.type", "is missing") };
+    if event.twice.contains(&"event.type") {
+        return unreadable("event.type", "stands there twice");
+    }
+    if !taken.iter().any(|taken| taken == kind) {
+        return Ok(Decoded::Ignored { kind: kind.chars().take(KIND_CHARS_SHOWN).collect() });
+    }
+    let mut made = refresh_event(&event, kind, fingerprints, |secrets| keep.pick(text, secrets))?;
+    made.session_id = session(&made.tokens);
+    Ok(Decoded::Event(Box::new(made)))
+}
+
+/// The event inside its wrapper.
+fn event(text: &str) -> Result<Event<'_>, SourceError> {
+    if too_deep(text) {
+        return unreadable("body", "nests too deep");
+    }
+    let body: Body<'_> = serde_json::from_str(text).or_else(|error| {
+        unreadable("body", format!("is not JSON (at line {}, column {})", error.line(), error.column()))
+    })?;
+    if !matches!(body.shape, Value::Object) {
+        return unreadable("body", "must be an object");
+    }
+    if !body.twice.is_empty() {
+        return unreadable("event", "stands there twice");
+    }
+    match body.event {
+        None => unreadable("event", "is missing"),
+        Some(event) if matches!(event.shape, Value::Object) => Ok(event),
+        Some(_) => unreadable("event", "must be an object"),
+    }
+}
+
+fn refresh_event(
+    event: &Event<'_>,
+    kind: &str,
+    fingerprints: &Fingerprinter,
+    kept: impl FnOnce(&Secrets<'_>) -> Vec<(String, serde_json::Value)>,
+) -> Result<RefreshEvent, SourceError> {
+    let (info, place) = parts(event)?;
+    let occurred_at = instant(&event.create_instant)?;
+    let original = string(&event.original, "event.original")?;
+    let token = string(&event.token, "event.token")?;
+    let refresh = refresh_token(event, kind)?;
+    let secrets = Secrets::new([original, token, refresh].into_iter().flatten());
+    let read = Reader(&secrets);
+    let Some(id) = read.id(&event.id, "event.id")? else { return unreadable("event.id", "is missing") };
+    let fingerprint = |raw: Option<&str>| raw.map(|raw| secrets.token(raw, fingerprints));
+    Ok(RefreshEvent {
+        id: EventId::new(id),
+        kind: kind.to_owned(),
+        occurred_at,
+        outcome: Outcome::Attempted,
+        tenant_id: read.id(&event.tenant_id, "event.tenantId")?.map(TenantId::new),
+        application_id: read.id(&event.application_id, "event.applicationId")?.map(ApplicationId::new),
+        user_id: read.id(&event.user_id, "event.userId")?.map(UserId::new),
+        session_id: None,
+        linked_object_id: read.id(&event.linked_object_id, "event.linkedObjectId")?.map(normalise_id),
+        ip: info.map(|info| read.ip(info)).transpose()?.flatten(),
+        user_agent: info.map(|info| read.user_agent(info)).transpose()?.flatten(),
+        device: info.map(|info| read.device(info)).transpose()?.filter(|device| !device.is_empty()),
+        location: place.map(|place| read.location(place)).transpose()?.flatten(),
+        network: None,
+        client: None,
+        tokens: Tokens {
+            refresh: RefreshTokens { presented: fingerprint(refresh), issued: None },
+            access: AccessTokens { previous: fingerprint(original), issued: fingerprint(token) },
+            id: IdTokens::default(),
+        },
+        rotated: None,
+        grant: Grant::default(),
+        failure: None,
+        correlation_id: None,
+        vendor_risk: None,
+        kept: kept(&secrets).into_iter().collect(),
+    })
+}
+
+/// `info` and `info.location`, where they are there; no member of any of them may stand there twice.
+fn parts<'e, 'a>(event: &'e Event<'a>) -> Result<(Option<&'e Info<'a>>, Option<&'e Place<'a>>), SourceError> {
+    let info = nested(event.info.as_ref(), |info| &info.shape, "event.info")?;
+    let location = info.and_then(|info| info.location.as_ref());
+    let place = nested(location, |place| &place.shape, "event.info.location")?;
+    let lists = [
+        Some(&event.twice),
+        event.refresh_token.as_ref().map(|token| &token.twice),
+        info.map(|info| &info.twice),
+        place.map(|place| &place.twice),
+    ];
+    match lists.into_iter().flatten().flatten().next() {
+        Some(twice) => unreadable(twice, "stands there twice"),
+        None => Ok((info, place)),
+    }
+}
+
+fn nested<'e, 'a: 'e, T>(
+    member: Option<&'e T>,
+    shape: impl Fn(&'e T) -> &'e Value<'a>,
+    field: &str,
+) -> Result<Option<&'e T>, SourceError> {
+    match member.map(|member| (member, shape(member))) {
+        Some((member, Value::Object)) => Ok(Some(member)),
+        None | Some((_, Value::Null)) => Ok(None),
+        Some(_) => unreadable(field, "must be an object"),
+    }
+}
+
+fn refresh_token<'e>(event: &'e Event<'_>, kind: &str) -> Result<Option<&'e str>, SourceError> {
+    match event.refresh_token.as_ref().map(|token| (&token.shape, token)) {
+        Some((Value::Object, token)) if kind != JWT_REFRESH => string(&token.token, "event.refreshToken.token"),
+        Some((Value::Text(text), _)) => Ok(Some(&**text).filter(|text| !text.is_empty())),
+        None | Some((Value::Null, _)) => Ok(None),
+        Some(_) => unreadable("event.refreshToken", "must be a string"),
+    }
+}
+
+/// The session both tokens belong to; the issued one knows best.
+fn session(tokens: &Tokens) -> Option<SessionId> {
+    let sid = |token: &Option<Token>| token.as_ref()?.claims.as_ref()?.sid.clone();
+    sid(&tokens.access.issued).or_else(|| sid(&tokens.access.previous)).map(SessionId::new)
+}
+
+fn instant(member: &Option<Value<'_>>) -> Result<EventTime, SourceError> {
+    const FIELD: &str = "event.createInstant";
+    match member {
+        Some(Value::Integer(millis)) => EventTime::from_millis(*millis)
+            .map_or_else(|| unreadable(FIELD, "must be in the years 0001 to 9999, in milliseconds since 1970"), Ok),
+        None | Some(Value::Null) => unreadable(FIELD, "is missing"),
+        Some(_) => unreadable(FIELD, "must be an integer: milliseconds since 1970"),
+    }
+}
+
+/// A string with something in it.
+fn string<'e>(member: &'e Option<Value<'_>>, field: &str) -> Result<Option<&'e str>, SourceError> {
+    match member {
+        Some(Value::Text(text)) => Ok(Some(&**text).filter(|text| !text.is_empty())),
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => unreadable(field, "must be a string"),
+    }
+}
+
+/// Reads what is stored as it is, and leaves out what holds a secret of the same body.
+struct Reader<'s, 'a>(&'s Secrets<'a>);
+
+impl Reader<'_, '_> {
+    fn id(&self, member: &Option<Value<'_>>, field: &str) -> Result<Option<String>, SourceError> {
+        let id = string(member, field)?;
+        if id.is_some_and(|id| id.chars().count() > ID_CHARS_MAX) {
+            return unreadable(field, "must have at most 128 characters");
+        }
+        Ok(id.filter(|id| !self.0.in_text(id)).map(str::to_owned))
+    }
+
+    /// At most `bytes_max` of it, cut between two characters.
+    fn text(&self, member: &Option<Value<'_>>, field: &str, bytes_max: usize) -> Result<Option<String>, SourceError> {
+        let text = string(member, field)?.filter(|text| !self.0.in_text(text));
+        Ok(text.map(|text| text[..text.floor_char_boundary(bytes_max)].to_owned()))
+    }
+
+    /// An address in its one canonical form; other text as it is.
+    fn ip(&self, info: &Info<'_>) -> Result<Option<String>, SourceError> {
+        let text = self.text(&info.ip_address, "event.info.ipAddress", IP_BYTES_MAX)?;
+        Ok(text.map(|text| match text.trim().parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().to_string(),
+            Err(_) => text,
+        }))
+    }
+
+    fn user_agent(&self, info: &Info<'_>) -> Result<Option<String>, SourceError> {
+        self.text(&info.user_agent, "event.info.userAgent", USER_AGENT_BYTES_MAX)
+    }
+
+    fn device(&self, info: &Info<'_>) -> Result<Device, SourceError> {
+        Ok(Device {
+            name: self.text(&info.device_name, "event.info.deviceName", DEVICE_BYTES_MAX)?,
+            kind: self.text(&info.device_type, "event.info.deviceType", DEVICE_BYTES_MAX)?,
+            description: self.text(&info.device_description, "event.info.deviceDescription", DEVICE_BYTES_MAX)?,
+            os: self.text(&info.os, "event.info.os", DEVICE_BYTES_MAX)?,
+        })
+    }
+
+    fn location(&self, place: &Place<'_>) -> Result<Option<Location>, SourceError> {
+        let text = |member, field| self.text(member, field, PLACE_BYTES_MAX);
+        let (latitude, longitude) = coordinates(place)?.unzip();
+        let made = Location {
+            city: text(&place.city, "event.info.location.city")?,
+            region: text(&place.region, "event.info.location.region")?,
+            country: text(&place.country, "event.info.location.country")?,
+            zipcode: text(&place.zipcode, "event.info.location.zipcode")?,
+            latitude,
+            longitude,
+            display: text(&place.display_string, "event.info.location.displayString")?,
+            from: None,
+        };
+        Ok((!made.is_empty()).then(|| Location { from: Some("sender".to_owned()), ..made }))
+    }
+}
+
+/// Latitude and longitude; nothing if one is unknown or no such place exists, or both are 0 (a Java `double` that was
+/// never set).
+fn coordinates(place: &Place<'_>) -> Result<Option<(f64, f64)>, SourceError> {
+    let latitude = degrees(&place.latitude, "event.info.location.latitude", 90.0)?;
+    let longitude = degrees(&place.longitude, "event.info.location.longitude", 180.0)?;
+    Ok(latitude.zip(longitude).filter(|both| *both != (0.0, 0.0)))
+}
+
+fn degrees(member: &Option<Value<'_>>, field: &str, limit: f64) -> Result<Option<f64>, SourceError> {
+    let degrees = match member {
+        Some(Value::Integer(number)) => *number as f64,
+        Some(Value::Float(number)) => *number,
+        None | Some(Value::Null) => return Ok(None),
+        Some(_) => return unreadable(field, "must be a number"),
+    };
+    Ok(Some(degrees).filter(|degrees| degrees.abs() <= limit))
+}

@@ -1,0 +1,209 @@
+//! `[[sources]]` with `type = "fusionauth"`: its keys, and what is refused before the first event comes.
+//!
+//! Knows the file's members; the order of checks is the parent's.
+
+use std::{collections::BTreeMap, path::Path, path::PathBuf};
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT},
+};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Alg, Credentials, Fusionauth, Jwks, Keep, Key, Signed};
+use crate::{
+    secret::{Secret, SecretRef},
+    source::{
+        BuildError,
+        credentials::{BasicAuth, Net, Wanted},
+    },
+    units::Span,
+};
+
+/// Below this an HMAC secret can be guessed from one captured request.
+const SECRET_BYTES_MIN: usize = 16;
+/// Below this it is weaker than the hash (RFC 7518, 3.2).
+const SECRET_BYTES_GOOD: usize = 32;
+
+/// The members of the entry, but for `name` and `type`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Keys that may have signed; several for a rotation.
+    #[serde(default)]
+    pub keys: Vec<KeyConfig>,
+    /// Where public keys are published.
+    pub jwks_url: Option<String>,
+    /// The only key ids taken from there; empty = any.
+    #[serde(default)]
+    pub allowed_kids: Vec<String>,
+    /// Whether the signature is done without.
+    #[serde(default)]
+    pub unsigned: bool,
+    /// HTTP Basic to ask for.
+    pub basic_auth: Option<BasicAuth>,
+    /// Static headers to ask for, by name.
+    #[serde(default)]
+    pub headers: BTreeMap<String, SecretRef>,
+    /// Addresses to take requests from; empty = any.
+    #[serde(default)]
+    pub allow_from: Vec<Net>,
+    /// Peers whose `X-Forwarded-For` says the address.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Net>,
+    /// How long silence is normal; absent = any.
+    pub quiet_after: Option<Span>,
+    /// Members below `event` to keep as they are, by dotted path.
+    #[serde(default)]
+    pub keep: Vec<String>,
+    /// The event types to record.
+    #[serde(default = "default_events")]
+    pub events: Vec<String>,
+}
+
+fn default_events() -> Vec<String> {
+    vec!["jwt.refresh".to_owned()]
+}
+
+/// One entry of `keys`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// The only algorithm it is for.
+    pub alg: Alg,
+    /// HS*: a file with the secret.
+    pub secret_file: Option<PathBuf>,
+    /// HS*: or an environment variable with it.
+    pub secret_env: Option<String>,
+    /// RS*, ES*, Ed25519: a file with the public key.
+    pub pem_file: Option<PathBuf>,
+    /// HS*: how the secret is written.
+    pub encoding: Option<Encoding>,
+    /// The only key id it is for; absent = any.
+    pub kid: Option<String>,
+}
+
+/// How a secret is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// Its bytes are the secret.
+    #[default]
+    Utf8,
+    /// Its bytes are base64 of the secret.
+    Base64,
+}
+
+fn wrong<T>(problem: impl Into<String>) -> Result<T, BuildError> {
+    Err(BuildError(problem.into()))
+}
+
+impl Config {
+    /// Reads the keys and checks that what is asked for can be had; relative paths are relative to `base`.
+    pub fn build(&self, base: &Path) -> Result<Fusionauth, BuildError> {
+        let wanted = Wanted {
+            basic_auth: self.basic_auth.as_ref(),
+            headers: &self.headers,
+            allow_from: &self.allow_from,
+            trusted_proxies: &self.trusted_proxies,
+        };
+        let credentials = Credentials::build(&wanted, base)?;
+        let signed = self.signed(base)?;
+        if signed.is_none() && !credentials.any_secret() {
+            return wrong("unsigned = true needs basic_auth or headers: without them anyone can send events");
+        }
+        if self.events.iter().any(String::is_empty) || self.events.is_empty() {
+            return wrong("events must name at least one event type, such as \"jwt.refresh\"");
+        }
+        if !self.trusted_proxies.is_empty() && self.allow_from.is_empty() {
+            tracing::warn!("trusted_proxies does nothing without allow_from");
+        }
+        Ok(Fusionauth {
+            credentials,
+            signed,
+            events: self.events.clone(),
+            keep: Keep::build(&self.keep)?,
+            quiet_after: self.quiet_after.map(Span::get),
+        })
+    }
+
+    fn signed(&self, base: &Path) -> Result<Option<Signed>, BuildError> {
+        let any_key = !self.keys.is_empty() || self.jwks_url.is_some();
+        match (self.unsigned, any_key) {
+            (true, true) => return wrong("unsigned = true and keys or jwks_url exclude each other: take one out"),
+            (true, false) => return Ok(None),
+            (false, false) => {
+                return wrong(
+                    "there is nothing to check signatures with: add keys = [{ alg = \"HS256\", secret_file = \"…\" }] or \
+                     jwks_url (or unsigned = true with basic_auth or headers)",
+                );
+            }
+            (false, true) => {}
+        }
+        if !self.allowed_kids.is_empty() && self.jwks_url.is_none() {
+            return wrong("allowed_kids is for jwks_url; write kid into the entry of keys instead");
+        }
+        let keys = self.keys.iter().enumerate().map(|(at, key)| {
+            key.build(base).map_err(|error| BuildError(format!("keys[{at}]: {error}")))
+        });
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let jwks = self.jwks_url.as_deref().map(|url| Jwks::build(url, &self.allowed_kids)).transpose()?;
+        Ok(Some(Signed { keys, jwks }))
+    }
+}
+
+impl KeyConfig {
+    fn build(&self, base: &Path) -> Result<Key, BuildError> {
+        if self.kid.as_ref().is_some_and(String::is_empty) {
+            return wrong("kid is empty: leave it out to take any");
+        }
+        let (alg, kid) = (self.alg, self.kid.clone());
+        let key = match (&self.secret_file, &self.secret_env, &self.pem_file) {
+            (Some(file), None, None) if alg.is_hmac() => {
+                let file = base.join(file);
+                let secret = Secret::from_file(&file).map_err(|error| {
+                    BuildError(format!("{error}; `refresh-audit keygen hmac` makes one, or write the path of yours"))
+                })?;
+                Key::of_secret(alg, kid, &self.secret(&secret)?)
+            }
+            (None, Some(name), None) if alg.is_hmac() => {
+                Key::of_secret(alg, kid, &self.secret(&Secret::from_env(name)?)?)
+            }
+            (None, None, Some(file)) if !alg.is_hmac() => {
+                if self.encoding.is_some() {
+                    return wrong("encoding is for secrets; a PEM file has one form only");
+                }
+                let file = base.join(file);
+                Key::of_pem(alg, kid, Secret::from_file(&file)?.expose())
+                    .map_err(|error| crate::source::keys::KeyError(format!("{}: {}", file.display(), error.0)))
+            }
+            _ if alg.is_hmac() => return wrong(format!("{alg} needs one of secret_file and secret_env, and no pem_file")),
+            _ => return wrong(format!("{alg} needs pem_file (its public key), and no secret_file or secret_env")),
+        };
+        key.map_err(|error| BuildError(error.0))
+    }
+
+    fn secret(&self, written: &Secret) -> Result<Zeroizing<Vec<u8>>, BuildError> {
+        let written = written.expose();
+        let secret = Zeroizing::new(match self.encoding.unwrap_or_default() {
+            Encoding::Utf8 => written.to_vec(),
+            Encoding::Base64 => STANDARD_PAD_INDIFFERENT
+                .decode(written)
+                .or_else(|_| URL_SAFE_PAD_INDIFFERENT.decode(written))
+                .map_err(|_| BuildError("encoding = \"base64\", but the secret is not base64".to_owned()))?,
+        });
+        if secret.len() < SECRET_BYTES_MIN {
+            return wrong(format!(
+                "the secret has {} bytes, fewer than {SECRET_BYTES_MIN}: it can be guessed; `refresh-audit keygen hmac` \
+                 makes a good one to import into FusionAuth",
+                secret.len()
+            ));
+        }
+        if secret.len() < SECRET_BYTES_GOOD {
+            let (bytes, alg) = (secret.len(), self.alg.name());
+            tracing::warn!(bytes, alg, "the secret is shorter than {SECRET_BYTES_GOOD} bytes: replace it by a longer one");
+        }
+        Ok(secret)
+    }
+}

@@ -1,0 +1,273 @@
+//! The operator's listener: health, metrics, records, sinks. Never reachable with the public one.
+//!
+//! Off loopback everything but `/healthz` and `/readyz` needs the token. On loopback without a token, a request must name
+//! a loopback host, and a change must be JSON: so no web page that an operator happens to visit can read or change
+//! anything.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use actix_web::{
+    Error, HttpRequest, HttpResponse,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    error::{ErrorForbidden, ErrorUnauthorized},
+    http::header,
+    middleware::Next,
+    web,
+};
+use serde::Deserialize;
+use subtle::ConstantTimeEq;
+
+use crate::{
+    deliver::{RequestError, SinkHandle, Which},
+    ledger::{Ledger, read::Item},
+    record::{Kind, OperatorAction, Record, Seq},
+    secret::Secret,
+    telemetry::Metrics,
+};
+
+/// What the handlers need.
+pub struct Shared {
+    /// Required of every request but health, where set.
+    pub token: Option<Secret>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// How far the start is; empty = ready.
+    pub starting: Mutex<String>,
+    /// Set once the ledger is ready.
+    pub ledger: OnceLock<Ledger>,
+    /// Set once the sinks run.
+    pub sinks: OnceLock<Vec<SinkHandle>>,
+}
+
+/// Records in one answer at most.
+const RECORDS_MAX: usize = 1_000;
+/// Records looked at for one answer at most; the answer says where to go on.
+const SCANNED_MAX: usize = 50_000;
+
+/// Who may ask. See the module.
+pub async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let is_open = matches!(request.path(), "/healthz" | "/readyz");
+    let shared = request.app_data::<web::Data<Shared>>();
+    match shared.and_then(|shared| shared.token.as_ref()) {
+        _ if is_open => {}
+        Some(token) if !has_token(request.headers(), token) => {
+            return Err(ErrorUnauthorized("a bearer token is needed: see admin.token_file"));
+        }
+        None if !names_loopback(request.headers()) => {
+            return Err(ErrorForbidden("the Host header must name a loopback address"));
+        }
+        _ => {}
+    }
+    next.call(request).await
+}
+
+fn has_token(headers: &header::HeaderMap, token: &Secret) -> bool {
+    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    sent.is_some_and(|sent| sent.ct_eq(token.expose()).into())
+}
+
+fn names_loopback(headers: &header::HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|value| value.to_str().ok()) else { return false };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The paths.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/healthz", web::get().to(async || "ok\n"))
+        .route("/readyz", web::get().to(ready))
+        .route("/metrics", web::get().to(metrics))
+        .route("/api/records", web::get().to(records))
+        .route("/api/stream", web::get().to(super::stream::stream))
+        .route("/api/sinks", web::get().to(sinks))
+        .route("/api/sinks/{name}/redeliver", web::post().to(redeliver))
+        .route("/api/sinks/{name}/parked", web::get().to(parked))
+        .route("/api/sinks/{name}/parked", web::post().to(change_parked));
+}
+
+async fn ready(shared: web::Data<Shared>) -> HttpResponse {
+    let starting = shared.starting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if starting.is_empty() {
+        HttpResponse::Ok().body("ready\n")
+    } else {
+        HttpResponse::ServiceUnavailable().body(format!("{starting}\n"))
+    }
+}
+
+async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
+    for sink in shared.sinks.get().into_iter().flatten() {
+        sink.status();
+    }
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    HttpResponse::Ok().content_type(openmetrics).body(shared.metrics.text())
+}
+
+/// What `/api/records` may be asked for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Query {
+    from: Option<Seq>,
+    limit: Option<usize>,
+    kind: Option<Kind>,
+    user: Option<String>,
+    session: Option<String>,
+    ip: Option<String>,
+    rule: Option<String>,
+}
+
+impl Query {
+    fn takes(&self, record: &Record) -> bool {
+        let event = record.event.as_ref();
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_ref().is_none_or(|wanted| found.is_some_and(|found| found.eq_ignore_ascii_case(wanted)))
+        };
+        self.kind.is_none_or(|kind| kind == record.kind)
+            && is(&self.user, event.and_then(|event| Some(event.user_id.as_ref()?.as_str())))
+            && is(&self.session, event.and_then(|event| Some(event.session_id.as_ref()?.as_str())))
+            && is(&self.ip, event.and_then(|event| event.ip.as_deref()))
+            && self.rule.as_ref().is_none_or(|rule| record.findings.iter().any(|finding| finding.rule == *rule))
+    }
+}
+
+async fn records(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpResponse {
+    let Some(ledger) = shared.ledger.get() else { return starting() };
+    let synced = *ledger.synced().borrow();
+    let mut reader = ledger.reader(query.from.unwrap_or(1));
+    let found = web::block(move || {
+        let limit = query.limit.unwrap_or(100).clamp(1, RECORDS_MAX);
+        let (mut found, mut scanned) = (Vec::new(), 0);
+        while found.len() < limit && scanned < SCANNED_MAX {
+            // One at a time past the filter, so that `next` is exact.
+            let items = reader.read(synced, 1, usize::MAX)?;
+            if items.is_empty() {
+                break;
+            }
+            for item in items {
+                scanned += 1;
+                let Item::Line { text, .. } = item else { continue };
+                match serde_json::from_slice::<Record>(&text) {
+                    Ok(record) if query.takes(&record) => found.push(record),
+                    _ => {}
+                }
+            }
+        }
+        Ok::<_, std::io::Error>((found, reader.next()))
+    });
+    match found.await {
+        Ok(Ok((records, next))) => {
+            HttpResponse::Ok().json(serde_json::json!({ "records": records, "next": next, "synced": synced }))
+        }
+        Ok(Err(error)) => HttpResponse::InternalServerError().json(serde_json::json!({ "error": error.to_string() })),
+        Err(_) => starting(),
+    }
+}
+
+fn starting() -> HttpResponse {
+    HttpResponse::ServiceUnavailable().json(serde_json::json!({ "error": "starting or stopping; try again" }))
+}
+
+async fn sinks(shared: web::Data<Shared>) -> HttpResponse {
+    let Some(sinks) = shared.sinks.get() else { return starting() };
+    HttpResponse::Ok().json(sinks.iter().map(SinkHandle::status).collect::<Vec<_>>())
+}
+
+fn sink<'a>(shared: &'a Shared, request: &HttpRequest) -> Result<&'a SinkHandle, HttpResponse> {
+    let name = request.match_info().get("name").unwrap_or_default();
+    let Some(sinks) = shared.sinks.get() else { return Err(starting()) };
+    sinks.iter().find(|sink| sink.name() == name).ok_or_else(|| {
+        HttpResponse::NotFound().json(serde_json::json!({ "error": format!("no sink is named `{name}`") }))
+    })
+}
+
+fn refused(error: &RequestError) -> HttpResponse {
+    HttpResponse::UnprocessableEntity().json(serde_json::json!({ "error": error.to_string() }))
+}
+
+/// Journals what an operator did, before it is done.
+async fn journal(shared: &Shared, action: &str, sink: &SinkHandle, detail: String) -> Result<(), HttpResponse> {
+    let Some(ledger) = shared.ledger.get() else { return Err(starting()) };
+    let action =
+        OperatorAction { action: action.to_owned(), subject: Some(sink.name().to_owned()), detail: Some(detail) };
+    match ledger.operator(action).await {
+        crate::ledger::Admission::Accepted { .. } => Ok(()),
+        _ => Err(HttpResponse::ServiceUnavailable()
+            .json(serde_json::json!({ "error": "the change cannot be journaled now, so it is not made; try again" }))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redeliver {
+    from: Seq,
+    to: Option<Seq>,
+}
+
+async fn redeliver(request: HttpRequest, shared: web::Data<Shared>, range: web::Json<Redeliver>) -> HttpResponse {
+    let change = async {
+        let sink = sink(&shared, &request)?;
+        let to = range.to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
+        journal(&shared, "redeliver", sink, format!("from {} to {to}", range.from)).await?;
+        sink.redeliver(range.from, range.to).await.map_err(|error| refused(&error))
+    };
+    match change.await {
+        Ok(records) => HttpResponse::Ok().json(serde_json::json!({ "records": records })),
+        Err(response) => response,
+    }
+}
+
+async fn parked(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let listed = async { sink(&shared, &request)?.parked().await.map_err(|error| refused(&error)) };
+    listed.await.map_or_else(|response| response, |records| HttpResponse::Ok().json(records))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeParked {
+    action: ParkedAction,
+    #[serde(default)]
+    seqs: Vec<Seq>,
+    #[serde(default)]
+    all: bool,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ParkedAction {
+    Retry,
+    Drop,
+}
+
+async fn change_parked(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    asked: web::Json<ChangeParked>,
+) -> HttpResponse {
+    let change = async {
+        let sink = sink(&shared, &request)?;
+        let which = if asked.all { Which::All } else { Which::Seqs(asked.seqs.clone()) };
+        let detail = if asked.all { "all".to_owned() } else { format!("{:?}", asked.seqs) };
+        match asked.action {
+            ParkedAction::Retry => {
+                journal(&shared, "parked_retry", sink, detail).await?;
+                sink.retry(which).await.map_err(|error| refused(&error))
+            }
+            ParkedAction::Drop => {
+                journal(&shared, "parked_drop", sink, detail).await?;
+                sink.drop_parked(which).await.map_err(|error| refused(&error))
+            }
+        }
+    };
+    match change.await {
+        Ok(records) => HttpResponse::Ok().json(serde_json::json!({ "records": records })),
+        Err(response) => response,
+    }
+}

@@ -1,0 +1,105 @@
+//! Sockets and servers: bound early so that a taken port fails the start, listening only once there is an answer to give.
+
+use std::{
+    fs::File,
+    io::{self, BufReader},
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, dev::Server, middleware, web};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use super::{admin, webhook};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// Connections per worker; past it new ones wait in the backlog.
+const CONNECTIONS_MAX: usize = 4_096;
+/// A client has this long for its request's head.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// An idle connection is kept this long: longer than a sender's connection pool, so that the sender closes first.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Requests in flight have this long at shutdown.
+pub const SHUTDOWN_SECS: u64 = 5;
+
+/// A socket that is bound and refuses connections until it listens.
+pub struct Bound(TcpListener);
+
+impl Bound {
+    /// Binds; port 0 takes a free one.
+    pub fn new(address: SocketAddr) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket: OwnedFd = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &address)?;
+        Ok(Self(TcpListener::from(socket)))
+    }
+
+    /// Where it is bound.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Takes connections from now on.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        rustix::net::listen(&self.0, BACKLOG)?;
+        Ok(self.0)
+    }
+}
+
+/// Reads a certificate chain and its key, both PEM.
+pub fn tls(cert: &Path, key: &Path) -> Result<rustls::ServerConfig, String> {
+    let told = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: &dyn std::fmt::Display| format!("server.tls: {path}: {error}")
+    };
+    let reader = BufReader::new(File::open(cert).map_err(|error| told(cert)(&error))?);
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_reader_iter(reader).collect::<Result<_, _>>().map_err(|error| told(cert)(&error))?;
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| told(key)(&error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der))
+        .map_err(|error| told(cert)(&error))
+}
+
+/// The public server.
+pub fn public(
+    listener: TcpListener,
+    shared: web::Data<webhook::Shared>,
+    tls: Option<rustls::ServerConfig>,
+    workers: Option<usize>,
+) -> io::Result<Server> {
+    let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(webhook::handle)))
+        .client_request_timeout(HEAD_TIME_MAX)
+        .keep_alive(KEEP_ALIVE)
+        .max_connections(CONNECTIONS_MAX)
+        .shutdown_timeout(SHUTDOWN_SECS)
+        .disable_signals();
+    let server = match workers {
+        Some(workers) => server.workers(workers),
+        None => server,
+    };
+    Ok(match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?.run(),
+        None => server.listen(listener)?.run(),
+    })
+}
+
+/// The operator's server.
+pub fn operator(listener: TcpListener, shared: web::Data<admin::Shared>) -> io::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new().app_data(shared.clone()).wrap(middleware::from_fn(admin::guard)).configure(admin::routes)
+    })
+    .workers(1)
+    .client_request_timeout(HEAD_TIME_MAX)
+    .shutdown_timeout(1)
+    .disable_signals();
+    Ok(server.listen(listener)?.run())
+}

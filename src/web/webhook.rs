@@ -1,0 +1,144 @@
+//! The public listener: `POST /webhooks/{source}` and nothing else. Reads a bounded body, hands it to the intake, and
+//! turns the outcome into a status. Decides nothing else.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, StatusCode, header},
+    web,
+};
+use bytes::BytesMut;
+use futures_util::StreamExt as _;
+
+use crate::{
+    intake::{Intake, Outcome, Slot},
+    source::RawRequest,
+};
+
+/// A sender has this long for its body.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What the handler needs.
+pub struct Shared {
+    /// The way in.
+    pub intake: Arc<Intake>,
+    /// `server.max_body`.
+    pub body_bytes_max: usize,
+    /// `server.ack_deadline`.
+    pub ack_deadline: Duration,
+}
+
+/// Every request of the public listener ends here.
+pub async fn handle(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    let request_id = super::request_id(&request);
+    let mut response = match receive(&request, payload, &shared).await {
+        Ok(outcome) => respond(&outcome),
+        Err(refusal) => refusal,
+    };
+    if let Ok(value) = header::HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(super::REQUEST_ID, value);
+    }
+    response
+}
+
+async fn receive(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Outcome, HttpResponse> {
+    let slot = accept(request, shared)?;
+    let refuse = |response| {
+        shared.intake.refused(Some(slot));
+        response
+    };
+    let body = tokio::time::timeout(BODY_TIME_MAX, read_body(request, payload, shared.body_bytes_max))
+        .await
+        .unwrap_or_else(|_| Err(error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")))
+        .map_err(refuse)?;
+    let arrived = Instant::now();
+    let headers: Vec<(&str, &[u8])> =
+        request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let Some(peer) = request.peer_addr() else {
+        return Err(refuse(error(StatusCode::BAD_REQUEST, "the connection has no peer address")));
+    };
+    let raw = RawRequest {
+        headers: &headers,
+        body: &body,
+        peer: peer.ip().to_canonical(),
+        arrived,
+        deadline: arrived + shared.ack_deadline,
+    };
+    Ok(shared.intake.receive(slot, raw).await)
+}
+
+/// 404, 405, 415: what can be told from the head.
+fn accept<'a>(request: &HttpRequest, shared: &'a Shared) -> Result<&'a Slot, HttpResponse> {
+    let slot = request.path().strip_prefix("/webhooks/").and_then(|name| shared.intake.source(name));
+    let refuse = |response| {
+        shared.intake.refused(slot);
+        Err(response)
+    };
+    let Some(slot) = slot else { return refuse(error(StatusCode::NOT_FOUND, "no such source")) };
+    if request.method() != Method::POST {
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "only POST");
+        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+        return refuse(response);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return refuse(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json"));
+    }
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return refuse(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding is not taken"));
+    }
+    Ok(slot)
+}
+
+async fn read_body(request: &HttpRequest, mut payload: web::Payload, max: usize) -> Result<BytesMut, HttpResponse> {
+    let too_large = || error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than server.max_body");
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > max) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::with_capacity(length.unwrap_or(0));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| error(StatusCode::BAD_REQUEST, "the body cannot be read"))?;
+        if body.len() + chunk.len() > max {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn respond(outcome: &Outcome) -> HttpResponse {
+    let status = |status: &str| HttpResponse::Ok().json(serde_json::json!({ "status": status }));
+    let with_seq = |code, status: &str, seq: u64| {
+        HttpResponse::build(code).json(serde_json::json!({ "status": status, "seq": seq }))
+    };
+    match outcome {
+        Outcome::Accepted(seq) => with_seq(StatusCode::OK, "accepted", *seq),
+        Outcome::Duplicate(seq) => with_seq(StatusCode::OK, "duplicate", *seq),
+        Outcome::Denied(seq) => with_seq(StatusCode::FORBIDDEN, "denied", *seq),
+        Outcome::Filtered => status("filtered"),
+        Outcome::Ignored => status("ignored"),
+        Outcome::Unrecorded => status("unrecorded"),
+        Outcome::Unauthenticated => error(StatusCode::UNAUTHORIZED, "missing or wrong signature or credential"),
+        Outcome::Unreadable(problem) => error(StatusCode::BAD_REQUEST, problem),
+        Outcome::Unavailable(reason, after) => {
+            let mut response = error(StatusCode::SERVICE_UNAVAILABLE, reason);
+            let after = header::HeaderValue::from(after.as_secs().max(1));
+            response.headers_mut().insert(header::RETRY_AFTER, after);
+            response
+        }
+    }
+}
+
+/// An answer stays below 1 kB, whatever is in it.
+const ERROR_CHARS_MAX: usize = 300;
+
+fn error(code: StatusCode, text: &str) -> HttpResponse {
+    let text: String = text.chars().take(ERROR_CHARS_MAX).collect();
+    HttpResponse::build(code).json(serde_json::json!({ "error": text }))
+}
