@@ -8,23 +8,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{
-    rand,
-    signature::{Ed25519KeyPair, KeyPair as _},
-};
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
-use sha2::{Digest as _, Sha256};
+use aws_lc_rs::rand;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    ledger::checkpoint::{self, Signer},
+    secret::Secret,
+};
 
-/// 256 bits: the strength of HMAC-SHA-256, and the length of an Ed25519 seed.
+/// 256 bits: the strength of HMAC-SHA-256.
 const KEY_BYTES: usize = 32;
-/// The signature type of Ed25519 in C2SP's signed notes.
-const NOTE_ED25519: u8 = 1;
 
 /// Why a key file could not be made; says which and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +40,13 @@ pub enum KeyError {
     #[error("the operating system gives no random bytes")]
     Random,
     /// Not what [`make_checkpoint`] writes.
-    #[error("{0} is not a signing key in signed-note form (PRIVATE+KEY+<name>+<hash>+<base64>)")]
-    NotACheckpointKey(PathBuf),
+    #[error("{path}: {problem}")]
+    NotACheckpointKey {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The public half would have the same path.
     #[error("{0} ends in .pub, as the public half beside it does: name it e.g. checkpoint.key")]
     PublicName(PathBuf),
@@ -103,7 +103,8 @@ fn unless_there(result: Result<(), KeyError>) -> Result<bool, KeyError> {
 
 /// Writes a new HMAC secret: 43 base64url characters of 32 random bytes, no line end. For FusionAuth it is a text.
 pub fn make_hmac(path: &Path) -> Result<(), KeyError> {
-    let key = random()?;
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    rand::fill(&mut *key).map_err(|_| KeyError::Random)?;
     let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*key));
     write_new(path, text.as_bytes(), Existing::Keep)
 }
@@ -127,9 +128,8 @@ fn make_private(path: &Path, name: &str) -> Result<(), KeyError> {
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
         return Err(KeyError::Name(name.to_owned()));
     }
-    let seed = random()?;
-    let (private, _) = note_keys(name, &*seed)?;
-    write_new(path, private.as_bytes(), Existing::Keep)
+    let (private, _) = checkpoint::generate(name).map_err(|_| KeyError::Random)?;
+    write_new(path, private.expose(), Existing::Keep)
 }
 
 /// Where the public half of a checkpoint key is.
@@ -139,37 +139,10 @@ pub fn public_path(path: &Path) -> PathBuf {
 
 /// The public half, in signed-note form with LF, of the private key in a file.
 fn public_half(path: &Path) -> Result<String, KeyError> {
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(|cause| KeyError::Io { path: path.to_owned(), cause })?);
-    let wrong = || KeyError::NotACheckpointKey(path.to_owned());
-    // PRIVATE+KEY+<name>+<hash>+<base64>; base64 may hold a `+` of its own.
-    let mut parts = text.trim_end().splitn(5, '+');
-    let (Some("PRIVATE"), Some("KEY"), Some(name), Some(_), Some(key)) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(wrong());
-    };
-    let key = Zeroizing::new(STANDARD.decode(key).map_err(|_| wrong())?);
-    match key.split_first() {
-        Some((&NOTE_ED25519, seed)) if seed.len() == KEY_BYTES => Ok(note_keys(name, seed)?.1),
-        _ => Err(wrong()),
-    }
-}
-
-/// The private and the public half in signed-note form, each with LF.
-fn note_keys(name: &str, seed: &[u8]) -> Result<(Zeroizing<String>, String), KeyError> {
-    let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Random)?;
-    let tagged = |key: &[u8]| Zeroizing::new([&[NOTE_ED25519], key].concat());
-    let public = tagged(pair.public_key().as_ref());
-    let id = Sha256::new().chain_update(name).chain_update(b"\n").chain_update(&*public).finalize();
-    let head = format!("{name}+{}", hex::encode(&id[..4]));
-    let private = Zeroizing::new(format!("PRIVATE+KEY+{head}+{}\n", *Zeroizing::new(STANDARD.encode(&*tagged(seed)))));
-    Ok((private, format!("{head}+{}\n", STANDARD.encode(&*public))))
-}
-
-fn random() -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
-    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-    rand::fill(&mut *bytes).map_err(|_| KeyError::Random)?;
-    Ok(bytes)
+    let signer = Secret::from_file(path).map_err(|error| error.to_string());
+    let signer = signer.and_then(|key| Signer::parse(&key).map_err(|error| error.to_string()));
+    let signer = signer.map_err(|problem| KeyError::NotACheckpointKey { path: path.to_owned(), problem })?;
+    Ok(format!("{}\n", signer.public_text()))
 }
 
 /// What to do with a file that is there already.
@@ -220,15 +193,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn note_keys_have_the_form_of_the_specification() {
-        // The example of C2SP's signed-note and Go's golang.org/x/mod/sumdb/note.
-        let (private, public) = (
-            "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz",
-            "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
-        );
-        let seed = STANDARD.decode(private.splitn(5, '+').last().unwrap()).unwrap();
-        let made = note_keys("PeterNeumann", &seed[1..]).unwrap();
-        assert_eq!(made.0.trim_end(), private);
-        assert_eq!(made.1.trim_end(), public);
+    fn a_public_half_is_what_another_implementation_says() {
+        // The example keys of Go's golang.org/x/mod/sumdb/note.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let private = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz\n";
+        fs::write(file.path(), private).unwrap();
+        let public = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n";
+        assert_eq!(public_half(file.path()).unwrap(), public);
     }
 }

@@ -7,10 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Ended, say};
 use crate::{
-    app::{App, StartError},
+    app::App,
     config::{Config, ConfigError},
     keys::{self, Made},
-    sink::BuildError,
     telemetry,
 };
 
@@ -23,28 +22,35 @@ Examples:
   REFRESH_AUDIT_SERVER__LISTEN=0.0.0.0:8080 RUST_LOG=debug refresh-audit")]
 pub(super) struct Arguments {}
 
+/// After the shutdown, for threads that still hang on a disk or a peer.
+const LAST_WAIT_MAX: Duration = Duration::from_secs(1);
+
 pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
     telemetry::init(&config.log);
     let made = keys::ensure_default_keys(&config)?;
-    let app = App::build(config.clone(), made).map_err(|error| match error {
-        StartError::Config(problem) => anyhow::Error::new(ConfigError::from_part("config", &BuildError(problem))),
-        failed => failed.into(),
-    })?;
-    let (public, operator) = app.addresses()?;
-    say(&welcome(&config, made, public, operator));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        };
-        app.run_until(stop).await.map_err(anyhow::Error::from)
+        let stop = stop_signal()?;
+        let app = App::build(config.clone(), made)?;
+        let (public, operator) = app.addresses()?;
+        say(&welcome(&config, made, public, operator));
+        anyhow::Ok(app.run_until(stop).await?)
     })?;
-    // What hangs (a sink, an index) has had its time.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    // What hangs (a sink, the index) has had its time.
+    runtime.shutdown_timeout(LAST_WAIT_MAX);
     Ok(Ended::Well)
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// What an operator needs to know at a start. Names files, never what is in them.

@@ -14,32 +14,14 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use clap::ValueEnum;
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::secret::Secret;
+use crate::{secret::Secret, source::Alg};
 
 /// The header that a signature travels in.
 pub(super) const HEADER: &str = "X-FusionAuth-Signature-JWT";
-
-/// The algorithms FusionAuth signs with (RFC 7518, RFC 9864).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "UPPER")]
-pub(super) enum Alg {
-    Hs256,
-    Hs384,
-    Hs512,
-    Rs256,
-    Rs384,
-    Rs512,
-    Es256,
-    Es384,
-    Es512,
-    #[value(name = "Ed25519", alias = "EdDSA")]
-    Ed25519,
-}
 
 /// A key, ready to sign.
 pub(super) struct Signer {
@@ -64,29 +46,6 @@ pub(super) enum SignError {
     WrongKey(&'static str),
     #[error("signing failed")]
     Failed,
-}
-
-impl Alg {
-    /// Its name in a JWS header, as FusionAuth writes it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Hs256 => "HS256",
-            Self::Hs384 => "HS384",
-            Self::Hs512 => "HS512",
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::Es512 => "ES512",
-            Self::Ed25519 => "Ed25519",
-        }
-    }
-
-    /// Whether its key is a shared secret.
-    pub(super) fn is_hmac(self) -> bool {
-        matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
-    }
 }
 
 impl Signer {

@@ -90,14 +90,18 @@ fn the_shipped_file_explains_every_key() {
         let error = parse(&format!("[{section}]\nxxxxxxxx = 1\n{LEAST}"), &[]).unwrap_err();
         keys.extend(error.split_once("allowed: ").expect(&error).1.split(", ").map(str::to_owned));
     }
-    for entry in ["[[sources]]\nname = \"a\"\ntype = \"fusionauth\"", "[[sinks]]\nname = \"a\"\ntype = \"file\"\npath=\"p\""] {
+    for entry in
+        ["[[sources]]\nname = \"a\"\ntype = \"fusionauth\"", "[[sinks]]\nname = \"a\"\ntype = \"file\"\npath=\"p\""]
+    {
         let error = parse(&format!("{entry}\nxxxxxxxx = 1\n"), &[]).unwrap_err();
         keys.extend(error.split_once("allowed: ").expect(&error).1.split(", ").map(str::to_owned));
     }
     assert!(keys.len() > 40, "{keys:?}");
     for key in keys {
         let told = EMBEDDED.lines().any(|line| {
-            line.trim_start_matches(['#', ' ']).strip_prefix(&key).is_some_and(|rest| rest.trim_start().starts_with('='))
+            line.trim_start_matches(['#', ' '])
+                .strip_prefix(&key)
+                .is_some_and(|rest| rest.trim_start().starts_with('='))
         });
         assert!(told, "config.toml does not explain `{key}`");
     }
