@@ -21,11 +21,10 @@ use tokio::{
 use crate::{
     config::Config,
     deliver::{self, Deliverer, SinkHandle, SinkState},
+    files,
     intake::{Intake, Parts},
     keys::Made,
-    ledger::{
-        Consumers, KeyScheme, Ledger, Running, Settings, checkpoint::Signer, lock::DataLock, recovery::private_dir,
-    },
+    ledger::{Consumers, KeyScheme, Ledger, Running, Settings, checkpoint::Signer, lock::DataLock},
     secret::Secret,
     sink::AnySink,
     telemetry::{Alarm, Alarms, Metrics},
@@ -77,7 +76,7 @@ pub struct App {
 impl App {
     /// Locks the data directory, builds every part and binds both sockets. `made` says which key files are new.
     pub fn build(config: Config, made: Made) -> Result<Self, StartError> {
-        private_dir(&config.data_dir)
+        files::create_dir(&config.data_dir)
             .map_err(|error| failed(&format!("cannot make {}", config.data_dir.display()), error))?;
         let lock = DataLock::acquire(&config.data_dir).map_err(|error| StartError::Failed(error.to_string()))?;
         let metrics = Metrics::new();

@@ -349,7 +349,8 @@ pub fn init(config: &LogConfig) {
     use std::io::IsTerminal as _;
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new(&config.level))
+        // The HTTP server's own start and stop messages say nothing that ours do not.
+        .or_else(|_| EnvFilter::try_new(format!("actix_server=warn,{}", config.level)))
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

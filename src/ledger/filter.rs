@@ -14,8 +14,8 @@ use fastbloom::BloomFilter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{recovery::private_dir, segment::sync_dir};
-use crate::record::Seq;
+use super::segment::sync_dir;
+use crate::{files, record::Seq};
 
 /// 128 bits of SHA-256 over source and event id: what the window remembers.
 pub type IdKey = [u8; 16];
@@ -149,7 +149,7 @@ fn words(filter: &BloomFilter) -> Vec<u8> {
 
 /// Writes a durable copy; files that it no longer needs are removed.
 pub fn save(filters: &Filters, dir: &Path, journal: &str, bucket_secs: u64) -> io::Result<()> {
-    private_dir(dir)?;
+    files::create_dir(dir)?;
     let mut manifest = Manifest { journal: journal.to_owned(), bucket_secs, covered: filters.covered, filters: vec![] };
     for filter in &filters.filters {
         let bytes = words(&filter.bloom);
@@ -163,11 +163,11 @@ pub fn save(filters: &Filters, dir: &Path, journal: &str, bucket_secs: u64) -> i
         };
         let path = saved.path(dir);
         if !path.exists() {
-            replace(&path, &bytes)?;
+            files::replace(&path, &bytes)?;
         }
         manifest.filters.push(saved);
     }
-    replace(&dir.join("manifest.json"), &serde_json::to_vec(&manifest)?)?;
+    files::replace(&dir.join("manifest.json"), &serde_json::to_vec(&manifest)?)?;
     sync_dir(dir)?;
     let needed: Vec<PathBuf> = manifest.filters.iter().map(|saved| saved.path(dir)).collect();
     for entry in fs::read_dir(dir)? {
@@ -177,15 +177,6 @@ pub fn save(filters: &Filters, dir: &Path, journal: &str, bucket_secs: u64) -> i
         }
     }
     Ok(())
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let temporary = path.with_extension("tmp");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)
 }
 
 /// Reads a durable copy of this very journal back; `None` when there is none or anything about it is doubtful.

@@ -20,9 +20,11 @@ use super::{
     dedupe::{Known, Remembered},
     filter::{Bucket, IdKey},
     read::{Item, Reader},
-    recovery::private_dir,
 };
-use crate::record::{Kind, Seq};
+use crate::{
+    files,
+    record::{Kind, Seq},
+};
 
 /// Questions and news that may wait for the index; past it the index catches up from the journal.
 const ASKS_MAX: usize = 1_024;
@@ -170,7 +172,7 @@ pub fn newest_generation(dir: &Path) -> io::Result<u64> {
     if dir.exists() && !dir.is_dir() {
         fs::remove_file(dir)?;
     }
-    private_dir(dir)?;
+    files::create_dir(dir)?;
     let mut generations = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
@@ -231,7 +233,7 @@ fn run(home: &Home, generation: u64, inbox: &Receiver<Ask>, reply: &dyn Fn(Reply
 
 fn open(home: &Home, generation: u64) -> Result<sled::Db, IndexError> {
     let path = generation_dir(&home.dir, generation);
-    private_dir(&path)?;
+    files::create_dir(&path)?;
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(Some(1_000));
     let db = config.open()?;
     let owner = format!("{} {}", home.journal, home.bucket_secs);

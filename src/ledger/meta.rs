@@ -1,19 +1,11 @@
 //! What is fixed when a journal is created: its id, and how sinks' idempotency keys are made.
 
-use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    read::LineReader,
-    segment::{self, sync_dir},
-};
-use crate::record::Record;
+use super::{read::LineReader, segment};
+use crate::{files, record::Record};
 
 /// How the idempotency key of an event is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,18 +54,12 @@ impl Meta {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {}
             read => return read,
         }
-        let path = journal_dir.join(FILE);
         let journal = match id_in_records(journal_dir)? {
             Some(id) => id,
             None => uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
         };
         let meta = Self { journal, keys };
-        let temporary = journal_dir.join("meta.tmp");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec(&meta)?)?;
-        file.sync_all()?;
-        fs::rename(temporary, path)?;
-        sync_dir(journal_dir)?;
+        files::replace(&journal_dir.join(FILE), &serde_json::to_vec(&meta)?)?;
         Ok(meta)
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,7 @@ use super::{
     segment::{self, Segment, sync_dir},
 };
 use crate::{
+    files,
     record::{Record, Seq},
     time::ReceivedAt,
 };
@@ -81,14 +82,9 @@ struct Last {
     line: bytes::Bytes,
 }
 
-/// Creates a directory for our eyes only, with its parents.
-pub fn private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 /// Finds the end, cuts a torn tail, syncs what survives, and opens the journal for writing.
 pub fn recover(journal_dir: &Path, damaged_dir: &Path, segment_bytes: u64) -> io::Result<Recovered> {
-    private_dir(journal_dir)?;
+    files::create_dir(journal_dir)?;
     remove_leftovers(journal_dir)?;
     let segments = segment::list(journal_dir)?;
     let Some(last) = segments.last() else {
@@ -195,23 +191,15 @@ fn last_before(segments: &[Segment]) -> io::Result<Option<Last>> {
 }
 
 fn cut_tail(segment: &Segment, from: u64, len: u64, damaged_dir: &Path) -> io::Result<CutTail> {
-    private_dir(damaged_dir)?;
+    files::create_dir(damaged_dir)?;
     let file = OpenOptions::new().read(true).write(true).open(&segment.path)?;
     let mut bytes = vec![0; usize::try_from(len - from).unwrap_or(0)];
     file.read_exact_at(&mut bytes, from)?;
     let kept = damaged_dir.join(format!("tail-{:020}-{from}.bin", segment.first));
-    write_synced(&kept, &bytes)?;
-    sync_dir(damaged_dir)?;
+    files::replace(&kept, &bytes)?;
     file.set_len(from)?;
     file.sync_all()?;
     Ok(CutTail { bytes: len - from, kept })
-}
-
-/// Writes a whole file, synced; a copy that is there already (the same tail, cut before) is replaced.
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// Adds to `damaged/list.jsonl` what is not listed yet.
@@ -219,7 +207,7 @@ pub fn list_damage(damaged_dir: &Path, damage: &[Damage]) -> io::Result<()> {
     if damage.is_empty() {
         return Ok(());
     }
-    private_dir(damaged_dir)?;
+    files::create_dir(damaged_dir)?;
     let path = damaged_dir.join("list.jsonl");
     let known = fs::read_to_string(&path).unwrap_or_default();
     let mut file: File = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;

@@ -26,6 +26,7 @@ use super::{
     recovery,
 };
 use crate::{
+    files,
     record::Seq,
     telemetry::{Alarm, Alarms},
     time::ReceivedAt,
@@ -53,8 +54,8 @@ impl Ledger {
     }
 
     pub(super) fn start_with(mut settings: Settings, start_index: Option<StartIndex>) -> io::Result<(Self, Running)> {
-        recovery::private_dir(&settings.data_dir.join("journal"))?;
-        recovery::private_dir(&settings.data_dir.join("state"))?;
+        files::create_dir(&settings.data_dir.join("journal"))?;
+        files::create_dir(&settings.data_dir.join("state"))?;
         let meta = Meta::open(&settings.data_dir.join("journal"), settings.key_scheme)?;
         let places = Places {
             data_dir: settings.data_dir.clone(),

@@ -1,0 +1,204 @@
+//! The dedupe window at scale, through the ledger's own handle: `cargo bench --bench dedupe -- scale 10000000` and
+//! `cargo bench --bench dedupe -- expiry`.
+//!
+//! Events are as small as they can be, so that ids and not bytes are what is measured. A second process then opens the
+//! same directory, so that its memory and its time to be ready are those of a restart.
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use refresh_audit::{
+    event::RefreshEvent,
+    ledger::{
+        Admission, Consumers, DedupeConfig, Entry, JournalConfig, KeyScheme, Ledger, Running, Settings, lock::DataLock,
+    },
+    record::Evidence,
+    telemetry::{Alarms, Metrics},
+    units::{ByteSize, Span},
+};
+use serde_json::value::RawValue;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Entries under way at once.
+const TASKS: u64 = 64;
+/// The window of `expiry`: short, so that buckets expire while it runs.
+const EXPIRY_WINDOW: Span = Span::from_secs(16);
+/// How long `expiry` runs.
+const EXPIRY_RUN: Duration = Duration::from_secs(60);
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["scale", ids] => scale(ids.parse()?),
+        ["expiry"] => expiry(),
+        ["reopen", dir, last] => reopen(Path::new(dir), last.parse()?),
+        _ => {
+            println!("usage: cargo bench --bench dedupe -- scale IDS | expiry");
+            Ok(())
+        }
+    }
+}
+
+fn start(dir: &Path, window: Span) -> Outcome<(Ledger, Running)> {
+    let metrics = Metrics::new();
+    let settings = Settings {
+        data_dir: dir.to_owned(),
+        node: "bench".to_owned(),
+        dedupe: DedupeConfig { window },
+        journal: JournalConfig { min_free: ByteSize::new(1), ..JournalConfig::default() },
+        key_scheme: KeyScheme::EventId,
+        signer: None,
+        consumers: Consumers::default(),
+        alarms: Alarms::new(Arc::clone(&metrics)),
+        metrics,
+    };
+    Ok(Ledger::start(settings)?)
+}
+
+fn entry(n: u64) -> Outcome<Entry> {
+    // A UUID of its own for every n, spread as random ones are.
+    let spread = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let id = format!("{:08x}-{:04x}-4000-8000-{n:012x}", spread >> 32, spread >> 16 & 0xFFFF);
+    let json = format!(
+        r#"{{"id":"{id}","type":"jwt.refresh","occurred_at":"2026-11-22T06:40:00.000Z","outcome":"attempted"}}"#
+    );
+    let event: RefreshEvent = serde_json::from_str(&json)?;
+    Ok(Entry {
+        source: "fusionauth".into(),
+        evidence: Evidence { body_sha256: Some(hex::encode([7; 32])), ..Evidence::default() },
+        event: Box::new(event),
+        event_json: RawValue::from_string(json)?,
+        body_sha256: [7; 32],
+    })
+}
+
+/// Admits `from..to`, and says how long that took and the longest that one entry waited.
+async fn admit(ledger: &Ledger, from: u64, to: u64) -> Outcome<(Duration, Duration)> {
+    let (next, slowest) = (Arc::new(AtomicU64::new(from)), Arc::new(AtomicU64::new(0)));
+    let started = Instant::now();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (ledger, next, slowest) = (ledger.clone(), Arc::clone(&next), Arc::clone(&slowest));
+            tokio::spawn(async move {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= to {
+                        return;
+                    }
+                    let Ok(entry) = entry(n) else { return };
+                    let asked = Instant::now();
+                    let admission = ledger.admit(entry).await;
+                    slowest
+                        .fetch_max(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                    assert!(matches!(admission, Admission::Accepted { .. }), "{admission:?}");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await?;
+    }
+    Ok((started.elapsed(), Duration::from_micros(slowest.load(Ordering::Relaxed))))
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn scale(ids: u64) -> Outcome<()> {
+    let dir = tempfile::tempdir()?;
+    let (ledger, running) = start(dir.path(), Span::from_days(7))?;
+    let step = (ids / 10).max(1);
+    for from in (0..ids).step_by(usize::try_from(step)?) {
+        let to = (from + step).min(ids);
+        let (took, slowest) = admit(&ledger, from, to).await?;
+        println!(
+            "{to:>10} ids  {:>8.0} ids/s  slowest answer {:>6.1} ms  resident {:>4} MB",
+            (to - from) as f64 / took.as_secs_f64(),
+            slowest.as_secs_f64() * 1e3,
+            resident_mb()?
+        );
+    }
+    running.stop();
+    println!("index on disk: {} bytes an id", bytes_in(&dir.path().join("index"))? / ids);
+    let status = Command::new(env::current_exe()?).args(["reopen"]).arg(dir.path()).arg(ids.to_string()).status()?;
+    assert!(status.success());
+    Ok(())
+}
+
+/// Opens what `scale` wrote, as a restart would.
+#[tokio::main(worker_threads = 2)]
+async fn reopen(dir: &Path, ids: u64) -> Outcome<()> {
+    let _lock = DataLock::acquire(dir)?;
+    let started = Instant::now();
+    let (ledger, running) = start(dir, Span::from_days(7))?;
+    println!("ready after {:.2} s", started.elapsed().as_secs_f64());
+    let asked = Instant::now();
+    let fresh = ledger.admit(entry(ids + 1)?).await;
+    println!("first new id: {fresh:?} after {:.1} ms", asked.elapsed().as_secs_f64() * 1e3);
+    // The index opens behind the ledger; until then the journal is searched, which may take longer than a sender waits.
+    let known = loop {
+        match ledger.admit(entry(ids / 2)?).await {
+            Admission::Unavailable(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            known => break known,
+        }
+    };
+    println!("an old id: {known:?}, {:.2} s after the start", started.elapsed().as_secs_f64());
+    let mut slowest = Duration::ZERO;
+    for n in (0..ids).step_by(usize::try_from((ids / 1_000).max(1))?) {
+        let asked = Instant::now();
+        let known = ledger.admit(entry(n)?).await;
+        slowest = slowest.max(asked.elapsed());
+        assert!(matches!(known, Admission::Duplicate { .. }), "{n}: {known:?}");
+    }
+    println!(
+        "1,000 old ids: all duplicates, slowest {:.1} ms; resident {} MB",
+        slowest.as_secs_f64() * 1e3,
+        resident_mb()?
+    );
+    running.stop();
+    Ok(())
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn expiry() -> Outcome<()> {
+    let dir = tempfile::tempdir()?;
+    let (ledger, running) = start(dir.path(), EXPIRY_WINDOW)?;
+    let started = Instant::now();
+    let (mut from, mut slowest) = (0, Duration::ZERO);
+    while started.elapsed() < EXPIRY_RUN {
+        let to = from + 100_000;
+        slowest = slowest.max(admit(&ledger, from, to).await?.1);
+        from = to;
+    }
+    println!("{from} ids in {} s, expired behind a window of {EXPIRY_WINDOW}", EXPIRY_RUN.as_secs());
+    println!("slowest answer {:.1} ms; resident {} MB", slowest.as_secs_f64() * 1e3, resident_mb()?);
+    println!("index on disk: {} MB", bytes_in(&dir.path().join("index"))? >> 20);
+    running.stop();
+    Ok(())
+}
+
+fn resident_mb() -> Outcome<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
+}
+
+fn bytes_in(dir: &Path) -> Outcome<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { bytes_in(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
+}

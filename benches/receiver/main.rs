@@ -1,0 +1,34 @@
+//! Speed and memory of the whole service, as released: `cargo bench --bench receiver -- throughput|slow-disk|million`.
+//!
+//! Drives the real binary and, in turns, an empty actix handler that reads the same body, with the same generator over
+//! the same kind of connections. Figures and their commands are kept in `benches/README.md`. Not a test: it judges nothing.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on stops by panicking")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
+
+#[path = "../../tests/it/support/mod.rs"]
+#[allow(dead_code, reason = "the proofs from outside use the rest")]
+mod support;
+
+mod empty;
+mod generate;
+mod million;
+mod slow_disk;
+mod stats;
+mod throughput;
+
+fn main() {
+    // Cargo passes `--bench` too.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [empty::ARGUMENT, address] => empty::serve(address),
+        ["throughput"] => throughput::run(),
+        ["slow-disk"] => slow_disk::run(),
+        ["million"] => million::run(),
+        [] => {
+            throughput::run();
+            slow_disk::run();
+            million::run();
+        }
+        _ => eprintln!("cargo bench --bench receiver -- [throughput|slow-disk|million]"),
+    }
+}

@@ -1,0 +1,236 @@
+//! Proof: a failing disk. Never a 2xx for what is not on disk; recovery without a restart once the disk does; afterwards
+//! memory equals what a restart would load.
+
+use std::time::{Duration, Instant};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use crate::support::{
+    app::{Settings, TestApp},
+    event::Event,
+    eventually,
+    http::Verdict,
+    load::{Book, Load},
+    seed,
+    shim::{EIO, ENOSPC, Fault, SYNC, Shim, TRUNCATE, WRITE},
+};
+
+/// Each kind of fault hits the 1st, 2nd … call after it is armed.
+const NTH_MAX: i64 = 6;
+/// Larger than any number of calls in a test.
+const FOR_EVER: i64 = 1 << 40;
+
+/// A service on a disk that can fail.
+struct Bench {
+    shim: Shim,
+    app: TestApp,
+    rng: StdRng,
+    book: Book,
+}
+
+impl Bench {
+    fn start(name: &str, settings: Settings) -> Self {
+        let shim = Shim::build();
+        let app = TestApp::start(shim.under(settings));
+        Self { shim, app, rng: StdRng::seed_from_u64(seed(name)), book: Book::default() }
+    }
+
+    /// Sends one new event and enters the answer.
+    fn post(&mut self) -> Verdict {
+        let event = Event::new(&mut self.rng);
+        let verdict = self.app.client().send(&event, &self.app.signer()).unwrap();
+        self.book.enter(vec![(event, Some(verdict.clone()))]);
+        verdict
+    }
+
+    /// The disk is well: waits until events are taken again and the alarm is over, in memory and in the journal.
+    fn recover(&mut self) {
+        self.shim.disarm();
+        eventually("it takes events again", || self.post().is_recorded());
+        eventually("the alarm is cleared and journaled", || {
+            let journal = self.app.journal();
+            let count = |state| {
+                let alarms = journal.lines.iter().filter_map(|line| line.alarm.as_ref());
+                alarms.filter(|alarm| alarm.name == "storage_failed" && alarm.state == state).count()
+            };
+            count("raised") > 0 && count("raised") == count("cleared")
+        });
+        assert_eq!(self.app.metric("refresh_audit_alarm", &[("name", "storage_failed")]), Some(0.0));
+    }
+
+    /// Every promise is kept, by the running service and by one that starts from the files alone.
+    fn check(&mut self) {
+        let (writes, syncs) = self.shim.calls();
+        assert!(writes > 0 && syncs > 0, "the journal's calls do not pass the shim: {writes} writes, {syncs} syncs");
+        self.book.settle(&self.app);
+        let before = self.app.journal();
+        self.book.check(&before);
+        self.book.resend_every(&self.app);
+        self.app.kill();
+        self.app.launch();
+        self.book.resend_every(&self.app);
+        let after = self.app.journal();
+        assert_eq!(after.last_seq(), before.last_seq(), "duplicates and a restart record nothing");
+        assert_eq!(self.post().seq, Some(before.last_seq() + 1));
+        self.app.verify();
+    }
+}
+
+/// One fault at the nth call: the event that met it is refused, the next ones are taken.
+fn check_each_call(name: &str, fault: Fault) {
+    let mut bench = Bench::start(name, Settings::new().and("[journal]\nsegment = \"64KiB\"\n"));
+    for nth in 1..=NTH_MAX {
+        bench.shim.arm(Fault { nth, ..fault });
+        loop {
+            let verdict = bench.post();
+            if bench.shim.fired() > 0 {
+                assert_eq!((verdict.status, verdict.retry_after), (503, true), "{name}, call {nth}: {verdict:?}");
+                break;
+            }
+            assert!(verdict.is_recorded(), "{name}, before call {nth}: {verdict:?}");
+        }
+        bench.recover();
+    }
+    bench.check();
+}
+
+#[test]
+fn a_write_that_finds_no_space() {
+    check_each_call("write ENOSPC", Fault { kinds: WRITE, times: 1, error: ENOSPC, ..Fault::default() });
+}
+
+#[test]
+fn a_write_that_fails() {
+    check_each_call("write EIO", Fault { kinds: WRITE, times: 1, error: EIO, ..Fault::default() });
+}
+
+#[test]
+fn a_write_that_is_cut_short() {
+    check_each_call("short write", Fault { kinds: WRITE, times: 2, error: ENOSPC, half: true, ..Fault::default() });
+}
+
+#[test]
+fn a_sync_that_fails() {
+    check_each_call("sync EIO", Fault { kinds: SYNC, times: 1, error: EIO, ..Fault::default() });
+}
+
+#[test]
+fn a_sync_that_finds_no_space() {
+    check_each_call("sync ENOSPC", Fault { kinds: SYNC, times: 1, error: ENOSPC, ..Fault::default() });
+}
+
+#[test]
+fn a_disk_that_fails_again_while_the_ledger_recovers() {
+    for times in [2, 3, 5, 9] {
+        let kinds = WRITE | SYNC | TRUNCATE;
+        check_each_call("all calls", Fault { kinds, times, error: EIO, ..Fault::default() });
+    }
+}
+
+#[test]
+fn a_disk_that_stays_full_and_then_does_not() {
+    let mut bench = Bench::start("full disk", Settings::new());
+    assert!(bench.post().is_recorded());
+    bench.shim.arm(Fault { kinds: WRITE, nth: 1, times: FOR_EVER, error: ENOSPC, half: false });
+    for _ in 0..10 {
+        let verdict = bench.post();
+        assert_eq!((verdict.status, verdict.retry_after), (503, true), "{verdict:?}");
+    }
+    let alarm = [("name", "storage_failed")];
+    assert_eq!(bench.app.metric("refresh_audit_alarm", &alarm), Some(1.0));
+    assert_eq!(bench.app.get("/healthz").unwrap().0, 200);
+    bench.recover();
+    bench.check();
+}
+
+#[test]
+fn a_disk_that_fails_under_load() {
+    let mut bench = Bench::start("faults under load", Settings::new().and("[journal]\nsegment = \"256KiB\"\n"));
+    let load = Load::start(bench.app.listen, &bench.app.signer(), 8, bench.rng.random());
+    for round in 0..20 {
+        let (kinds, half) = [(WRITE, false), (SYNC, false), (WRITE, true), (WRITE | SYNC | TRUNCATE, false)][round % 4];
+        let (nth, times) = (bench.rng.random_range(1..8), bench.rng.random_range(1..4));
+        bench.shim.arm(Fault { kinds, nth, times, error: EIO, half });
+        eventually("the fault is met", || bench.shim.fired() > 0);
+        bench.shim.disarm();
+        let before = load.recorded();
+        eventually("events are taken again", || load.recorded() > before);
+    }
+    bench.book.enter(load.end());
+    bench.recover();
+    bench.check();
+}
+
+#[test]
+fn a_power_loss_takes_nothing_acknowledged() {
+    let mut bench = Bench::start("power loss", Settings::new().and("[journal]\nsegment = \"128KiB\"\n"));
+    for _ in 0..10 {
+        let load = Load::start(bench.app.listen, &bench.app.signer(), 6, bench.rng.random());
+        std::thread::sleep(Duration::from_micros(bench.rng.random_range(10_000..200_000)));
+        bench.app.kill();
+        bench.shim.lose_power(&bench.app.data());
+        bench.book.enter(load.end());
+        bench.app.launch();
+        bench.book.check(&bench.app.journal());
+    }
+    bench.check();
+}
+
+#[test]
+fn fail_open_lets_the_user_through_and_says_so() {
+    let settings = Settings { server: "on_storage_failure = \"fail_open\"\n".to_owned(), ..Settings::new() };
+    let mut bench = Bench::start("fail open", settings);
+    assert!(bench.post().is_recorded());
+    bench.shim.arm(Fault { kinds: WRITE, nth: 1, times: FOR_EVER, error: ENOSPC, half: false });
+    let lost: Vec<Event> = (0..5).map(|_| Event::new(&mut bench.rng)).collect();
+    for event in &lost {
+        let answer = bench.app.client().post(&event.body, &bench.app.signer().sign(&event.body)).unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"status":"unrecorded"}"#));
+    }
+    let unrecorded = [("source", "fusionauth"), ("outcome", "unrecorded")];
+    assert_eq!(bench.app.metric("refresh_audit_events_total", &unrecorded), Some(5.0));
+    assert_eq!(bench.app.metric("refresh_audit_alarm", &[("name", "events_unrecorded")]), Some(1.0));
+    bench.shim.disarm();
+    eventually("it takes events again", || {
+        let event = Event::new(&mut bench.rng);
+        let verdict = bench.app.client().send(&event, &bench.app.signer()).unwrap();
+        assert_eq!(verdict.status, 200);
+        verdict.word == "accepted"
+    });
+    eventually("the alarm is in the journal", || bench.app.journal().has_alarm("events_unrecorded", "raised"));
+    let journal = bench.app.journal();
+    assert!(lost.iter().all(|event| !journal.seqs_by_id.contains_key(&event.id)), "unrecorded, yet recorded");
+    bench.check();
+}
+
+#[test]
+fn a_sync_slower_than_the_deadline_is_unknown_and_then_a_duplicate() {
+    let mut bench = Bench::start("slow sync", Settings::new());
+    assert!(bench.post().is_recorded());
+    bench.shim.delay_syncs(2_000);
+    let event = Event::new(&mut bench.rng);
+    let begun = Instant::now();
+    let verdict = bench.app.client().send(&event, &bench.app.signer()).unwrap();
+    assert_eq!((verdict.status, verdict.retry_after), (503, true), "{verdict:?}");
+    // `ack_deadline` is 800 ms; the sync takes 2 s.
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "answered after {:?}", begun.elapsed());
+    bench.shim.delay_syncs(0);
+    eventually("the retry is a duplicate", || {
+        let verdict = bench.app.client().send(&event, &bench.app.signer()).unwrap();
+        assert_ne!(verdict.word, "accepted");
+        verdict.word == "duplicate" && verdict.seq == Some(2)
+    });
+    assert_eq!(bench.app.journal().seq_of(&event.id), 2);
+    bench.check();
+}
+
+#[test]
+fn too_little_free_space_is_refused_before_it_is_gone() {
+    let settings = Settings::new().and("[journal]\nmin_free = \"1000TiB\"\n");
+    let mut rng = StdRng::seed_from_u64(seed("min_free"));
+    let app = TestApp::start(settings);
+    let verdict = app.client().send(&Event::new(&mut rng), &app.signer()).unwrap();
+    assert_eq!((verdict.status, verdict.retry_after), (503, true), "{verdict:?}");
+    assert_eq!(app.metric("refresh_audit_alarm", &[("name", "disk_low")]), Some(1.0));
+    assert!(app.journal().seqs_by_id.is_empty());
+}

@@ -1,0 +1,36 @@
+//! What every proof from outside needs: the service as a process, a sender, a receiver, a second reader of the journal.
+
+pub mod app;
+pub mod event;
+pub mod http;
+pub mod journal;
+pub mod load;
+pub mod needles;
+pub mod receiver;
+pub mod shim;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that should be quick; generous, for a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds. Panics with `what` once [`PATIENCE`] is over.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A number from the environment, or `default`.
+pub fn env_number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// The seed of a random test: printed, and settable by `REFRESH_AUDIT_SEED` to see a run again.
+pub fn seed(test: &str) -> u64 {
+    let seed = env_number("REFRESH_AUDIT_SEED", rand::random::<u32>().into());
+    eprintln!("{test}: REFRESH_AUDIT_SEED={seed}");
+    seed
+}
