@@ -66,11 +66,13 @@ fn welcome(config: &Config, made: Made, public: SocketAddr, operator: SocketAddr
     if config.sources.iter().flat_map(|source| &source.files).any(|file| config.path(file) == key) {
         let new = if made.webhook { " (made now)" } else { "" };
         lines.push(format!("  key        {}{new}", key.display()));
+        lines.push("In FusionAuth:".to_owned());
+        lines.push("  Settings > Key Master > Import HMAC: the text of that file as the secret, HS256".to_owned());
         lines.push(
-            "In FusionAuth: Settings > Key Master > Import HMAC (HS256, the file's text as the secret);".to_owned(),
+            "  Settings > Webhooks > Add: the URL above; Events: jwt.refresh; Security: Sign events, that key"
+                .to_owned(),
         );
-        lines.push("  Settings > Webhooks: this URL, \"Sign events\" with that key, event jwt.refresh on;".to_owned());
-        lines.push("  Tenants > your tenant > Webhooks: event jwt.refresh on.".to_owned());
+        lines.push("  Tenants > Edit > Webhooks: this webhook, and the event jwt.refresh".to_owned());
     }
     lines.push("Send a signed example event from another terminal:".to_owned());
     lines.push(format!("  {} send fixtures/fusionauth/example/jwt-refresh.json", program()));
