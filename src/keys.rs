@@ -2,9 +2,8 @@
 //! look like on disk; knows of the configuration only where the three default files are.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::Config,
+    files,
     ledger::checkpoint::{self, Signer},
     secret::Secret,
 };
@@ -69,7 +69,7 @@ pub struct Made {
 /// Makes those of `webhook.key`, `fingerprint.key` and `checkpoint.key` in the data directory that the configuration
 /// uses and that do not exist. A missing key file anywhere else is left for its user to report.
 pub fn ensure_default_keys(config: &Config) -> Result<Made, KeyError> {
-    make_dir(&config.data_dir)?;
+    files::create_dir(&config.data_dir).map_err(|cause| cannot_make(&config.data_dir, cause))?;
     let default = |name: &str| config.data_dir.join(name);
     let webhook = default("webhook.key");
     let wants_webhook = config.sources.iter().flat_map(|source| &source.files).any(|file| config.path(file) == webhook);
@@ -86,7 +86,7 @@ pub fn ensure_default_keys(config: &Config) -> Result<Made, KeyError> {
         let public = public_half(&checkpoint)?;
         let path = public_path(&checkpoint);
         if fs::read_to_string(&path).ok().as_deref() != Some(&public) {
-            write_new(&path, public.as_bytes(), Existing::Replace)?;
+            files::replace(&path, public.as_bytes()).map_err(|cause| cannot_make(&path, cause))?;
         }
     }
     Ok(made)
@@ -105,8 +105,8 @@ fn unless_there(result: Result<(), KeyError>) -> Result<bool, KeyError> {
 pub fn make_hmac(path: &Path) -> Result<(), KeyError> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     rand::fill(&mut *key).map_err(|_| KeyError::Random)?;
-    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*key));
-    write_new(path, text.as_bytes(), Existing::Keep)
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*key));
+    write_new(path, text.as_bytes())
 }
 
 /// Writes a new Ed25519 key in the forms of C2SP's signed-note: the private half to `path`, the public half beside it
@@ -120,7 +120,7 @@ pub fn make_checkpoint(path: &Path, name: &str) -> Result<PathBuf, KeyError> {
         return Err(KeyError::Exists(public_path));
     }
     make_private(path, name)?;
-    write_new(&public_path, public_half(path)?.as_bytes(), Existing::Keep)?;
+    write_new(&public_path, public_half(path)?.as_bytes())?;
     Ok(public_path)
 }
 
@@ -129,7 +129,7 @@ fn make_private(path: &Path, name: &str) -> Result<(), KeyError> {
         return Err(KeyError::Name(name.to_owned()));
     }
     let (private, _) = checkpoint::generate(name).map_err(|_| KeyError::Random)?;
-    write_new(path, private.expose(), Existing::Keep)
+    write_new(path, private.expose())
 }
 
 /// Where the public half of a checkpoint key is.
@@ -145,47 +145,33 @@ fn public_half(path: &Path) -> Result<String, KeyError> {
     Ok(format!("{}\n", signer.public_text()))
 }
 
-/// What to do with a file that is there already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Existing {
-    Keep,
-    Replace,
-}
-
-/// Makes a directory, readable by its owner only; one that exists stays as it is.
-fn make_dir(dir: &Path) -> Result<(), KeyError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|cause| KeyError::Io { path: dir.to_owned(), cause })
-}
-
-/// Writes a file whole: under another name first, synced, then given its name.
-fn write_new(path: &Path, bytes: &[u8], existing: Existing) -> Result<(), KeyError> {
-    if existing == Existing::Keep && path.symlink_metadata().is_ok() {
-        return Err(KeyError::Exists(path.to_owned()));
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_dir(dir)?;
-    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!(".{file_name}.{}.new", std::process::id()));
-    let written = write_synced(&temporary, bytes).and_then(|()| match existing {
-        // Unlike a rename, a link fails where another process was faster.
-        Existing::Keep => fs::hard_link(&temporary, path),
-        Existing::Replace => fs::rename(&temporary, path),
-    });
-    // Gone already after a rename.
+/// Writes a file that does not exist: under another name first, synced, then given its name. Unlike a rename, a link
+/// fails where another process was faster.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let mut name = files::temporary(path).into_os_string();
+    name.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(name);
+    let written = files::create_dir(path.parent().unwrap_or(Path::new("")))
+        .and_then(|()| write_synced(&temporary, bytes))
+        .and_then(|()| fs::hard_link(&temporary, path));
+    // What is left of a failure is nobody's.
     let _ = fs::remove_file(&temporary);
-    written.and_then(|()| File::open(dir)?.sync_all()).map_err(|cause| match cause.kind() {
+    written.and_then(|()| files::sync_parent(path)).map_err(|cause| match cause.kind() {
         io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
-        _ => KeyError::Io { path: path.to_owned(), cause },
+        _ => cannot_make(path, cause),
     })
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What a killed process with the same id left behind is nobody's.
+    // A new file, never what somebody has put in its place.
     let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = files::private().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+fn cannot_make(path: &Path, cause: io::Error) -> KeyError {
+    KeyError::Io { path: path.to_owned(), cause }
 }
 
 #[cfg(test)]

@@ -31,8 +31,8 @@ pub(super) struct Signer {
 }
 
 enum Key {
-    Hmac(hmac::Key),
-    Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding),
+    Hmac(Box<hmac::Key>),
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
@@ -53,16 +53,17 @@ impl Signer {
     pub(super) fn new(alg: Alg, kid: Option<String>, key: &Secret) -> Result<Self, SignError> {
         let rsa = |encoding: &'static dyn RsaEncoding| {
             let pair = RsaKeyPair::from_pkcs8(pkcs8(key)?.secret_pkcs8_der());
-            pair.map(|pair| Key::Rsa(Box::new(pair), encoding)).map_err(|_| SignError::WrongKey(alg.name()))
+            pair.map(|pair| Key::Rsa(pair, encoding)).map_err(|_| SignError::WrongKey(alg.name()))
         };
         let ecdsa = |algorithm: &'static EcdsaSigningAlgorithm| {
             let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8(key)?.secret_pkcs8_der());
             pair.map(Key::Ecdsa).map_err(|_| SignError::WrongKey(alg.name()))
         };
+        let hmac = |algorithm| Key::Hmac(Box::new(hmac::Key::new(algorithm, key.expose())));
         let key = match alg {
-            Alg::Hs256 => Key::Hmac(hmac::Key::new(hmac::HMAC_SHA256, key.expose())),
-            Alg::Hs384 => Key::Hmac(hmac::Key::new(hmac::HMAC_SHA384, key.expose())),
-            Alg::Hs512 => Key::Hmac(hmac::Key::new(hmac::HMAC_SHA512, key.expose())),
+            Alg::Hs256 => hmac(hmac::HMAC_SHA256),
+            Alg::Hs384 => hmac(hmac::HMAC_SHA384),
+            Alg::Hs512 => hmac(hmac::HMAC_SHA512),
             Alg::Rs256 => rsa(&RSA_PKCS1_SHA256)?,
             Alg::Rs384 => rsa(&RSA_PKCS1_SHA384)?,
             Alg::Rs512 => rsa(&RSA_PKCS1_SHA512)?,
