@@ -1,6 +1,10 @@
 //! The sending half of a sink's loop: takes turns between the journal's batches and what is to be delivered again.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -39,8 +43,8 @@ pub struct Deliverer<S = AnySink> {
     pub(super) live: Lane,
     pub(super) redo: Option<Redo>,
     pub(super) again: Lane,
-    /// Where the last part of a range ended.
-    pub(super) reader: Option<Reader>,
+    /// Where the last part of a range ended. A mutex only because a reader cannot be shared between threads.
+    pub(super) reader: Mutex<Option<Reader>>,
     saved_at: Instant,
     unsaved: bool,
 }
@@ -97,7 +101,7 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
             live: Lane::default(),
             redo: None,
             again: Lane::default(),
-            reader: None,
+            reader: Mutex::default(),
             saved_at: Instant::now(),
             unsaved: false,
         };
@@ -133,8 +137,9 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
     /// Sends the next part of the journal. False when there is nothing to send, or not now.
     async fn live_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
         if self.work.is_none() {
-            let received = self.feed().try_recv();
-            received.map_or((), |batch| self.received(batch));
+            if let Ok(batch) = self.feed().try_recv() {
+                self.received(batch);
+            }
         }
         if !self.live.ready(Instant::now()) || self.too_much_parked() {
             return false;

@@ -90,9 +90,11 @@ fn the_shipped_file_explains_every_key() {
         let error = parse(&format!("[{section}]\nxxxxxxxx = 1\n{LEAST}"), &[]).unwrap_err();
         keys.extend(error.split_once("allowed: ").expect(&error).1.split(", ").map(str::to_owned));
     }
-    for entry in
-        ["[[sources]]\nname = \"a\"\ntype = \"fusionauth\"", "[[sinks]]\nname = \"a\"\ntype = \"file\"\npath=\"p\""]
-    {
+    for entry in [
+        "[[sources]]\nname = \"a\"\ntype = \"fusionauth\"",
+        "[[sinks]]\nname = \"a\"\ntype = \"file\"\npath=\"p\"",
+        "[[sinks]]\nname = \"a\"\ntype = \"http\"\nurl=\"u\"",
+    ] {
         let error = parse(&format!("{entry}\nxxxxxxxx = 1\n"), &[]).unwrap_err();
         keys.extend(error.split_once("allowed: ").expect(&error).1.split(", ").map(str::to_owned));
     }
