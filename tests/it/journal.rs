@@ -3,9 +3,9 @@
 use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
 
 use refresh_audit::{
-    deliver::{Context, Deliverer, DeliveryConfig, KeyScheme, SinkHandle, Status},
+    deliver::{Context, Deliverer, DeliveryConfig, SinkHandle, Status},
     ledger::{
-        Consumers,
+        Consumers, KeyScheme,
         chain::{GENESIS, Hash, seal_line},
         segment::{journal_dir, plain_path},
     },
