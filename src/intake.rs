@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -60,6 +60,8 @@ pub struct Intake {
     privacy: privacy::Config,
     fingerprints: Fingerprinter,
     on_storage_failure: OnStorageFailure,
+    /// Whether events went unrecorded since the last one that was.
+    unrecorded: AtomicBool,
     ledger: OnceLock<Ledger>,
     alarms: Alarms,
     metrics: Arc<Metrics>,
@@ -141,6 +143,7 @@ impl Intake {
             privacy: parts.privacy,
             fingerprints: parts.fingerprints,
             on_storage_failure: parts.on_storage_failure,
+            unrecorded: AtomicBool::new(false),
             ledger: OnceLock::new(),
             alarms: parts.alarms,
             metrics: parts.metrics,
@@ -229,11 +232,16 @@ impl Intake {
         let Ok(event_json) = json else {
             return Outcome::Unreadable("event: it cannot be written as JSON".to_owned());
         };
-        let body_sha256 = Sha256::digest(request.body).into();
-        let entry =
-            Entry { source: Arc::clone(&slot.name), evidence: evidence.clone(), event, event_json, body_sha256 };
+        let body_sha256 = body_hash(evidence, request.body);
+        let evidence = Evidence { body_sha256: Some(hex::encode(body_sha256)), ..evidence.clone() };
+        let entry = Entry { source: Arc::clone(&slot.name), evidence, event, event_json, body_sha256 };
         match ledger.admit(entry).await {
-            Admission::Accepted { seq } => Outcome::Accepted(seq),
+            Admission::Accepted { seq } => {
+                if self.unrecorded.swap(false, Ordering::Relaxed) {
+                    self.alarms.clear(Alarm::EventsUnrecorded, None, "events are recorded again");
+                }
+                Outcome::Accepted(seq)
+            }
             Admission::Denied { seq } | Admission::Duplicate { seq, denied: true } => Outcome::Denied(seq),
             Admission::Duplicate { seq, denied: false } => Outcome::Duplicate(seq),
             Admission::Unavailable(why) => self.unavailable(why),
@@ -244,6 +252,7 @@ impl Intake {
         let is_storage = matches!(why, Unavailable::StorageFailed | Unavailable::DiskFull);
         if is_storage && self.on_storage_failure == OnStorageFailure::FailOpen {
             let message = "events are answered 200 without a record (server.on_storage_failure = \"fail_open\")";
+            self.unrecorded.store(true, Ordering::Relaxed);
             self.alarms.raise(Alarm::EventsUnrecorded, None, message);
             return Outcome::Unrecorded;
         }
@@ -322,5 +331,14 @@ impl Intake {
                 None => self.alarms.clear(Alarm::JwksStale, Some(&slot.name), "the key set is fresh again"),
             }
         }
+    }
+}
+
+/// The body's SHA-256: the source has it where it checked a signature; hashed here otherwise.
+fn body_hash(evidence: &Evidence, body: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    match evidence.body_sha256.as_ref().map(|text| hex::decode_to_slice(text, &mut hash)) {
+        Some(Ok(())) => hash,
+        _ => Sha256::digest(body).into(),
     }
 }

@@ -38,6 +38,8 @@ const DISK_EVERY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 /// zstd level for sealed segments: records of one journal resemble each other, and it is done once.
 const ZSTD_LEVEL: i32 = 3;
+/// Priority of the thread (on Linux of the thread alone): 10 steps below the rest of the service.
+const NICENESS: i32 = 10;
 /// The disk is called low at this many times what must stay free.
 const LOW_FACTOR: u64 = 2;
 
@@ -118,11 +120,13 @@ struct Work {
 
 impl Work {
     fn run(&mut self, inbox: &Receiver<Job>) {
-        let mut tidied = Instant::now() - TIDY_EVERY;
+        // Behind everything that someone waits for. Where the system refuses, it is merely less polite.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+        let mut tidied: Option<Instant> = None;
         let mut watched = Instant::now();
         loop {
             match inbox.recv_timeout(DISK_EVERY) {
-                Ok(Job::Sealed) => tidied = Instant::now() - TIDY_EVERY,
+                Ok(Job::Sealed) => tidied = None,
                 Ok(Job::Checkpoint(checkpoint)) => self.checkpoint(&checkpoint),
                 Ok(Job::SaveFilters(filters)) => self.save(&filters),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -132,8 +136,8 @@ impl Work {
                 watched = Instant::now();
                 self.watch_disk();
             }
-            if tidied.elapsed() >= TIDY_EVERY {
-                tidied = Instant::now();
+            if tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY_EVERY) {
+                tidied = Some(Instant::now());
                 if let Err(error) = self.tidy() {
                     tracing::warn!(%error, "the journal cannot be tidied now; it is tried again");
                 }
@@ -221,8 +225,9 @@ impl Work {
             oldest.first,
             following.first - 1
         );
-        let subject = oldest.first.to_string();
-        self.home.alarms.raise(Alarm::RecordsDropped, Some(&subject), message);
+        // Each deletion is a change of its own.
+        self.home.alarms.clear(Alarm::RecordsDropped, None, "more are deleted: see the next");
+        self.home.alarms.raise(Alarm::RecordsDropped, None, message);
         true
     }
 }
