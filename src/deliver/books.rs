@@ -175,7 +175,7 @@ impl Books {
         if !self.cursor_path().exists() {
             self.set_parked_aside()?;
         }
-        if self.parked.untidy(false) {
+        if self.parked.untidy(false) || !self.cursor.settled.is_empty() {
             self.tidy()?;
         }
         self.save()

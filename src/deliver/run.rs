@@ -133,8 +133,9 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
     /// Sends the next part of the journal. False when there is nothing to send, or not now.
     async fn live_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
         if self.work.is_none() {
-            let received = self.feed().try_recv();
-            received.map_or((), |batch| self.received(batch));
+            if let Ok(batch) = self.feed().try_recv() {
+                self.received(batch);
+            }
         }
         if !self.live.ready(Instant::now()) || self.too_much_parked() {
             return false;

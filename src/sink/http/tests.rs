@@ -1,0 +1,61 @@
+//! Configuration and bodies. Requests and answers: see the sinks' contract test.
+
+use crate::record::Record;
+
+use super::*;
+
+fn build(config: &str) -> Result<Http, String> {
+    let config: Config = toml::from_str(config).map_err(|error| error.to_string())?;
+    config.build(Path::new("/nonexistent")).map_err(|error| error.to_string())
+}
+
+fn message(seq: u64) -> Message {
+    let line = format!(
+        r#"{{"schema":"refresh-audit/1","journal":"j","node":"n","seq":{seq},"kind":"alarm","received_at":"2026-11-22T06:40:00.000000Z","prev":"0","hash":"0"}}"#
+    );
+    let record: Record = serde_json::from_str(&line).unwrap();
+    Message { key: format!("k{seq}"), body: format!("{{\"n\":{seq}}}").into(), record }
+}
+
+#[test]
+fn plain_http_stays_on_this_machine() {
+    for good in ["http://127.0.0.1:1/x", "http://[::1]/", "http://localhost/", "http://127.9.9.9/"] {
+        build(&format!("url = '{good}'")).map(drop).unwrap();
+    }
+    for bad in ["http://10.0.0.1/", "http://localhost.example.com/", "http://127.0.0.1.example.com/", "ftp://127.0.0.1/", "x"] {
+        assert!(build(&format!("url = '{bad}'")).is_err(), "{bad}");
+    }
+    build("url = 'http://10.0.0.1/'\nallow_http = true").map(drop).unwrap();
+}
+
+#[test]
+fn secrets_are_never_inline_and_never_in_an_error() {
+    for (config, said) in [
+        ("url = 'https://u:hunter22@h/'", "headers"),
+        ("url = 'http://127.0.0.1/'\nheaders = { Authorization = 'Bearer hunter22' }", "file"),
+        ("url = 'http://127.0.0.1/'\nheaders = { webhook-id = 'hunter22' }", "leave it out"),
+        ("url = 'http://127.0.0.1/'\nheaders = { 'a b' = 'hunter22' }", "header name"),
+        ("url = 'http://127.0.0.1/'\nheaders = { a = \"hunter22\\n\" }", "control"),
+        ("url = 'http://127.0.0.1/'\nheaders = { a = { file = 'none' } }", "/nonexistent/none"),
+        ("url = 'http://127.0.0.1/'\nsign = {}", "secret_file"),
+        ("url = 'http://127.0.0.1/'\ncert_file = 'c'", "key_file"),
+        ("url = 'http://127.0.0.1/'\nca_file = 'c'", "/nonexistent/c"),
+        ("url = 'http://127.0.0.1/'\ntimeout = '0s'", "timeout"),
+    ] {
+        let error = build(config).map(drop).unwrap_err();
+        assert!(error.contains(said) && !error.contains("hunter22"), "{config}: {error}");
+    }
+    assert!(build("url = 'http://127.0.0.1/'\nmethod = 'PUT'").is_err(), "an unknown member");
+}
+
+#[test]
+fn bodies_and_ids_are_as_told() {
+    let batch = [message(7), message(8), message(9)];
+    assert_eq!(Body::Single.of(&batch[..1]), "{\"n\":7}");
+    assert_eq!(Body::Array.of(&batch), "[{\"n\":7},{\"n\":8},{\"n\":9}]");
+    assert_eq!(Body::Array.of(&batch[..1]), "[{\"n\":7}]");
+    assert_eq!(Body::Lines.of(&batch), "{\"n\":7}\n{\"n\":8}\n{\"n\":9}\n");
+    assert_eq!(Body::Single.id(&batch[..1]), "k7");
+    assert_eq!(Body::Lines.id(&batch), "7-9");
+    assert_eq!(Body::Array.id(&batch[..1]), "7-7");
+}
