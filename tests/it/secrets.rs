@@ -167,7 +167,7 @@ fn no_piece_of_a_secret_is_found_anywhere() {
     let mut rng = StdRng::seed_from_u64(seed("secrets"));
     let receiver = Receiver::start(true);
     let settings =
-        Settings::new().and(&receiver.sink()).and("[journal]\nsegment = \"32KiB\"\n").env("RUST_LOG", "trace");
+        Settings::new().and(&receiver.sink()).and("[journal]\nsegment = \"64KiB\"\n").env("RUST_LOG", "trace");
     let mut app = TestApp::start(settings);
     let mut heard = Heard { needles: Needles::new(), answers: Vec::new() };
     for name in ["hook.key", "sink.key"] {
