@@ -1,20 +1,16 @@
-//! The proofs: the real binary driven over its sockets and read through its files, and the parts with fixtures.
-//!
-//! One test binary, one `mod` line per file. What drives the binary uses nothing of the crate's own code: signing, HTTP,
-//! the reading of the journal and the chain's check are written a second time in [`support`], from the published format.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops by panicking")]
-=======
-//! The proofs from outside: the real binary, driven over its sockets and read through its files; and the parts, where
-//! they are what is on trial ([`config`], [`delivery`], [`journal_props`], [`sinks`]).
+//! The proofs: the real binary, driven over its sockets and read through its files; and the parts, where they are what
+//! is on trial.
 //!
 //! One test binary, one `mod` line per file. What drives the binary uses none of the crate's own code: signing, HTTP, the
 //! reading of the journal and the chain's check are written a second time in [`support`], from the published format.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops by panicking")]
->>>>>>> part3
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on stops by panicking"
+)]
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads a failed run")]
 
-mod cli;
-mod config;
 mod cli;
 mod config;
 mod crash;
