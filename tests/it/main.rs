@@ -1,4 +1,5 @@
 //! Tests from outside, one binary.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends so")]
 
 mod decode;
 mod jwks;
