@@ -1,21 +1,15 @@
 //! Reading the journal forward from a seq, without a lock, while it is being written, sealed, compressed or expired.
 //!
-//! The caller says how far it may read (`until`, the synced seq). Bytes past that may still be cut off and written anew
-//! with other content, so nothing read past it outlives one call. Blocking: call it off the runtime.
+//! The caller says how far it may read (`synced`); bytes past that are never shown. Blocking: call it off the runtime.
 
 use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::FileExt,
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 
-use super::{
-    chain,
-    segment::{self, Segment},
-};
+use super::{chain, segment};
 use crate::record::Seq;
 
 /// One step of reading.
@@ -28,7 +22,7 @@ pub enum Item {
         /// The record's JSON.
         text: Bytes,
     },
-    /// These seqs were in the journal but are damaged.
+    /// These seqs are in the journal but damaged.
     Damaged {
         /// The first of them.
         first: Seq,
@@ -53,105 +47,15 @@ pub struct Reader {
 
 struct Open {
     first: Seq,
-    lines: LineReader,
-    /// Whether it is known to grow no more.
-    complete: bool,
+    lines: BufReader<Box<dyn Read + Send>>,
+    /// A line read only in part so far (the writer was in the middle of it).
+    partial: Vec<u8>,
 }
 
-/// Read at a time from a segment; grows while a line is longer.
+/// Read at a time from a segment.
 const READ_BYTES: usize = 256 << 10;
-/// A longer line is damage: a record is not much longer than its body, and bodies are bounded far below this.
-pub const LINE_BYTES_MAX: usize = 64 << 20;
-
-/// Splits one segment into lines.
-pub struct LineReader {
-    from: Origin,
-    /// Bytes read and not yet given out, from `start` on.
-    chunk: Bytes,
-    /// Offset in the (decompressed) segment of the first byte of `chunk`.
-    offset: u64,
-}
-
-enum Origin {
-    Plain(File),
-    Compressed(Box<dyn Read + Send>),
-}
-
-impl LineReader {
-    /// From the start of a segment. A plain one that was compressed since it was listed is found all the same.
-    pub fn open(segment: &Segment) -> io::Result<Self> {
-        let from = match File::open(&segment.path) {
-            Ok(file) if segment.compressed => Origin::Compressed(Box::new(zstd::Decoder::new(file)?)),
-            Ok(file) => Origin::Plain(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !segment.compressed => {
-                let dir = segment.path.parent().unwrap_or(Path::new("."));
-                let file = File::open(segment::compressed_path(dir, segment.first))?;
-                Origin::Compressed(Box::new(zstd::Decoder::new(file)?))
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Self { from, chunk: Bytes::new(), offset: 0 })
-    }
-
-    /// Offset in the (decompressed) segment of the next line.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Forgets what was read ahead from a file that may still change.
-    fn forget(&mut self) {
-        if matches!(self.from, Origin::Plain(_)) {
-            self.chunk = Bytes::new();
-        }
-    }
-
-    /// The next line with its LF; `None` at the end (a last line without LF is not one: see [`LineReader::rest`]).
-    pub fn next_line(&mut self) -> io::Result<Option<Bytes>> {
-        let mut searched = 0;
-        loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.chunk[searched..]) {
-                let line = self.chunk.split_to(searched + at + 1);
-                self.offset += line.len() as u64;
-                return Ok(Some(line));
-            }
-            searched = self.chunk.len();
-            if searched > LINE_BYTES_MAX || !self.fill()? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// What is left behind the last LF.
-    pub fn rest(&self) -> &Bytes {
-        &self.chunk
-    }
-
-    /// Reads on behind `chunk`; false at the end.
-    fn fill(&mut self) -> io::Result<bool> {
-        let have = self.chunk.len();
-        let mut buffer = Vec::with_capacity(have + READ_BYTES.max(have));
-        buffer.extend_from_slice(&self.chunk);
-        buffer.resize(buffer.capacity(), 0);
-        let mut filled = have;
-        while filled < buffer.len() {
-            let got = match &mut self.from {
-                Origin::Plain(file) => file.read_at(&mut buffer[filled..], self.offset + filled as u64),
-                Origin::Compressed(stream) => stream.read(&mut buffer[filled..]),
-            };
-            match got {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What came before the unreadable place is still good.
-                Err(_) if filled > have => break,
-                Err(error) => return Err(error),
-            }
-        }
-        buffer.truncate(filled);
-        self.chunk = buffer.into();
-        Ok(filled > have)
-    }
-}
+/// A longer line is damage: bodies are at most `server.max_body`, and a record is not much longer than its body.
+const LINE_BYTES_MAX: usize = 64 << 20;
 
 impl Reader {
     /// From `next` on (1 = from the start).
@@ -172,75 +76,119 @@ impl Reader {
             if self.open.is_none() && !self.open_segment(until, &mut items)? {
                 break;
             }
-            let Some(line) = self.next_line() else {
+            let Some(line) = self.next_line()? else {
                 if !self.next_segment(until, &mut items)? {
                     break;
                 }
                 continue;
             };
-            let Some(checked) = chain::check_line(&line) else { continue };
+            let Some(checked) = chain::check_line(&line) else {
+                continue;
+            };
             if checked.seq < self.next {
                 continue;
             }
-            let damaged_to = (checked.seq - 1).min(until);
-            if self.next <= damaged_to {
-                items.push(Item::Damaged { first: self.next, last: damaged_to });
-                self.next = damaged_to + 1;
-            }
             if checked.seq > until {
-                // Past the bound: found again by its seq next time.
+                // The writer is ahead of the caller's bound, which is only possible past damage: start over next time.
                 self.open = None;
+                self.push_damaged(until, &mut items);
                 break;
+            }
+            if checked.seq > self.next {
+                self.push_damaged(checked.seq - 1, &mut items);
             }
             self.next = checked.seq + 1;
             size += line.len();
-            items.push(Item::Line { seq: checked.seq, text: line.slice(..line.len() - 1) });
-        }
-        if let Some(open) = &mut self.open {
-            open.lines.forget();
+            let mut text = Bytes::from(line);
+            text.truncate(text.len() - 1);
+            items.push(Item::Line { seq: checked.seq, text });
         }
         Ok(items)
     }
 
-    /// A line of the open segment. An unreadable place ends the segment; what follows it in later ones is still read.
-    fn next_line(&mut self) -> Option<Bytes> {
-        let open = self.open.as_mut()?;
-        open.lines.next_line().unwrap_or_else(|error| {
-            tracing::warn!(%error, segment = open.first, "a journal segment cannot be read to its end");
-            None
-        })
+    fn push_damaged(&mut self, last: Seq, items: &mut Vec<Item>) {
+        items.push(Item::Damaged { first: self.next, last });
+        self.next = last + 1;
     }
 
-    /// Opens the segment that holds `next`; false when there is none.
+    /// Opens the segment that holds `next`; false when there is none yet.
     fn open_segment(&mut self, until: Seq, items: &mut Vec<Item>) -> io::Result<bool> {
         let segments = segment::list(&self.dir)?;
-        let Some(oldest) = segments.first() else { return Ok(false) };
+        let Some(oldest) = segments.first() else {
+            return Ok(false);
+        };
         if self.next < oldest.first {
             let last = (oldest.first - 1).min(until);
             items.push(Item::Gone { first: self.next, last });
             self.next = last + 1;
         }
-        let Some(holds) = segments.iter().rev().find(|segment| segment.first <= self.next) else { return Ok(false) };
-        self.open = Some(Open { first: holds.first, lines: LineReader::open(holds)?, complete: false });
+        let Some(holds) = segments.iter().rev().find(|segment| segment.first <= self.next) else {
+            return Ok(false);
+        };
+        self.open = Some(Open {
+            first: holds.first,
+            lines: BufReader::with_capacity(READ_BYTES, holds.open()?),
+            partial: Vec::new(),
+        });
         Ok(true)
     }
 
-    /// At the end of a segment: goes on to the following one, if there is one. What is missing between is damage.
+    /// At the end of a segment: goes on to the next one, if there is one. What is missing between them is damage.
     fn next_segment(&mut self, until: Seq, items: &mut Vec<Item>) -> io::Result<bool> {
-        let Some(current) = self.open.as_ref().map(|open| open.first) else { return Ok(false) };
+        let Some(open) = &self.open else {
+            return Ok(false);
+        };
+        let current = open.first;
         let segments = segment::list(&self.dir)?;
-        let Some(following) = segments.iter().find(|segment| segment.first > current) else { return Ok(false) };
-        if let Some(open) = self.open.as_mut().filter(|open| !open.complete) {
-            // It may have grown between the last read and the listing; now that another follows it, it grows no more.
-            open.complete = true;
-            return Ok(true);
-        }
+        let Some(following) = segments.iter().find(|segment| segment.first > current) else {
+            return Ok(false);
+        };
         if following.first > self.next {
+            // The segment may have grown between our read and its sealing: read on unless it is really at its end.
+            if let Some(line) = self.next_line()? {
+                self.reopen_with(line);
+                return Ok(true);
+            }
             let last = (following.first - 1).min(until);
-            items.push(Item::Damaged { first: self.next, last });
-            self.next = last + 1;
+            self.push_damaged(last, items);
         }
-        self.open = Some(Open { first: following.first, lines: LineReader::open(following)?, complete: false });
+        self.open = Some(Open {
+            first: following.first,
+            lines: BufReader::with_capacity(READ_BYTES, following.open()?),
+            partial: Vec::new(),
+        });
         Ok(true)
+    }
+
+    /// Puts a line back in front.
+    fn reopen_with(&mut self, line: Vec<u8>) {
+        if let Some(open) = &mut self.open {
+            let rest = std::mem::replace(&mut open.lines, BufReader::new(Box::new(io::empty())));
+            let chained: Box<dyn Read + Send> = Box::new(io::Cursor::new(line).chain(rest));
+            open.lines = BufReader::with_capacity(READ_BYTES, chained);
+        }
+    }
+
+    /// The next whole line with its LF; `None` at the end of what is there.
+    fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some(open) = &mut self.open else {
+            return Ok(None);
+        };
+        loop {
+            match open.lines.read_until(b'\n', &mut open.partial) {
+                Ok(0) => return Ok(None),
+                Ok(_) if open.partial.last() == Some(&b'\n') => {
+                    return Ok(Some(std::mem::take(&mut open.partial)));
+                }
+                Ok(_) if open.partial.len() > LINE_BYTES_MAX => open.partial.clear(),
+                Ok(_) => {}
+                // A damaged compressed segment ends early; what follows it is still readable.
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    tracing::warn!(%error, segment = open.first, "a journal segment cannot be read to its end");
+                    return Ok(None);
+                }
+                Err(_) => {}
+            }
+        }
     }
 }
