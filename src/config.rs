@@ -226,7 +226,7 @@ fn sources(document: &mut Document<'_>) -> Result<Vec<SourceEntry>, ConfigError>
     for entry in document.entries("sources", SourceConfig::TYPES)? {
         let name = entry.name.clone();
         let files = entry.files().into_iter().map(PathBuf::from).collect();
-        let (NoMembers {}, config) = document.split(entry, &[], |kind, members| SourceConfig::parse(kind, members))?;
+        let (NoMembers {}, config) = document.split(entry, &[], SourceConfig::parse)?;
         sources.push(SourceEntry { name, config, files });
     }
     Ok(sources)
@@ -236,8 +236,7 @@ fn sinks(document: &mut Document<'_>) -> Result<Vec<SinkEntry>, ConfigError> {
     let mut sinks = Vec::new();
     for entry in document.entries("sinks", SinkConfig::TYPES)? {
         let (name, kind) = (entry.name.clone(), entry.kind.clone());
-        let (delivery, config) =
-            document.split(entry, DeliveryConfig::KEYS, |kind, members| SinkConfig::parse(kind, members))?;
+        let (delivery, config) = document.split(entry, DeliveryConfig::KEYS, SinkConfig::parse)?;
         sinks.push(SinkEntry { name, kind, delivery, config });
     }
     Ok(sinks)

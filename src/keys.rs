@@ -2,29 +2,24 @@
 //! look like on disk; knows of the configuration only where the three default files are.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{
-    rand,
-    signature::{Ed25519KeyPair, KeyPair as _},
-};
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
-use sha2::{Digest as _, Sha256};
+use aws_lc_rs::rand;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    files,
+    ledger::checkpoint::{self, Signer},
+    secret::Secret,
+};
 
-/// 256 bits: the strength of HMAC-SHA-256, and the length of an Ed25519 seed.
+/// 256 bits: the strength of HMAC-SHA-256.
 const KEY_BYTES: usize = 32;
-/// The signature type of Ed25519 in C2SP's signed notes.
-const NOTE_ED25519: u8 = 1;
 
 /// Why a key file could not be made; says which and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +40,13 @@ pub enum KeyError {
     #[error("the operating system gives no random bytes")]
     Random,
     /// Not what [`make_checkpoint`] writes.
-    #[error("{0} is not a signing key in signed-note form (PRIVATE+KEY+<name>+<hash>+<base64>)")]
-    NotACheckpointKey(PathBuf),
+    #[error("{path}: {problem}")]
+    NotACheckpointKey {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The public half would have the same path.
     #[error("{0} ends in .pub, as the public half beside it does: name it e.g. checkpoint.key")]
     PublicName(PathBuf),
@@ -69,7 +69,7 @@ pub struct Made {
 /// Makes those of `webhook.key`, `fingerprint.key` and `checkpoint.key` in the data directory that the configuration
 /// uses and that do not exist. A missing key file anywhere else is left for its user to report.
 pub fn ensure_default_keys(config: &Config) -> Result<Made, KeyError> {
-    make_dir(&config.data_dir)?;
+    files::create_dir(&config.data_dir).map_err(|cause| cannot_make(&config.data_dir, cause))?;
     let default = |name: &str| config.data_dir.join(name);
     let webhook = default("webhook.key");
     let wants_webhook = config.sources.iter().flat_map(|source| &source.files).any(|file| config.path(file) == webhook);
@@ -86,7 +86,7 @@ pub fn ensure_default_keys(config: &Config) -> Result<Made, KeyError> {
         let public = public_half(&checkpoint)?;
         let path = public_path(&checkpoint);
         if fs::read_to_string(&path).ok().as_deref() != Some(&public) {
-            write_new(&path, public.as_bytes(), Existing::Replace)?;
+            files::replace(&path, public.as_bytes()).map_err(|cause| cannot_make(&path, cause))?;
         }
     }
     Ok(made)
@@ -103,9 +103,10 @@ fn unless_there(result: Result<(), KeyError>) -> Result<bool, KeyError> {
 
 /// Writes a new HMAC secret: 43 base64url characters of 32 random bytes, no line end. For FusionAuth it is a text.
 pub fn make_hmac(path: &Path) -> Result<(), KeyError> {
-    let key = random()?;
-    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*key));
-    write_new(path, text.as_bytes(), Existing::Keep)
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    rand::fill(&mut *key).map_err(|_| KeyError::Random)?;
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*key));
+    write_new(path, text.as_bytes())
 }
 
 /// Writes a new Ed25519 key in the forms of C2SP's signed-note: the private half to `path`, the public half beside it
@@ -119,7 +120,7 @@ pub fn make_checkpoint(path: &Path, name: &str) -> Result<PathBuf, KeyError> {
         return Err(KeyError::Exists(public_path));
     }
     make_private(path, name)?;
-    write_new(&public_path, public_half(path)?.as_bytes(), Existing::Keep)?;
+    write_new(&public_path, public_half(path)?.as_bytes())?;
     Ok(public_path)
 }
 
@@ -127,9 +128,8 @@ fn make_private(path: &Path, name: &str) -> Result<(), KeyError> {
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
         return Err(KeyError::Name(name.to_owned()));
     }
-    let seed = random()?;
-    let (private, _) = note_keys(name, &*seed)?;
-    write_new(path, private.as_bytes(), Existing::Keep)
+    let (private, _) = checkpoint::generate(name).map_err(|_| KeyError::Random)?;
+    write_new(path, private.expose())
 }
 
 /// Where the public half of a checkpoint key is.
@@ -139,80 +139,39 @@ pub fn public_path(path: &Path) -> PathBuf {
 
 /// The public half, in signed-note form with LF, of the private key in a file.
 fn public_half(path: &Path) -> Result<String, KeyError> {
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(|cause| KeyError::Io { path: path.to_owned(), cause })?);
-    let wrong = || KeyError::NotACheckpointKey(path.to_owned());
-    // PRIVATE+KEY+<name>+<hash>+<base64>; base64 may hold a `+` of its own.
-    let mut parts = text.trim_end().splitn(5, '+');
-    let (Some("PRIVATE"), Some("KEY"), Some(name), Some(_), Some(key)) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(wrong());
-    };
-    let key = Zeroizing::new(STANDARD.decode(key).map_err(|_| wrong())?);
-    match key.split_first() {
-        Some((&NOTE_ED25519, seed)) if seed.len() == KEY_BYTES => Ok(note_keys(name, seed)?.1),
-        _ => Err(wrong()),
-    }
+    let signer = Secret::from_file(path).map_err(|error| error.to_string());
+    let signer = signer.and_then(|key| Signer::parse(&key).map_err(|error| error.to_string()));
+    let signer = signer.map_err(|problem| KeyError::NotACheckpointKey { path: path.to_owned(), problem })?;
+    Ok(format!("{}\n", signer.public_text()))
 }
 
-/// The private and the public half in signed-note form, each with LF.
-fn note_keys(name: &str, seed: &[u8]) -> Result<(Zeroizing<String>, String), KeyError> {
-    let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Random)?;
-    let tagged = |key: &[u8]| Zeroizing::new([&[NOTE_ED25519], key].concat());
-    let public = tagged(pair.public_key().as_ref());
-    let id = Sha256::new().chain_update(name).chain_update(b"\n").chain_update(&*public).finalize();
-    let head = format!("{name}+{}", hex::encode(&id[..4]));
-    let private = Zeroizing::new(format!("PRIVATE+KEY+{head}+{}\n", *Zeroizing::new(STANDARD.encode(&*tagged(seed)))));
-    Ok((private, format!("{head}+{}\n", STANDARD.encode(&*public))))
-}
-
-fn random() -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
-    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-    rand::fill(&mut *bytes).map_err(|_| KeyError::Random)?;
-    Ok(bytes)
-}
-
-/// What to do with a file that is there already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Existing {
-    Keep,
-    Replace,
-}
-
-/// Makes a directory, readable by its owner only; one that exists stays as it is.
-fn make_dir(dir: &Path) -> Result<(), KeyError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|cause| KeyError::Io { path: dir.to_owned(), cause })
-}
-
-/// Writes a file whole: under another name first, synced, then given its name.
-fn write_new(path: &Path, bytes: &[u8], existing: Existing) -> Result<(), KeyError> {
-    if existing == Existing::Keep && path.symlink_metadata().is_ok() {
-        return Err(KeyError::Exists(path.to_owned()));
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_dir(dir)?;
-    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!(".{file_name}.{}.new", std::process::id()));
-    let written = write_synced(&temporary, bytes).and_then(|()| match existing {
-        // Unlike a rename, a link fails where another process was faster.
-        Existing::Keep => fs::hard_link(&temporary, path),
-        Existing::Replace => fs::rename(&temporary, path),
-    });
-    // Gone already after a rename.
+/// Writes a file that does not exist: under another name first, synced, then given its name. Unlike a rename, a link
+/// fails where another process was faster.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let mut name = files::temporary(path).into_os_string();
+    name.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(name);
+    let written = files::create_dir(path.parent().unwrap_or(Path::new("")))
+        .and_then(|()| write_synced(&temporary, bytes))
+        .and_then(|()| fs::hard_link(&temporary, path));
+    // What is left of a failure is nobody's.
     let _ = fs::remove_file(&temporary);
-    written.and_then(|()| File::open(dir)?.sync_all()).map_err(|cause| match cause.kind() {
+    written.and_then(|()| files::sync_parent(path)).map_err(|cause| match cause.kind() {
         io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
-        _ => KeyError::Io { path: path.to_owned(), cause },
+        _ => cannot_make(path, cause),
     })
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What a killed process with the same id left behind is nobody's.
+    // A new file, never what somebody has put in its place.
     let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = files::private().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+fn cannot_make(path: &Path, cause: io::Error) -> KeyError {
+    KeyError::Io { path: path.to_owned(), cause }
 }
 
 #[cfg(test)]
@@ -220,15 +179,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn note_keys_have_the_form_of_the_specification() {
-        // The example of C2SP's signed-note and Go's golang.org/x/mod/sumdb/note.
-        let (private, public) = (
-            "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz",
-            "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
-        );
-        let seed = STANDARD.decode(private.splitn(5, '+').last().unwrap()).unwrap();
-        let made = note_keys("PeterNeumann", &seed[1..]).unwrap();
-        assert_eq!(made.0.trim_end(), private);
-        assert_eq!(made.1.trim_end(), public);
+    fn a_public_half_is_what_another_implementation_says() {
+        // The example keys of Go's golang.org/x/mod/sumdb/note.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let private = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz\n";
+        fs::write(file.path(), private).unwrap();
+        let public = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n";
+        assert_eq!(public_half(file.path()).unwrap(), public);
     }
 }

@@ -1,8 +1,7 @@
 //! A running service as a command sees it: its admin API, and the lock that says whether there is one.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::Read as _,
+    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -12,7 +11,8 @@ use reqwest::{Client, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{config::Config, record::Seq, secret::Secret};
+use super::say;
+use crate::{config::Config, ledger::lock::DataLock, record::Seq, secret::Secret};
 
 /// The admin API answers from memory; re-driving is only noted by it, not waited for.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -25,9 +25,6 @@ pub(super) struct Admin {
     base: String,
     token: Option<Secret>,
 }
-
-/// The data directory's lock, held for as long as this lives.
-pub(super) struct Lock(#[expect(dead_code, reason = "holding it open is what it is for")] File);
 
 impl Admin {
     /// Where the configuration says it is.
@@ -48,10 +45,20 @@ impl Admin {
         self.ask(Method::POST, path, Some(body)).await?.map(|text| self.read(path, &text)).transpose()
     }
 
-    /// The last seq that a running service has synced; `None` when none runs that says so.
-    pub(super) async fn synced(&self) -> anyhow::Result<Option<Seq>> {
-        let Some(text) = self.ask(Method::GET, "/metrics", None).await? else { return Ok(None) };
-        Ok(text.lines().find_map(|line| line.strip_prefix("refresh_audit_synced_seq ")?.trim().parse().ok()))
+    /// How far a running service has synced: what lies past it may still change. Without one, everything there is.
+    pub(super) async fn synced_or_all(&self) -> Seq {
+        match self.ask(Method::GET, "/metrics", None).await {
+            Ok(None) => Seq::MAX,
+            Ok(Some(text)) => {
+                let mut lines = text.lines();
+                let synced = lines.find_map(|line| line.strip_prefix("refresh_audit_synced_seq ")?.trim().parse().ok());
+                synced.unwrap_or(Seq::MAX)
+            }
+            Err(error) => {
+                say(&format!("note: how far a running service has synced is not known: {error:#}"));
+                Seq::MAX
+            }
+        }
     }
 
     fn read<T: DeserializeOwned>(&self, path: &str, text: &str) -> anyhow::Result<T> {
@@ -114,23 +121,8 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 /// Takes the data directory for this command; fails while a service has it.
-pub(super) fn lock(config: &Config) -> anyhow::Result<Lock> {
-    let path = config.data_dir.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("{} cannot be opened: has the service ever run here?", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            let holder: String = holder.chars().filter(char::is_ascii_digit).collect();
-            bail!("{} is in use by pid {holder}, but its admin API does not answer", config.data_dir.display())
-        }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
-    }
+pub(super) fn lock(config: &Config) -> anyhow::Result<DataLock> {
+    DataLock::acquire(&config.data_dir).context("nothing answers as the admin API, so the files would be changed")
 }
 
 /// Whether the data directory is there at all, said in words before something fails on a part of it.

@@ -10,7 +10,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError};
+use crate::{
+    app::StartError,
+    config::{Config, ConfigError},
+};
 
 mod admin;
 mod check;
@@ -82,9 +85,13 @@ pub fn main() -> ExitCode {
         Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("refresh-audit: {error:#}"));
-            ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { EXIT_PROBLEM })
+            ExitCode::from(if is_configuration(&error) { EXIT_CONFIG } else { EXIT_PROBLEM })
         }
     }
+}
+
+fn is_configuration(error: &anyhow::Error) -> bool {
+    error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(StartError::Config(_)))
 }
 
 /// How a command ended that could do its work.

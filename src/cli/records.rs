@@ -8,7 +8,11 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::{Ended, admin, admin::Admin, block_on, print, printable, say, table};
+use super::{
+    Ended,
+    admin::{self, Admin},
+    block_on, print, printable, say, table,
+};
 use crate::{
     config::{Config, ConfigError},
     ledger::{
@@ -93,7 +97,7 @@ async fn records(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
     let mut reader = Reader::new(&dir, start.context("cannot read the journal")?);
     let mut printer = Printer::new(given)?;
     loop {
-        let until = synced(&admin).await;
+        let until = admin.synced_or_all().await;
         loop {
             let items = reader.read(until, CHUNK_RECORDS, CHUNK_BYTES).context("cannot read the journal")?;
             if items.is_empty() {
@@ -109,19 +113,6 @@ async fn records(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             return Ok(Ended::well_if(!printer.damage));
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
-    }
-}
-
-/// How far a running service has synced; without one, everything there is.
-async fn synced(admin: &Admin) -> Seq {
-    match admin.synced().await {
-        Ok(synced) => synced.unwrap_or(Seq::MAX),
-        Err(error) => {
-            say(&format!(
-                "note: how far the service has synced is not known, the last lines may still change: {error:#}"
-            ));
-            Seq::MAX
-        }
     }
 }
 

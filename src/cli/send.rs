@@ -17,12 +17,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     Ended, admin, block_on, print, printable, progress_bar,
-    sign::{Alg, HEADER, Signer},
+    sign::{HEADER, Signer},
 };
 use crate::{
     config::{Config, ConfigError, SourceEntry},
     secret::Secret,
-    source::SourceConfig,
+    source::{Alg, SourceConfig, fusionauth},
     time::ReceivedAt,
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// The algorithm; without it the configured key's, or HS256 with --key-file
-    #[arg(long, ignore_case = true)]
+    #[arg(long, value_parser = parse_alg)]
     alg: Option<Alg>,
     /// How an HMAC secret's text is to be read
     #[arg(long)]
@@ -203,17 +203,18 @@ fn signer(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> 
 fn configured_signer(given: &Arguments, config: &Config) -> anyhow::Result<Signer> {
     let SourceConfig::Fusionauth(fusionauth) = &source(given, config)?.config;
     for key in &fusionauth.keys {
-        let Some(alg) = Alg::from_str(key.alg.name(), true).ok().filter(|alg| alg.is_hmac()) else { continue };
+        if !key.alg.is_hmac() {
+            continue;
+        }
         let secret = match (&key.secret_file, &key.secret_env) {
             (Some(file), _) => Secret::from_file(&config.path(file))?,
             (None, Some(name)) => Secret::from_env(name)?,
             (None, None) => continue,
         };
-        let base64 = given
-            .encoding
-            .map_or(key.encoding == Some(crate::source::fusionauth::Encoding::Base64), |e| e == Encoding::Base64);
+        let base64 =
+            given.encoding.map_or(key.encoding == Some(fusionauth::Encoding::Base64), |e| e == Encoding::Base64);
         let kid = given.kid.clone().or_else(|| key.kid.clone());
-        return Ok(Signer::new(given.alg.unwrap_or(alg), kid, &decoded(secret, base64)?)?);
+        return Ok(Signer::new(given.alg.unwrap_or(key.alg), kid, &decoded(secret, base64)?)?);
     }
     bail!("the configuration has no secret to sign with: give --key-file (a private key) and --alg")
 }
@@ -230,6 +231,11 @@ fn decoded(secret: Secret, base64: bool) -> anyhow::Result<Secret> {
         return Ok(secret);
     }
     Ok(Secret::new(STANDARD.decode(secret.expose()).ok().context("the secret is not base64")?))
+}
+
+fn parse_alg(text: &str) -> Result<Alg, String> {
+    let found = Alg::ALL.iter().copied().find(|alg| alg.name().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| format!("one of {}", Alg::ALL.iter().map(|alg| alg.name()).collect::<Vec<_>>().join(", ")))
 }
 
 fn default_url(given: &Arguments, config: &Config) -> anyhow::Result<Url> {

@@ -7,10 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Ended, say};
 use crate::{
-    app::{App, StartError},
+    app::App,
     config::{Config, ConfigError},
     keys::{self, Made},
-    sink::BuildError,
     telemetry,
 };
 
@@ -23,28 +22,35 @@ Examples:
   REFRESH_AUDIT_SERVER__LISTEN=0.0.0.0:8080 RUST_LOG=debug refresh-audit")]
 pub(super) struct Arguments {}
 
+/// After the shutdown, for threads that still hang on a disk or a peer.
+const LAST_WAIT_MAX: Duration = Duration::from_secs(1);
+
 pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
     telemetry::init(&config.log);
     let made = keys::ensure_default_keys(&config)?;
-    let app = App::build(config.clone(), made).map_err(|error| match error {
-        StartError::Config(problem) => anyhow::Error::new(ConfigError::from_part("config", &BuildError(problem))),
-        failed => failed.into(),
-    })?;
-    let (public, operator) = app.addresses()?;
-    say(&welcome(&config, made, public, operator));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        };
-        app.run_until(stop).await.map_err(anyhow::Error::from)
+        let stop = stop_signal()?;
+        let app = App::build(config.clone(), made)?;
+        let (public, operator) = app.addresses()?;
+        say(&welcome(&config, made, public, operator));
+        anyhow::Ok(app.run_until(stop).await?)
     })?;
-    // What hangs (a sink, an index) has had its time.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    // What hangs (a sink, the index) has had its time.
+    runtime.shutdown_timeout(LAST_WAIT_MAX);
     Ok(Ended::Well)
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// What an operator needs to know at a start. Names files, never what is in them.
@@ -60,11 +66,13 @@ fn welcome(config: &Config, made: Made, public: SocketAddr, operator: SocketAddr
     if config.sources.iter().flat_map(|source| &source.files).any(|file| config.path(file) == key) {
         let new = if made.webhook { " (made now)" } else { "" };
         lines.push(format!("  key        {}{new}", key.display()));
+        lines.push("In FusionAuth:".to_owned());
+        lines.push("  Settings > Key Master > Import HMAC: the text of that file as the secret, HS256".to_owned());
         lines.push(
-            "In FusionAuth: Settings > Key Master > Import HMAC (HS256, the file's text as the secret);".to_owned(),
+            "  Settings > Webhooks > Add: the URL above; Events: jwt.refresh; Security: Sign events, that key"
+                .to_owned(),
         );
-        lines.push("  Settings > Webhooks: this URL, \"Sign events\" with that key, event jwt.refresh on;".to_owned());
-        lines.push("  Tenants > your tenant > Webhooks: event jwt.refresh on.".to_owned());
+        lines.push("  Tenants > Edit > Webhooks: this webhook, and the event jwt.refresh".to_owned());
     }
     lines.push("Send a signed example event from another terminal:".to_owned());
     lines.push(format!("  {} send fixtures/fusionauth/example/jwt-refresh.json", program()));

@@ -14,32 +14,14 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use clap::ValueEnum;
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::secret::Secret;
+use crate::{secret::Secret, source::Alg};
 
 /// The header that a signature travels in.
 pub(super) const HEADER: &str = "X-FusionAuth-Signature-JWT";
-
-/// The algorithms FusionAuth signs with (RFC 7518, RFC 9864).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "UPPER")]
-pub(super) enum Alg {
-    Hs256,
-    Hs384,
-    Hs512,
-    Rs256,
-    Rs384,
-    Rs512,
-    Es256,
-    Es384,
-    Es512,
-    #[value(name = "Ed25519", alias = "EdDSA")]
-    Ed25519,
-}
 
 /// A key, ready to sign.
 pub(super) struct Signer {
@@ -49,8 +31,8 @@ pub(super) struct Signer {
 }
 
 enum Key {
-    Hmac(hmac::Key),
-    Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding),
+    Hmac(Box<hmac::Key>),
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
@@ -66,44 +48,22 @@ pub(super) enum SignError {
     Failed,
 }
 
-impl Alg {
-    /// Its name in a JWS header, as FusionAuth writes it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Hs256 => "HS256",
-            Self::Hs384 => "HS384",
-            Self::Hs512 => "HS512",
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::Es512 => "ES512",
-            Self::Ed25519 => "Ed25519",
-        }
-    }
-
-    /// Whether its key is a shared secret.
-    pub(super) fn is_hmac(self) -> bool {
-        matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
-    }
-}
-
 impl Signer {
     /// `key` is the secret's bytes for HMAC, a PKCS#8 PEM for the others.
     pub(super) fn new(alg: Alg, kid: Option<String>, key: &Secret) -> Result<Self, SignError> {
         let rsa = |encoding: &'static dyn RsaEncoding| {
             let pair = RsaKeyPair::from_pkcs8(pkcs8(key)?.secret_pkcs8_der());
-            pair.map(|pair| Key::Rsa(Box::new(pair), encoding)).map_err(|_| SignError::WrongKey(alg.name()))
+            pair.map(|pair| Key::Rsa(pair, encoding)).map_err(|_| SignError::WrongKey(alg.name()))
         };
         let ecdsa = |algorithm: &'static EcdsaSigningAlgorithm| {
             let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8(key)?.secret_pkcs8_der());
             pair.map(Key::Ecdsa).map_err(|_| SignError::WrongKey(alg.name()))
         };
+        let hmac = |algorithm| Key::Hmac(Box::new(hmac::Key::new(algorithm, key.expose())));
         let key = match alg {
-            Alg::Hs256 => Key::Hmac(hmac::Key::new(hmac::HMAC_SHA256, key.expose())),
-            Alg::Hs384 => Key::Hmac(hmac::Key::new(hmac::HMAC_SHA384, key.expose())),
-            Alg::Hs512 => Key::Hmac(hmac::Key::new(hmac::HMAC_SHA512, key.expose())),
+            Alg::Hs256 => hmac(hmac::HMAC_SHA256),
+            Alg::Hs384 => hmac(hmac::HMAC_SHA384),
+            Alg::Hs512 => hmac(hmac::HMAC_SHA512),
             Alg::Rs256 => rsa(&RSA_PKCS1_SHA256)?,
             Alg::Rs384 => rsa(&RSA_PKCS1_SHA384)?,
             Alg::Rs512 => rsa(&RSA_PKCS1_SHA512)?,

@@ -1,8 +1,9 @@
 //! `sinks`: how far every sink is, and the two things an operator can do about one. Through the admin API of a running
 //! service, else on the files.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -85,6 +86,7 @@ Examples:
 /// Members of a sink's status, in the order of the table's columns.
 const STATUS_COLUMNS: &[&str] = &[
     "name",
+    "type",
     "state",
     "start",
     "next",
@@ -99,7 +101,7 @@ const STATUS_COLUMNS: &[&str] = &[
     "last_error",
 ];
 /// Members of a parked record.
-const PARKED_COLUMNS: &[&str] = &["seq", "parked_at", "status", "reason"];
+const PARKED_COLUMNS: &[&str] = &["seq", "parked_at", "key", "reason"];
 
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
@@ -115,92 +117,94 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
                 Some(rows) => rows,
                 None => offline_status(config)?,
             };
-            show(given.format, STATUS_COLUMNS, rows)
+            show(given.format, STATUS_COLUMNS, with_types(rows, config))
         }
         Some(Action::Redeliver { name, from, to }) => {
-            expect_sink(config, name)?;
-            let path = format!("/api/sinks/{name}/redeliver");
-            let asked = admin.post::<Value>(&path, &json!({ "from": from, "to": to })).await;
-            if let Some(_lock) = stopped(asked.map(|answer| answer.is_some()), config)? {
-                on_files(config, name, |files| files.redeliver(*from, *to))?;
-            }
-            let to = to.map_or("the end".to_owned(), |to| to.to_string());
-            print(&format!("{name}: records {from} to {to} will be delivered again"))?;
+            let entry = sink(config, name)?;
+            let asked = admin.post(&format!("/api/sinks/{name}/redeliver"), &json!({ "from": from, "to": to })).await;
+            let count = done(asked, config, |journal| files(config, entry, journal).redeliver(*from, *to))?;
+            print(&format!("{name}: {count} records will be delivered again"))?;
             Ok(Ended::Well)
         }
-        Some(Action::Parked { name, retry, drop, seqs, all }) => {
-            expect_sink(config, name)?;
-            if !retry && !drop {
-                let rows = match admin.get(&format!("/api/sinks/{name}/parked")).await? {
-                    Some(rows) => rows,
-                    None => on_files(config, name, |files| files.parked())?
-                        .iter()
-                        .map(serde_json::to_value)
-                        .collect::<Result<_, _>>()?,
-                };
-                return show(given.format, PARKED_COLUMNS, rows);
-            }
+        Some(Action::Parked { name, retry: false, drop: false, .. }) => {
+            let entry = sink(config, name)?;
+            let rows = match admin.get(&format!("/api/sinks/{name}/parked")).await? {
+                Some(rows) => rows,
+                None => values(&files(config, entry, &journal(config)?).parked()?)?,
+            };
+            show(given.format, PARKED_COLUMNS, rows)
+        }
+        Some(Action::Parked { name, retry, seqs, all, .. }) => {
+            let entry = sink(config, name)?;
             if seqs.is_empty() && !all {
                 bail!("say which: their seqs, or --all");
             }
-            let action = if *retry { "retry" } else { "drop" };
-            let which =
-                if *all { json!({ "action": action, "all": true }) } else { json!({ "action": action, "seqs": seqs }) };
-            let asked = admin.post::<Value>(&format!("/api/sinks/{name}/parked"), &which).await;
-            if let Some(_lock) = stopped(asked.map(|answer| answer.is_some()), config)? {
-                let which = if *all { Which::All } else { Which::Seqs(seqs.clone()) };
-                on_files(config, name, |files| if *retry { files.retry(&which) } else { files.drop_parked(&which) })?;
-            }
-            print(&format!("{name}: done"))?;
+            let which = if *all { Which::All } else { Which::Seqs(seqs.clone()) };
+            let asked = json!({ "action": if *retry { "retry" } else { "drop" }, "seqs": seqs, "all": all });
+            let asked = admin.post(&format!("/api/sinks/{name}/parked"), &asked).await;
+            let count = done(asked, config, |journal| {
+                let files = files(config, entry, journal);
+                let count = if *retry { files.retry(&which) } else { files.drop_parked(&which) };
+                count.map(|count| count as u64)
+            })?;
+            print(&format!("{name}: {count} records {}", if *retry { "will be tried again" } else { "given up" }))?;
             Ok(Ended::Well)
         }
     }
 }
 
-/// The lock, when no service runs that could be asked; `None` when one has done it.
-fn stopped(asked: anyhow::Result<bool>, config: &Config) -> anyhow::Result<Option<admin::Lock>> {
-    match asked {
-        Ok(true) => Ok(None),
-        Ok(false) => admin::lock(config).map(Some),
-        // Something else may listen there: the lock tells.
-        Err(error) => admin::lock(config).map(Some).map_err(|_| error),
-    }
-}
-
-/// Works on one sink's files.
-fn on_files<T>(
+/// How many records a running service says a change is about; without one, the change is made on the files under the
+/// data directory's lock.
+fn done(
+    asked: anyhow::Result<Option<Value>>,
     config: &Config,
-    name: &str,
-    work: impl Fn(&SinkFiles<'_>) -> Result<T, RequestError>,
-) -> anyhow::Result<T> {
-    let Some(sink) = config.sinks.iter().find(|sink| sink.name == name) else { bail!("there is no sink `{name}`") };
-    let start = sink.delivery.start;
-    let journal = journal(config)?;
-    Ok(work(&SinkFiles { data_dir: &config.data_dir, name, journal: &journal, start })?)
+    change: impl FnOnce(&Journal) -> Result<u64, RequestError>,
+) -> anyhow::Result<u64> {
+    let _lock = match asked {
+        Ok(Some(answer)) => return Ok(answer["records"].as_u64().unwrap_or_default()),
+        Ok(None) => admin::lock(config)?,
+        // Something else may listen there: the lock tells.
+        Err(error) => admin::lock(config).map_err(|_| error)?,
+    };
+    Ok(change(&journal(config)?)?)
 }
 
-/// The journal as its files say, without a service.
+/// The journal as its files say.
 fn journal(config: &Config) -> anyhow::Result<Journal> {
     let dir = segment::journal_dir(&config.data_dir);
-    let id = Meta::read(&dir)?.journal.into();
-    let synced = recovery::last_seq(&dir)?;
-    Ok(Journal { dir, id, synced })
+    let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
+    Ok(Journal { synced: recovery::last_seq(&dir)?, id: meta.journal.into(), dir })
+}
+
+fn files<'a>(config: &'a Config, sink: &'a SinkEntry, journal: &'a Journal) -> SinkFiles<'a> {
+    SinkFiles { data_dir: &config.data_dir, name: &sink.name, journal, start: sink.delivery.start }
 }
 
 fn offline_status(config: &Config) -> anyhow::Result<Vec<Value>> {
-    let status = |sink: &SinkEntry| {
-        let status = on_files(config, &sink.name, |files| Ok(files.status()))?;
-        Ok(serde_json::to_value(status)?)
-    };
-    config.sinks.iter().map(status).collect()
+    let journal = journal(config)?;
+    let status: Vec<_> = config.sinks.iter().map(|sink| files(config, sink, &journal).status()).collect();
+    values(&status)
 }
 
-fn expect_sink(config: &Config, name: &str) -> anyhow::Result<()> {
-    if config.sinks.iter().any(|sink| sink.name == name) {
-        return Ok(());
+fn values(rows: &[impl Serialize]) -> anyhow::Result<Vec<Value>> {
+    Ok(rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?)
+}
+
+/// Adds every sink's type, which the configuration knows.
+fn with_types(mut rows: Vec<Value>, config: &Config) -> Vec<Value> {
+    for row in &mut rows {
+        let sink = config.sinks.iter().find(|sink| row["name"] == sink.name);
+        if let (Some(sink), Some(members)) = (sink, row.as_object_mut()) {
+            members.insert("type".to_owned(), sink.kind.clone().into());
+        }
     }
-    let names: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    bail!("there is no sink `{name}`; configured: {}", names.join(", "))
+    rows
+}
+
+fn sink<'c>(config: &'c Config, name: &str) -> anyhow::Result<&'c SinkEntry> {
+    let names = || config.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", ");
+    let found = config.sinks.iter().find(|sink| sink.name == name);
+    found.with_context(|| format!("there is no sink `{name}`; configured: {}", names()))
 }
 
 fn show(format: Format, columns: &[&str], rows: Vec<Value>) -> anyhow::Result<Ended> {

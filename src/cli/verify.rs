@@ -1,5 +1,8 @@
 //! `verify`: checks the chain and the checkpoints and names the first record that does not hold.
 
+use std::fs;
+
+use anyhow::Context as _;
 use clap::Args;
 
 use super::{
@@ -10,8 +13,7 @@ use super::{
 use crate::{
     config::{Config, ConfigError},
     keys,
-    ledger::{checkpoint::Verifier, verify},
-    record::Seq,
+    ledger::{checkpoint::Verifier, segment, verify},
 };
 
 /// Check the journal's chain of hashes and its signed checkpoints
@@ -36,44 +38,41 @@ const PROBLEMS_PRINTED_MAX: usize = 20;
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
     admin::expect_data(&config)?;
+    let until = block_on(async { Ok(Admin::new(&config)?.synced_or_all().await) })?;
     let public = keys::public_path(&config.checkpoint_key_file());
-    let public_key = match Verifier::from_file(&public) {
-        Ok(key) => Some(key),
+    let verifier = match Verifier::from_file(&public) {
+        Ok(verifier) => Some(verifier),
         Err(error) => {
-            say(&format!("the checkpoints' signatures are not checked: {error}"));
+            say(&format!("note: the checkpoints' signatures are not checked, only their hashes: {error}"));
             None
         }
     };
-    let until = block_on(async { Admin::new(&config)?.synced().await }).ok().flatten();
-    let bar = progress_bar(0);
-    let mut bytes = 0;
-    let mut progress = |more| {
-        bytes += more;
-        bar.set_position(bytes);
-    };
-    let report =
-        verify::verify(&config.data_dir, given.from, until.unwrap_or(Seq::MAX), public_key.as_ref(), &mut progress)?;
+    let bar = progress_bar(journal_bytes(&config));
+    let report = verify::verify(&config.data_dir, given.from, until, verifier.as_ref(), &mut |bytes| bar.inc(bytes));
     bar.finish_and_clear();
-    let range = report.range.map_or_else(String::new, |(first, last)| format!(", seq {first} to {last}"));
-    print(&format!(
-        "{} records in {} segments{range}, {} checkpoints",
-        report.records, report.segments, report.checkpoints
-    ))?;
-    if report.torn_bytes > 0 && until.is_none() {
+    let report = report.context("cannot read the journal")?;
+    let range = report.range.map_or("none".to_owned(), |(first, last)| format!("seq {first} to {last}"));
+    let (records, segments, checkpoints) = (report.records, report.segments, report.checkpoints);
+    print(&format!("records {records} ({range}), segments {segments}, checkpoints {checkpoints}"))?;
+    if report.torn_bytes > 0 {
         print(&format!(
-            "{} bytes behind the last record were being written; a start cuts them off",
+            "the end is torn ({} bytes of a write that was cut short): the next start cuts it",
             report.torn_bytes
         ))?;
     }
     for problem in report.problems.iter().take(PROBLEMS_PRINTED_MAX) {
         print(&format!("record {}: {}", problem.seq, printable(&problem.what)))?;
     }
-    match report.problems_total {
-        0 => print("the chain holds")?,
-        count if count > PROBLEMS_PRINTED_MAX as u64 => {
-            print(&format!("{} more problems", count - PROBLEMS_PRINTED_MAX as u64))?;
-        }
-        _ => {}
+    match report.problems_total.saturating_sub(PROBLEMS_PRINTED_MAX as u64) {
+        0 if report.problems_total == 0 => print("the chain holds")?,
+        0 => {}
+        more => print(&format!("{more} more problems"))?,
     }
-    Ok(Ended::well_if(report.problems.is_empty()))
+    Ok(Ended::well_if(report.problems_total == 0))
+}
+
+/// Bytes of all segments, as they are on disk: what the bar runs to (it runs past it where they are compressed).
+fn journal_bytes(config: &Config) -> u64 {
+    let segments = segment::list(&segment::journal_dir(&config.data_dir)).unwrap_or_default();
+    segments.iter().filter_map(|segment| fs::metadata(&segment.path).ok()).map(|file| file.len()).sum()
 }

@@ -222,6 +222,7 @@ fn note_spans(table: &DeTable<'_>, prefix: &str, spans: &mut BTreeMap<String, Ra
             DeValue::Table(inner) => note_spans(inner, &format!("{path}."), spans),
             DeValue::Array(list) => {
                 for (number, entry) in list.iter().enumerate() {
+                    spans.insert(format!("{path}.{number}"), entry.span());
                     if let Some(inner) = entry.get_ref().as_table() {
                         note_spans(inner, &format!("{path}.{number}."), spans);
                     }

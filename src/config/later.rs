@@ -59,7 +59,7 @@ const NOT_AVAILABLE: &str = "not available in this version";
 
 /// Reads the three sections.
 pub(super) fn take(document: &mut Document<'_>) -> Result<(EnrichConfig, DetectConfig, GateConfig), ConfigError> {
-    for key in document.keys("detect").iter().filter(|key| *key != "enabled") {
+    if let Some(key) = document.keys("detect").iter().find(|key| *key != "enabled") {
         let path = format!("detect.{key}");
         let is_rule = key.strip_prefix("RA").is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()));
         return Err(if is_rule {

@@ -30,6 +30,11 @@ pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<(), Conf
     names(config, document)?;
     listeners(config, document)?;
     journal(config, document)?;
+    for (number, sink) in config.sinks.iter().enumerate() {
+        if let Err(error) = sink.delivery.validate() {
+            return Err(document.error(&format!("sinks.{number}"), format!("[[sinks]] \"{}\": {error}", sink.name)));
+        }
+    }
     if tracing_subscriber::EnvFilter::try_new(&config.log.level).is_err() {
         let error = document.error("log.level", "log.level is not a filter");
         return Err(error.hint("write error, warn, info, debug, trace or e.g. \"info,refresh_audit=debug\""));

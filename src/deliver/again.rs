@@ -1,6 +1,8 @@
 //! Delivering again what an operator asked for, in turns with the journal's batches. Changes no count but one: a parked
 //! record that arrives is delivered.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
 use tokio::{sync::watch, task, time::Instant};
 
@@ -11,7 +13,7 @@ use super::{
     run::{Deliverer, Outcome, Work},
     status::SinkState,
 };
-use crate::{record::Seq, sink::Sink};
+use crate::{ledger::read::Reader, record::Seq, sink::Sink};
 
 /// A batch to be delivered again.
 pub(super) struct Redo {
@@ -78,16 +80,21 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
                 Ok(Some(Redo { work: Work::new(batch, part), end: None, missing }))
             }
             Some(Again::Range(range)) => {
-                let (reader, dir) = (self.reader.take(), self.shared.context.journal_dir.clone());
+                let (reader, dir) = (self.reader(None), self.shared.context.journal_dir.clone());
                 let read =
                     task::spawn_blocking(move || read_range(reader, (&dir, range.next, range.to), &selection, limits));
                 let (batch, reader) = read.await.map_err(|error| format!("reading the journal failed: {error}"))??;
                 // No progress means that the journal does not have them: the range is done.
                 let end = if reader.next() > range.next { reader.next() } else { range.to + 1 };
-                self.reader = Some(reader);
+                self.reader(Some(reader));
                 Ok(Some(Redo { work: Work::new(batch, part), end: Some(end), missing: Vec::new() }))
             }
         }
+    }
+
+    /// Puts a reader by for the next part; the one put by before.
+    fn reader(&mut self, next: Option<Reader>) -> Option<Reader> {
+        std::mem::replace(self.reader.get_mut().unwrap_or_else(PoisonError::into_inner), next)
     }
 
     async fn note(&self, redo: &Redo, part: std::ops::Range<usize>, refused: &[(usize, String)]) {

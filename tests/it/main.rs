@@ -1,16 +1,31 @@
-//! The proofs from outside: the real binary, driven over its sockets and read through its files.
+//! The proofs: the real binary, driven over its sockets and read through its files; and the parts, where they are what
+//! is on trial.
 //!
-//! One test binary, one `mod` line per file. Nothing here uses the crate's own code (but [`journal_props`], where it is
-//! what is on trial): signing, HTTP, the reading of the journal and the chain's check are written a second time in
-//! [`support`], from the published format.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops by panicking")]
+//! One test binary, one `mod` line per file. What drives the binary uses none of the crate's own code: signing, HTTP, the
+//! reading of the journal and the chain's check are written a second time in [`support`], from the published format.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on stops by panicking"
+)]
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads a failed run")]
 
+mod cli;
+mod config;
 mod crash;
+mod decode;
+mod delivery;
+mod fake_http;
 mod faults;
+mod http_sink;
 mod index;
+mod journal;
 mod journal_props;
+mod jwks;
 mod order;
 mod secrets;
+mod signatures;
+mod sinks;
 mod storm;
 mod support;

@@ -1,0 +1,350 @@
+//! The sinks' contract: one table, every sink in every situation, through the real loop over a real journal. Afterwards
+//! the six counts add up, and every record that was not refused has arrived at least once, in order.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+};
+
+use refresh_audit::{
+    record::Seq,
+    sink::{AnySink, SinkConfig, stdout::Stdout},
+};
+
+use crate::{
+    fake_http::{FakeHttp, Reply, Request},
+    journal::{World, adds_up, json},
+};
+
+/// What the other side does for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Situation {
+    /// It accepts everything.
+    Accepts,
+    /// It asks to come later (429 with `Retry-After`).
+    Throttles,
+    /// It refuses one record in a batch for good, and with it the batch.
+    Poison,
+    /// It never answers.
+    Hangs,
+    /// It answers a byte at a time, without end.
+    Drips,
+    /// It is not there.
+    Down,
+    /// It breaks off in the middle.
+    BreaksOff,
+    /// It has no room.
+    Full,
+    /// It fails for everything (500, or whatever the protocol calls it).
+    Fails,
+    /// It accepts, and we crash in the middle and start again.
+    WeCrash,
+}
+
+const SITUATIONS: &[Situation] = &[
+    Situation::Accepts,
+    Situation::Throttles,
+    Situation::Poison,
+    Situation::Hangs,
+    Situation::Drips,
+    Situation::Down,
+    Situation::BreaksOff,
+    Situation::Full,
+    Situation::Fails,
+    Situation::WeCrash,
+];
+
+/// Records of a run, and the one that is refused.
+const RECORDS: u64 = 60;
+const POISON: Seq = 17;
+
+/// The other side of one kind of sink.
+trait Receiver {
+    /// A new sink that sends there.
+    fn sink(&self) -> AnySink;
+    /// Brings the situation about; false where the protocol does not have it.
+    async fn begin(&self, situation: Situation) -> bool;
+    /// Ends it.
+    async fn end(&self);
+    /// Seqs in the order of their arrival.
+    fn arrived(&self) -> Vec<Seq>;
+}
+
+/// The table: a new sink is a line here.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sink_keeps_the_contract() {
+    for situation in SITUATIONS {
+        check("file", &FileReceiver::new(""), *situation).await;
+        check("file-rotated", &FileReceiver::new("rotate_size = '4KiB'"), *situation).await;
+        check("stdout", &StdoutReceiver::default(), *situation).await;
+        check("http-single", &HttpReceiver::new("single").await, *situation).await;
+        check("http-array", &HttpReceiver::new("array").await, *situation).await;
+        check("http-lines", &HttpReceiver::new("lines").await, *situation).await;
+    }
+}
+
+async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
+    if !receiver.begin(situation).await {
+        return;
+    }
+    let case = format!("{name}, {situation:?}");
+    let config = "batch = { records = 7, wait = '5ms' }";
+    let mut world = World::new();
+    world.events(RECORDS / 2);
+    let mut running = world.start(name, config, receiver.sink());
+    match situation {
+        Situation::Accepts => {}
+        Situation::Poison => drop(running.until("parked", |status| status.parked == 1).await),
+        Situation::WeCrash => {
+            running.until("some delivered", |status| status.delivered > 0).await;
+            running.crash().await;
+            running = world.start(name, config, receiver.sink());
+        }
+        _ => drop(running.until("an error", |status| status.last_error.is_some()).await),
+    }
+    receiver.end().await;
+    world.events(RECORDS / 2);
+    let status = running.drained().await;
+    let stopped = running.stop().await;
+
+    adds_up(&status);
+    let refused = u64::from(situation == Situation::Poison);
+    assert_eq!((status.recorded, status.delivered, status.parked), (RECORDS, RECORDS - refused, refused), "{case}");
+    let cursor = json(&world.sink_file(name, "cursor"));
+    assert_eq!((&cursor["next"], &cursor["delivered"]), (&(RECORDS + 1).into(), &stopped.delivered.into()), "{case}");
+    let arrived = receiver.arrived();
+    let expected: Vec<Seq> = (1..=RECORDS).filter(|seq| refused == 0 || *seq != POISON).collect();
+    assert_eq!(first_arrivals(&arrived), expected, "{case}");
+    if situation == Situation::Accepts {
+        assert_eq!(arrived.len(), expected.len(), "{case}: nothing twice where nothing went wrong");
+    }
+    if refused == 1 {
+        let parked = json(&world.sink_file(name, "parked.jsonl"));
+        assert_eq!((&parked["seq"], &parked["record"]["seq"]), (&POISON.into(), &POISON.into()), "{case}");
+        assert!(parked["reason"].as_str().unwrap().contains("422"), "{case}: {parked}");
+    }
+}
+
+/// Each seq where it came first: in order, or something overtook something.
+fn first_arrivals(arrived: &[Seq]) -> Vec<Seq> {
+    let mut seen = BTreeSet::new();
+    arrived.iter().copied().filter(|seq| seen.insert(*seq)).collect()
+}
+
+fn seqs(lines: &str) -> Vec<Seq> {
+    let seq = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap();
+    lines.lines().filter(|line| !line.is_empty()).map(seq).collect()
+}
+
+fn sink(kind: &str, members: &str) -> AnySink {
+    SinkConfig::parse(kind, toml::Deserializer::parse(members).unwrap()).unwrap().build(Path::new("/")).unwrap()
+}
+
+struct FileReceiver {
+    dir: tempfile::TempDir,
+    more: &'static str,
+    mounted: AtomicBool,
+}
+
+impl Drop for FileReceiver {
+    fn drop(&mut self) {
+        if self.mounted.load(Ordering::SeqCst) {
+            let _ = Command::new("umount").arg(self.parent()).status();
+        }
+    }
+}
+
+impl FileReceiver {
+    fn new(more: &'static str) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), more, mounted: AtomicBool::new(false) }
+    }
+
+    fn parent(&self) -> PathBuf {
+        self.dir.path().join("out")
+    }
+
+    fn path(&self) -> PathBuf {
+        self.parent().join("audit.jsonl")
+    }
+
+    fn mount(&self, arguments: &[&str]) -> bool {
+        let done = Command::new("mount").args(arguments).arg(self.parent()).stderr(Stdio::null()).status();
+        let mounted = done.is_ok_and(|status| status.success());
+        self.mounted.fetch_or(mounted, Ordering::SeqCst);
+        mounted
+    }
+}
+
+impl Receiver for FileReceiver {
+    fn sink(&self) -> AnySink {
+        sink("file", &format!("path = {:?}\n{}", self.path(), self.more))
+    }
+
+    async fn begin(&self, situation: Situation) -> bool {
+        match situation {
+            Situation::Accepts | Situation::WeCrash => {}
+            // A file where a directory should be.
+            Situation::Down => fs::write(self.parent(), "").unwrap(),
+            Situation::Full => {
+                fs::create_dir(self.parent()).unwrap();
+                // A small disk, where we may make one; it fills up in the middle of a batch.
+                if !self.mount(&["-t", "tmpfs", "-o", "size=8k", "none"]) {
+                    std::os::unix::fs::symlink("/dev/full", self.path()).unwrap();
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    async fn end(&self) {
+        if self.parent().is_file() {
+            fs::remove_file(self.parent()).unwrap();
+        }
+        if self.path().is_symlink() {
+            fs::remove_file(self.path()).unwrap();
+        }
+        if self.mounted.load(Ordering::SeqCst) {
+            assert!(self.mount(&["-o", "remount,size=1m"]));
+        }
+    }
+
+    fn arrived(&self) -> Vec<Seq> {
+        let mut paths: Vec<_> = fs::read_dir(self.parent()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(paths.len() > 1, !self.more.is_empty(), "closed files: {paths:?}");
+        // Closed files sort by their instant, the open one comes last.
+        paths.sort();
+        paths.rotate_left(1);
+        let text = |path: &PathBuf| {
+            let bytes = fs::read(path).unwrap();
+            let closed = path.extension().is_some_and(|extension| extension == "zst");
+            assert_eq!(closed, *path != self.path(), "every closed file is compressed");
+            String::from_utf8(if closed { zstd::decode_all(&*bytes).unwrap() } else { bytes }).unwrap()
+        };
+        seqs(&paths.iter().map(text).collect::<String>())
+    }
+}
+
+#[derive(Clone, Default)]
+struct StdoutReceiver {
+    written: Arc<Mutex<Vec<u8>>>,
+    /// 0: works, 1: nobody reads, 2: full after half of what is written.
+    trouble: Arc<AtomicU8>,
+}
+
+impl Write for StdoutReceiver {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = self.written.lock().unwrap();
+        match self.trouble.load(Ordering::SeqCst) {
+            0 => {
+                written.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            2 if bytes.len() > 100 => {
+                written.extend_from_slice(&bytes[..bytes.len() / 2]);
+                Ok(bytes.len() / 2)
+            }
+            2 => Err(io::ErrorKind::StorageFull.into()),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Receiver for StdoutReceiver {
+    fn sink(&self) -> AnySink {
+        AnySink::Stdout(Stdout::to(self.clone()))
+    }
+
+    async fn begin(&self, situation: Situation) -> bool {
+        let trouble = match situation {
+            Situation::Accepts | Situation::WeCrash => 0,
+            Situation::Down => 1,
+            Situation::Full => 2,
+            _ => return false,
+        };
+        self.trouble.store(trouble, Ordering::SeqCst);
+        true
+    }
+
+    async fn end(&self) {
+        self.trouble.store(0, Ordering::SeqCst);
+    }
+
+    fn arrived(&self) -> Vec<Seq> {
+        let text = String::from_utf8(self.written.lock().unwrap().clone()).unwrap();
+        // A full disk leaves half lines behind, each on a line of its own.
+        seqs(&text.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+struct HttpReceiver {
+    server: FakeHttp,
+    body: &'static str,
+}
+
+impl HttpReceiver {
+    async fn new(body: &'static str) -> Self {
+        Self { server: FakeHttp::new().await, body }
+    }
+
+    fn records(&self, request: &Request) -> Vec<Seq> {
+        match self.body {
+            "array" => {
+                let records: Vec<serde_json::Value> = serde_json::from_str(&request.body).unwrap();
+                records.iter().map(|record| record["seq"].as_u64().unwrap()).collect()
+            }
+            _ => seqs(&request.body),
+        }
+    }
+}
+
+impl Receiver for HttpReceiver {
+    fn sink(&self) -> AnySink {
+        sink("http", &format!("url = {:?}\nbody = {:?}\ntimeout = '300ms'", self.server.url(), self.body))
+    }
+
+    async fn begin(&self, situation: Situation) -> bool {
+        let poison = format!("\"seq\":{POISON},");
+        match situation {
+            Situation::Accepts | Situation::WeCrash | Situation::Down => {}
+            Situation::Throttles => self.server.script(|_| Reply::Status(429, "retry-after: 1\r\n", "slow down")),
+            Situation::Poison => self.server.script(move |request| {
+                if request.body.contains(&poison) { Reply::Status(422, "", "bad") } else { Reply::OK }
+            }),
+            Situation::Hangs => self.server.script(|_| Reply::Hang),
+            Situation::Drips => self.server.script(|_| Reply::Drip),
+            Situation::BreaksOff => self.server.script(|_| Reply::Close),
+            Situation::Full => self.server.script(|_| Reply::Status(507, "", "no room")),
+            Situation::Fails => self.server.script(|_| Reply::Status(500, "", "oops")),
+        }
+        if situation != Situation::Down {
+            self.server.up();
+        }
+        true
+    }
+
+    async fn end(&self) {
+        // The poison stays one; everything else is well after a restart of the other side.
+        if self.server.requests().iter().any(|request| request.status == 422) {
+            return;
+        }
+        self.server.script(|_| Reply::OK);
+        self.server.down().await;
+        self.server.up();
+    }
+
+    fn arrived(&self) -> Vec<Seq> {
+        self.server.accepted().iter().flat_map(|request| self.records(request)).collect()
+    }
+}
