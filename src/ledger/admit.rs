@@ -18,8 +18,8 @@ use super::{
     core::{Core, Places},
     dedupe::{Known, Lookup},
     filter::IdKey,
-    index::Reply,
     keeper::Keeper,
+    link::Reply,
     lookup::{self, Answer, JournalLookup},
 };
 use crate::{

@@ -9,7 +9,7 @@ use std::{
 use super::{
     admit::Waiting,
     filter::{Bucket, IdKey, Stretch},
-    index::{Ask, Home, Index, Reply},
+    link::{Ask, Home, Index, Reply},
 };
 use crate::{
     record::Seq,

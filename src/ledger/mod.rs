@@ -2,7 +2,7 @@
 //!
 //! Reached through one small handle, [`Ledger`]; one thread behind it (`admit`) owns the dedupe filter, the journal's
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
-//! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `index` (sled), `lookup`,
+//! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
 //! `core` (what is in memory, and how it comes back), `admit` and `commit` (the thread), `keeper` (housekeeping),
 //! [`checkpoint`], `start`, [`verify`].
 
@@ -41,6 +41,7 @@ mod filter;
 mod index;
 mod journal;
 mod keeper;
+mod link;
 pub mod lock;
 mod lookup;
 mod meta;
@@ -238,7 +239,7 @@ pub(crate) enum Command {
     /// Record what an operator did.
     Operator(OperatorAction, oneshot::Sender<Admission>),
     /// The id index of this generation says something.
-    Index(u64, index::Reply),
+    Index(u64, link::Reply),
     /// The journal was searched for an id.
     Journal(lookup::Answer),
     /// Stop after what came before.

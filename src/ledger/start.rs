@@ -19,8 +19,8 @@ use super::{
     commit::jump_message,
     core::{self, Found, Places},
     dedupe::Dedupe,
-    index::{self, Index},
     keeper::{self, Keeper},
+    link::{self, Index},
     lookup::JournalLookup,
     meta::Meta,
     recovery,
@@ -81,7 +81,7 @@ impl Ledger {
         let lookup = JournalLookup::start(&places.journal_dir(), Dedupe::bucket_secs(places.window), move |answer| {
             answers.send(Command::Journal(answer)).is_ok()
         })?;
-        let home = index::Home {
+        let home = link::Home {
             dir: places.index_dir(),
             journal_dir: places.journal_dir(),
             journal: meta.journal.clone(),

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Admission, Consumers, DedupeConfig, Entry, JournalConfig, KeyScheme, Ledger, Running, Settings, asked::StartIndex,
-    index::Index, read::Item, verify,
+    link::Index, read::Item, verify,
 };
 use crate::{
     event::RefreshEvent,

@@ -1,0 +1,131 @@
+//! The way to the id index's thread: what it is told and asked, what it says. The thread may hang for ever; nobody waits
+//! for it.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    dedupe::Known,
+    filter::{Bucket, IdKey},
+    index,
+};
+use crate::record::Seq;
+
+/// Questions and news that may wait for the index; past it the index catches up from the journal.
+const ASKS_MAX: usize = 1_024;
+/// A flush at the end may take this long; the index is derived, so nothing is lost without it.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// What the index is told or asked.
+pub enum Ask {
+    /// These ids are synced; with them, it has seen every record in `from..=to`.
+    Insert {
+        /// First seq covered.
+        from: Seq,
+        /// Last seq covered.
+        to: Seq,
+        /// The ids.
+        ids: Vec<(IdKey, Known)>,
+    },
+    /// What is known of an id in one of these buckets?
+    Lookup {
+        /// Comes back with the answer.
+        token: u64,
+        /// The id.
+        key: IdKey,
+        /// Where it may be.
+        buckets: Vec<Bucket>,
+    },
+    /// Buckets before this one may go.
+    Expire(Bucket),
+    /// Flush and end.
+    Stop,
+}
+
+/// What the index says.
+#[derive(Debug)]
+pub enum Reply {
+    /// It has everything up to this seq.
+    Indexed(Seq),
+    /// The answer to a look-up, by an index that had everything up to `indexed`.
+    Found {
+        /// As asked.
+        token: u64,
+        /// What is known.
+        known: Option<Known>,
+        /// How far the index had come.
+        indexed: Seq,
+    },
+    /// It cannot be used any more.
+    Broken(String),
+}
+
+/// What an index belongs to and where it finds things.
+#[derive(Clone)]
+pub struct Home {
+    /// `index/`.
+    pub dir: PathBuf,
+    /// `journal/`.
+    pub journal_dir: PathBuf,
+    /// The journal's id.
+    pub journal: String,
+    /// Width of a bucket.
+    pub bucket_secs: u64,
+    /// The last synced seq.
+    pub synced: watch::Receiver<Seq>,
+}
+
+/// The way to the index's thread.
+pub struct Index {
+    asks: SyncSender<Ask>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl Index {
+    /// Starts the thread; it opens (or makes) the index, catches up, and reports through `reply`, which says false
+    /// once nobody listens any more.
+    pub fn start(home: Home, generation: u64, reply: impl Fn(Reply) -> bool + Send + 'static) -> io::Result<Self> {
+        let (asks, inbox) = sync_channel(ASKS_MAX);
+        let (ending, ended) = sync_channel(0);
+        thread::Builder::new().name("index".to_owned()).spawn(move || {
+            let _ending: SyncSender<()> = ending;
+            // sled panics on some damage; to us that is one more way to be broken.
+            let outcome = catch_unwind(AssertUnwindSafe(|| index::run(&home, generation, &inbox, &reply)));
+            let reason = match outcome {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "sled panicked".to_owned(),
+            };
+            reply(Reply::Broken(reason));
+        })?;
+        Ok(Self { asks, ended })
+    }
+
+    /// For tests: an index whose thread is somebody else.
+    #[cfg(test)]
+    pub fn stub() -> (Self, Receiver<Ask>) {
+        let (asks, inbox) = sync_channel(ASKS_MAX);
+        (Self { asks, ended: sync_channel(0).1 }, inbox)
+    }
+
+    /// Flushes and ends it; waits for that, but not for an index that hangs.
+    pub fn stop(self) {
+        if self.ask(Ask::Stop) {
+            let _ = self.ended.recv_timeout(STOP_WAIT);
+        }
+    }
+
+    /// Tells or asks; false when the index is too busy or gone.
+    pub fn ask(&self, ask: Ask) -> bool {
+        self.asks.try_send(ask).is_ok()
+    }
+}
