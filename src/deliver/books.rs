@@ -78,6 +78,8 @@ pub struct Books {
     pub(super) redrive: Redrive,
     pub(super) halted: Option<String>,
     pub(super) dirty: bool,
+    /// `next` of the cursor on disk.
+    pub(super) durable: Seq,
 }
 
 /// `sinks/<name>/` under a data directory.
@@ -95,6 +97,7 @@ impl Books {
             redrive: Redrive::default(),
             halted: None,
             dirty: false,
+            durable: 1,
             name: name.to_owned(),
             dir,
         };
@@ -119,7 +122,7 @@ impl Books {
             Loaded::Corrupt(why) => {
                 return Err(format!("the cursor {} is damaged ({why}): restore it, or {mend}", path.display()));
             }
-            Loaded::Good(cursor) => self.cursor = cursor,
+            Loaded::Good(cursor) => (self.durable, self.cursor) = (cursor.next, cursor),
         }
         let (next, synced) = (self.cursor.next, journal.synced);
         if *self.cursor.journal != *journal.id {
@@ -213,24 +216,19 @@ impl Books {
         &self.redrive
     }
 
-    /// Whether the cursor has moved since it was saved.
-    pub fn dirty(&self) -> bool {
-        self.dirty
-    }
-
     /// The lowest seq the journal must keep for this sink. Halted books keep everything: nobody knows better.
     pub fn needed(&self) -> Seq {
         if self.halted.is_some() {
             return 1;
         }
-        self.redrive.ranges.iter().map(|range| range.next).fold(self.cursor.next, Seq::min)
+        self.redrive.ranges.iter().map(|range| range.next).fold(self.durable, Seq::min)
     }
 
     /// Writes the cursor, if it has moved.
     pub fn save(&mut self) -> io::Result<()> {
         if self.dirty && self.halted.is_none() {
             self.cursor.save(&self.cursor_path())?;
-            self.dirty = false;
+            (self.dirty, self.durable) = (false, self.cursor.next);
         }
         Ok(())
     }
@@ -339,5 +337,36 @@ fn first_seq(journal: &Journal, start: Start) -> io::Result<Seq> {
     match Reader::new(&journal.dir, 1).read(journal.synced, 1, 1)?.first() {
         Some(Item::Gone { last, .. }) => Ok(last + 1),
         _ => Ok(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    fn refused(seq: Seq) -> ParkedRecord {
+        ParkedRecord {
+            seq,
+            key: "k".to_owned(),
+            parked_at: ReceivedAt::from_micros(0),
+            reason: "r".to_owned(),
+            record: RawValue::NULL.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_parked_record_is_on_disk_with_its_cursor_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal { dir: dir.path().join("journal"), id: "3f9a1c2e".into(), synced: 0 };
+        let mut books = Books::open(dir.path(), "s", &journal, Start::Oldest);
+        let journal = Journal { synced: 9, ..journal };
+        let on_disk = || Books::load(dir.path(), "s", &journal, Start::Oldest);
+        books.advance(&Progress { delivered: 4, ..Progress::default() }).unwrap();
+        assert_eq!((on_disk().cursor.next, books.needed()), (1, 1), "that can wait");
+        books.advance(&Progress { delivered: 1, refused: vec![refused(6)], ..Progress::default() }).unwrap();
+        assert_eq!((on_disk().cursor.next, books.needed()), (7, 7));
+        assert_eq!((on_disk().cursor.parked, on_disk().parked.len()), (1, 1));
     }
 }

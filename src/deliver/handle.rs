@@ -72,9 +72,7 @@ impl Shared {
     /// Everything that follows from the books as they are now.
     fn after(&self, books: &Books) {
         let name = Some(&*self.name);
-        if !books.dirty() {
-            self.context.consumers.set(&self.name, books.needed());
-        }
+        self.context.consumers.set(&self.name, books.needed());
         self.redriving.store(!books.redriving().is_empty(), Ordering::Relaxed);
         let alarms = &self.context.alarms;
         match books.halted() {

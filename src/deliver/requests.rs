@@ -68,7 +68,7 @@ impl Books {
         none.save(&self.redrive_path())?;
         let cursor = Cursor::new(&journal.id, from);
         cursor.save(&self.cursor_path())?;
-        (self.cursor, self.redrive, self.dirty, self.halted) = (cursor, none, false, None);
+        (self.cursor, self.redrive, self.dirty, self.durable, self.halted) = (cursor, none, false, from, None);
         Ok(end - from)
     }
 

@@ -136,10 +136,10 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
 
     /// Sends the next part of the journal. False when there is nothing to send, or not now.
     async fn live_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if self.work.is_none() {
-            if let Ok(batch) = self.feed().try_recv() {
-                self.received(batch);
-            }
+        if self.work.is_none()
+            && let Ok(batch) = self.feed().try_recv()
+        {
+            self.received(batch);
         }
         if !self.live.ready(Instant::now()) || self.too_much_parked() {
             return false;
@@ -227,17 +227,24 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         }
     }
 
-    /// Waits for the sink, whatever else happens; keeps the numbers current and, once a stop is seen, the cursor exact.
+    /// Waits for the sink, whatever else happens; keeps the numbers current and the cursor written, at once when a stop
+    /// is seen.
     async fn deliver(&self, messages: &[Message], stop: &mut watch::Receiver<bool>) -> Result<(), SinkError> {
         let delivery = self.sink.deliver(messages);
         tokio::pin!(delivery);
-        let mut saved = false;
+        let mut unsaved = true;
         loop {
+            let due = async {
+                tokio::select! {
+                    () = stopping(stop) => {}
+                    () = sleep_until(self.saved_at + SAVE_EVERY), if self.unsaved => {}
+                }
+            };
             tokio::select! {
                 biased;
                 result = &mut delivery => return result,
-                () = stopping(stop), if !saved => {
-                    saved = true;
+                () = due, if unsaved => {
+                    unsaved = false;
                     if let Some(Err(error)) = self.shared.books(Books::save).await {
                         tracing::error!(sink = &*self.shared.name, %error, "the cursor cannot be written");
                     }

@@ -355,8 +355,10 @@ impl Thread<'_> {
                     (self.reply)(Reply::Found { token, known, indexed: self.indexed });
                 }
                 Ok(Ask::Expire(before)) => self.expire_before = Some(before),
-                // Dropped news leaves a gap before the next, which is caught up then.
-                Ok(Ask::Insert { .. }) => {}
+                // Dropped news leaves a gap before the next, which is caught up then; the answer says that we live.
+                Ok(Ask::Insert { .. }) => {
+                    (self.reply)(Reply::Indexed(self.indexed));
+                }
                 Ok(Ask::Stop) | Err(TryRecvError::Disconnected) => {
                     return Err(IndexError::Useless("stopped while catching up".to_owned()));
                 }

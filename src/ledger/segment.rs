@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
 };
 
@@ -59,6 +59,21 @@ pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
     segments.sort_by_key(|segment| (segment.first, !segment.compressed));
     segments.dedup_by_key(|segment| segment.first);
     Ok(segments)
+}
+
+impl Segment {
+    /// Its bytes, decompressed where need be. A segment that was compressed since it was listed is found all the same.
+    pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        match File::open(&self.path) {
+            Ok(file) if self.compressed => Ok(Box::new(zstd::Decoder::new(file)?)),
+            Ok(file) => Ok(Box::new(BufReader::new(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.compressed => {
+                let dir = self.path.parent().unwrap_or(Path::new("."));
+                Ok(Box::new(zstd::Decoder::new(File::open(compressed_path(dir, self.first))?)?))
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Makes creations, renames and deletions in a directory durable.

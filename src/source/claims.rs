@@ -22,6 +22,8 @@ const VALUES_MAX: usize = 16;
 const PART_BYTES_MAX: usize = 64 * 1_024;
 /// Tokens shorter than this are looked for as a whole text only: a few characters are inside of anything.
 const SEARCHED_BYTES_MIN: usize = 8;
+/// Base64url of `{"`.
+const JWT_START: &[u8] = b"eyJ";
 /// Past this an integral double is no longer exact (2^53).
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -47,21 +49,31 @@ object! {
 /// The secrets of one body, to keep them out of everything that is stored.
 pub(in crate::source) struct Secrets<'a> {
     raw: Vec<&'a str>,
-    finders: Vec<Finder<'a>>,
+    jwt: Finder<'static>,
 }
 
 impl<'a> Secrets<'a> {
     pub(in crate::source) fn new(tokens: impl IntoIterator<Item = &'a str>) -> Self {
-        let raw: Vec<_> = tokens.into_iter().collect();
-        let long = raw.iter().filter(|token| token.len() >= SEARCHED_BYTES_MIN);
-        Self { finders: long.map(|token| Finder::new(token.as_bytes())).collect(), raw }
+        Self { raw: tokens.into_iter().collect(), jwt: Finder::new(JWT_START) }
     }
 
     /// Whether the text is, holds or looks like a token.
     pub(in crate::source) fn in_text(&self, text: &str) -> bool {
-        self.raw.contains(&text)
-            || self.finders.iter().any(|finder| finder.find(text.as_bytes()).is_some())
-            || holds_jwt(text)
+        let holds = |token: &&str| {
+            let long = token.len() >= SEARCHED_BYTES_MIN && token.len() <= text.len();
+            *token == text || long && memchr::memmem::find(text.as_bytes(), token.as_bytes()).is_some()
+        };
+        self.raw.iter().any(holds) || self.holds_jwt(text)
+    }
+
+    /// Whether there is a JWT inside: its start, a dot, and a second part (an encrypted one's may be empty).
+    fn holds_jwt(&self, text: &str) -> bool {
+        let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        self.jwt.find_iter(text.as_bytes()).any(|start| {
+            let rest = &text.as_bytes()[start..];
+            let first = rest.iter().take_while(|byte| part(byte)).count();
+            rest.get(first) == Some(&b'.') && rest.get(first + 1).is_some_and(|byte| part(byte) || *byte == b'.')
+        })
     }
 
     /// Its fingerprint and, if it is a JWT, its kept claims.
@@ -167,16 +179,6 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     serde_json::from_str(text).ok()
 }
 
-/// Whether there is a JWT inside: `eyJ` (base64url of `{"`), a dot, and a second part.
-fn holds_jwt(text: &str) -> bool {
-    let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    memchr::memmem::find_iter(text.as_bytes(), b"eyJ").any(|start| {
-        let rest = &text.as_bytes()[start..];
-        let first = rest.iter().take_while(|byte| part(byte)).count();
-        rest.get(first) == Some(&b'.') && rest.get(first + 1).is_some_and(|byte| part(byte))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
@@ -209,7 +211,10 @@ mod tests {
             ),
             (format!(r#"{{"sub":"{long}","jti":"{}"}}"#, &long[1..]), json!({"jti": &long[1..]})),
             (r#"{"sub":"","jti":null}"#.to_owned(), json!({})),
-            (r#"{"sid":"eyJhbGciOiJub25lIn0.e30.","jti":"Bearer eyJh.eyJi"}"#.to_owned(), json!({})),
+            (
+                r#"{"sid":"eyJhbGciOiJub25lIn0.e30.","jti":"Bearer eyJh.eyJi","tid":"eyJh..aXY.Y3Q.dGFn"}"#.to_owned(),
+                json!({}),
+            ),
             (r#"{"sub":"eyJ is a prefix"}"#.to_owned(), json!({"sub": "eyJ is a prefix"})),
         ] {
             let mut expected = kept;

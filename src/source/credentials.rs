@@ -278,9 +278,10 @@ mod tests {
         let headers = BTreeMap::from([("X-Api-Key".to_owned(), SecretRef::File("key".into()))]);
         let wanted = Wanted { basic_auth: Some(&auth), headers: &headers, allow_from: &[], trusted_proxies: &[] };
         let credentials = Credentials::build(&wanted, folder.path()).unwrap();
+        type Headers<'a> = &'a [(&'a str, &'a [u8])];
         let right: (&str, &[u8]) = ("authorization", b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         let key: (&str, &[u8]) = ("x-api-key", b"k1");
-        let table: &[(&[(&str, &[u8])], bool)] = &[
+        let table: &[(Headers<'_>, bool)] = &[
             (&[right, key], true),
             (&[("authorization", b"bAsIc QWxhZGRpbjpvcGVuIHNlc2FtZQ"), key], true),
             (&[right], false),

@@ -343,4 +343,24 @@ mod tests {
             assert_eq!(checked(url).is_ok(), fine, "{url}");
         }
     }
+
+    #[tokio::test]
+    async fn an_old_set_is_used_while_it_is_refreshed_and_reported_when_it_cannot_be() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let jwks = Jwks::build(&format!("http://{closed}/jwks.json"), &[]).unwrap();
+        let mut ended = jwks.shared.ended.subscribe();
+        let now = Instant::now();
+        for (minutes, refreshed, reported) in [(59, false, false), (61, true, false), (181, false, true)] {
+            let begun = now - Duration::from_secs(minutes * 60);
+            jwks.shared.set.store(Some(Arc::new(Set { keys: vec![], begun })));
+            assert_eq!(jwks.ask(now, now, |_| Some(())).await.unwrap(), Some(()));
+            // The failed refresh after 61 minutes stands for the next: one a minute is enough.
+            assert_eq!(jwks.shared.lock().in_flight, refreshed, "{minutes}");
+            if refreshed {
+                ended.changed().await.unwrap();
+            }
+            assert_eq!(jwks.trouble().is_some(), reported, "{minutes}");
+        }
+        assert!(jwks.trouble().unwrap().contains("181 minutes old"));
+    }
 }

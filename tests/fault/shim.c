@@ -1,9 +1,10 @@
 /*
  * A disk that fails on demand: preloaded into the service, it stands before the calls that write and sync the journal's
  * segments ("…/journal/<digits>.jsonl") and lets the test, through one shared file, fail or delay them. It also notes how
- * far a segment is really synced, so that a test can cut off what a power loss would take.
+ * far a segment is really synced, so that a test can cut off what a power loss would take; and it can hold up every call
+ * on the index's files ("…/index/…", but not the filters beside it, which are the ledger's own).
  *
- * Build: cc -O1 -shared -fPIC -o shim.so shim.c -ldl      Use: LD_PRELOAD=shim.so FAULT_CONTROL=<file of 96 zero bytes>
+ * Build: cc -O1 -shared -fPIC -o shim.so shim.c -ldl      Use: LD_PRELOAD=shim.so FAULT_CONTROL=<file of 104 zero bytes>
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC = 2, TRUNCATE = 4 };
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, PATH_BYTES = 4096 };
 
 /* The same order and widths as in support/shim.rs. */
 struct control {
@@ -35,6 +36,7 @@ struct control {
     int64_t syncs;          /* all journal syncs that returned 0 */
     int64_t synced_segment; /* first seq of the segment synced last */
     int64_t synced_bytes;   /* and how far */
+    int64_t hang_index;     /* 1: calls on the index's files wait until it is 0 again */
 };
 
 static volatile struct control *control;
@@ -50,16 +52,39 @@ __attribute__((constructor)) static void set_up(void) {
         control = map;
 }
 
+/* Where a descriptor leads; 0 when that is not known or not asked for. */
+static int path_of(int fd, char path[PATH_BYTES]) {
+    char link[64];
+    if (!control)
+        return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, PATH_BYTES - 1);
+    if (length < 0)
+        return 0;
+    path[length] = 0;
+    return 1;
+}
+
+static void pause_ms(int64_t ms) {
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* Holds up a call on one of the index's files for as long as the test says. */
+static void wait_for_index(int fd) {
+    char path[PATH_BYTES];
+    if (!control || !control->hang_index || !path_of(fd, path))
+        return;
+    if (strstr(path, "/index/") && !strstr(path, "/filters"))
+        while (control->hang_index)
+            pause_ms(5);
+}
+
 /* The first seq in the name of a journal segment; -1 for any other file. */
 static int64_t segment(int fd) {
-    char link[64], path[4096];
-    if (!control)
+    char path[PATH_BYTES];
+    if (!path_of(fd, path))
         return -1;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 0)
-        return -1;
-    path[length] = 0;
     char *name = strrchr(path, '/');
     if (!name || name - path < 8 || strncmp(name - 8, "/journal", 8) != 0)
         return -1;
@@ -83,6 +108,7 @@ static int fate(int kind) {
 }
 
 static int fate_of_write(int fd) {
+    wait_for_index(fd);
     if (segment(fd) < 0)
         return 0;
     __atomic_add_fetch(&control->writes, 1, __ATOMIC_SEQ_CST);
@@ -114,14 +140,13 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 }
 
 static int synced(int fd, int (*real)(int)) {
+    wait_for_index(fd);
     int64_t first = segment(fd);
     struct stat before;
     if (first < 0)
         return real(fd);
-    if (control->delay_ms > 0) {
-        struct timespec pause = {control->delay_ms / 1000, control->delay_ms % 1000 * 1000000};
-        nanosleep(&pause, NULL);
-    }
+    if (control->delay_ms > 0)
+        pause_ms(control->delay_ms);
     /* What the kernel does after a failed sync is to forget that the pages were dirty: nothing is written. */
     if (fate(SYNC) || fstat(fd, &before) != 0)
         return -1;
@@ -141,3 +166,18 @@ int fsync(int fd) { return synced(fd, REAL(fsync)); }
 int ftruncate(int fd, off_t size) { return segment(fd) >= 0 && fate(TRUNCATE) ? -1 : REAL(ftruncate)(fd, size); }
 
 int ftruncate64(int fd, off64_t size) { return segment(fd) >= 0 && fate(TRUNCATE) ? -1 : REAL(ftruncate64)(fd, size); }
+
+ssize_t read(int fd, void *data, size_t size) {
+    wait_for_index(fd);
+    return REAL(read)(fd, data, size);
+}
+
+ssize_t pread64(int fd, void *data, size_t size, off64_t at) {
+    wait_for_index(fd);
+    return REAL(pread64)(fd, data, size, at);
+}
+
+int sync_file_range(int fd, off64_t at, off64_t size, unsigned int flags) {
+    wait_for_index(fd);
+    return REAL(sync_file_range)(fd, at, size, flags);
+}

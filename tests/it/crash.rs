@@ -22,10 +22,6 @@ const ROUNDS: u64 = 40;
 /// Small segments, so that kills also fall into sealing, compressing and renaming.
 const JOURNAL: &str = "[journal]\nsegment = \"256KiB\"\ncheckpoint_every = \"1s\"\n";
 
-fn http_sink(receiver: &Receiver) -> String {
-    format!("[[sinks]]\nname = \"hook\"\ntype = \"http\"\nurl = \"{}\"\n", receiver.url())
-}
-
 /// How often the file sink holds each event id.
 fn file_sink_counts(app: &TestApp) -> HashMap<String, u64> {
     let mut counts = HashMap::new();
@@ -43,7 +39,7 @@ fn kill_9_loses_nothing_acknowledged_and_records_nothing_twice() {
     let seed = seed("kill -9");
     let mut rng = StdRng::seed_from_u64(seed);
     let receiver = Receiver::start(false);
-    let mut app = TestApp::start(Settings::new().and(&http_sink(&receiver)).and(JOURNAL));
+    let mut app = TestApp::start(Settings::new().and(&receiver.sink()).and(JOURNAL));
     let mut book = Book::default();
     for round in 0..env_number("REFRESH_AUDIT_CRASH_ROUNDS", ROUNDS) {
         let load = Load::start(app.listen, &app.signer(), 4, rng.random());
@@ -80,7 +76,7 @@ fn sigterm_under_load_loses_nothing_and_leaves_cursors_exact() {
     let seed = seed("SIGTERM");
     let mut rng = StdRng::seed_from_u64(seed);
     let receiver = Receiver::start(false);
-    let mut app = TestApp::start(Settings::new().and(&http_sink(&receiver)).and(JOURNAL));
+    let mut app = TestApp::start(Settings::new().and(&receiver.sink()).and(JOURNAL));
     let mut book = Book::default();
     for _ in 0..5 {
         let load = Load::start(app.listen, &app.signer(), 8, rng.random());

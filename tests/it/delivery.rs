@@ -279,6 +279,7 @@ async fn delivering_again_and_new_records_take_turns() {
     assert_eq!(counts(&running.drained().await), [55, 0, 1, 0, 0, 0]);
     sink.now(accept);
     running.until("nothing parked", |status| status.parked == 0).await;
+    eventually("a saved cursor", || (world.context.consumers.lowest() == Some(57)).then_some(())).await;
 
     // And a long way back does not, either: between any two of its batches there is room for one of theirs.
     let calls = sink.calls();
@@ -445,4 +446,64 @@ async fn kinds_have_their_keys() {
     });
     let running = world.start("s", CONFIG, sink);
     assert_eq!(counts(&running.drained().await), [2, 0, 0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_is_delivered_again_has_a_backoff_of_its_own() {
+    let mut world = World::new();
+    world.events(6);
+    let sink = Scripted::new(refuse(&[2]));
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    sink.now(|batch| match batch[0].seq() {
+        2 => Err(SinkError::Retry { reason: "later".into(), after: Some(Duration::from_secs(500)), fault: false }),
+        _ => Ok(()),
+    });
+    running.handle.retry(Which::All).await.unwrap();
+    running.until("an error", |status| status.last_error.is_some()).await;
+    for _ in 0..10 {
+        world.events(4);
+        running.drained().await;
+    }
+    let calls = sink.calls.lock().unwrap();
+    assert_eq!(calls.iter().filter(|call| **call == [2]).count(), 2, "once refused, once again: {calls:?}");
+}
+
+#[tokio::test]
+async fn an_idle_sink_has_its_cursor_on_disk() {
+    let mut world = World::new();
+    world.events(10);
+    let sink = Scripted::new(accept);
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    let cursor = world.sink_file("s", "cursor");
+    eventually("an exact cursor", || (json(&cursor)["next"] == 11).then_some(())).await;
+    running.crash().await;
+    // Neither does one that waits for a slow answer keep its cursor to itself.
+    let running = world.start("s", CONFIG, sink.clone());
+    sink.gate.forget_permits(Semaphore::MAX_PERMITS);
+    sink.gate.add_permits(1);
+    world.events(8);
+    eventually("a cursor that is as far as it can be", || (json(&cursor)["next"] == 15).then_some(())).await;
+    running.crash().await;
+    assert_eq!(sink.taken(), (1..=14).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_for_a_while_is_read_on() {
+    let mut world = World::new();
+    world.events(5);
+    let sink = Scripted::new(accept);
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    running.stop().await;
+    world.events(5);
+    let aside = world.dir.path().join("aside");
+    fs::rename(&world.context.journal_dir, &aside).unwrap();
+    let running = world.start("s", CONFIG, sink.clone());
+    let status = running.until("an error", |status| status.last_error.is_some()).await;
+    assert!(status.last_error.unwrap().contains("cannot read the journal"));
+    fs::rename(&aside, &world.context.journal_dir).unwrap();
+    assert_eq!(counts(&running.drained().await), [10, 0, 0, 0, 0, 0]);
+    assert_eq!(sink.taken(), (1..=10).collect::<Vec<_>>());
 }

@@ -1,7 +1,11 @@
-//! Proof: an index that lies broken. Acknowledgements go on, dedupe stays exact, deleting `data/index` loses nothing.
-//! (An index that hangs is proved inside the crate, with a stub that never answers.)
+//! Proof: an index that hangs or lies broken. Acknowledgements go on, dedupe stays exact, deleting `data/index` loses
+//! nothing.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -9,8 +13,9 @@ use crate::support::{
     app::{Settings, TestApp},
     event::Event,
     eventually,
-    load::Book,
+    load::{Book, Load},
     seed,
+    shim::Shim,
 };
 
 /// Enough that old ids are no longer in memory only.
@@ -25,7 +30,11 @@ struct Case {
 impl Case {
     /// A service that has recorded some events.
     fn start(name: &str) -> Self {
-        let app = TestApp::start(Settings::new());
+        Self::with(name, Settings::new())
+    }
+
+    fn with(name: &str, settings: Settings) -> Self {
+        let app = TestApp::start(settings);
         let mut case = Self { app, book: Book::default(), rng: StdRng::seed_from_u64(seed(name)) };
         case.post(EVENTS);
         case
@@ -132,4 +141,63 @@ fn an_index_that_breaks_while_in_use_holds_up_nothing() {
     case.app.launch();
     case.check();
     eventually("an index is there again", || index.is_dir());
+}
+
+/// Waits for a state of the alarm `index_abandoned`.
+fn abandoned(app: &TestApp, raised: f64) {
+    eventually("the alarm index_abandoned changes", || {
+        app.metric("refresh_audit_alarm", &[("name", "index_abandoned")]) == Some(raised)
+    });
+}
+
+#[test]
+fn an_index_that_hangs_from_the_start_holds_up_nothing() {
+    let shim = Shim::build();
+    let mut case = Case::with("hanging index", shim.under(Settings::new()));
+    case.app.stop();
+    shim.hang_index(true);
+    case.app.launch();
+    case.check();
+    case.app.stop();
+    case.app.launch();
+    case.check();
+    shim.hang_index(false);
+    case.check();
+}
+
+#[test]
+fn an_index_that_begins_to_hang_holds_up_nothing() {
+    let shim = Shim::build();
+    let mut case = Case::with("index begins to hang", shim.under(Settings::new()));
+    shim.hang_index(true);
+    case.check();
+    abandoned(&case.app, 1.0);
+    case.check();
+    shim.hang_index(false);
+    abandoned(&case.app, 0.0);
+    case.check();
+    case.app.kill();
+    case.app.launch();
+    case.check();
+}
+
+#[test]
+fn an_index_that_catches_up_under_load_is_not_given_up() {
+    let mut case = Case::start("busy index");
+    let load = Load::start(case.app.listen, &case.app.signer(), 8, case.rng.random());
+    eventually("there is much to catch up with", || load.recorded() > 3_000);
+    case.book.enter(load.end());
+    case.app.stop();
+    fs::remove_dir_all(case.index()).unwrap();
+    case.app.launch();
+    let load = Load::start(case.app.listen, &case.app.signer(), 8, case.rng.random());
+    eventually("news comes while it catches up", || load.recorded() > 500);
+    case.book.enter(load.end());
+    // An index is given up after 5 s without an answer; this one has nothing left to answer.
+    let until = Instant::now() + Duration::from_secs(7);
+    while Instant::now() < until {
+        assert_eq!(case.app.metric("refresh_audit_alarm", &[("name", "index_abandoned")]), Some(0.0));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    case.check();
 }

@@ -1,14 +1,20 @@
-//! The proofs from outside: the real binary, driven over its sockets and read through its files; and the parts, where
-//! they are what is on trial ([`config`], [`delivery`], [`journal_props`], [`sinks`]).
+//! The proofs: the real binary, driven over its sockets and read through its files; and the parts, where they are what
+//! is on trial.
 //!
 //! One test binary, one `mod` line per file. What drives the binary uses none of the crate's own code: signing, HTTP, the
 //! reading of the journal and the chain's check are written a second time in [`support`], from the published format.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on stops by panicking"
+)]
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads a failed run")]
 
 mod cli;
 mod config;
 mod crash;
+mod decode;
 mod delivery;
 mod fake_http;
 mod faults;
@@ -16,8 +22,10 @@ mod http_sink;
 mod index;
 mod journal;
 mod journal_props;
+mod jwks;
 mod order;
 mod secrets;
+mod signatures;
 mod sinks;
 mod storm;
 mod support;

@@ -166,11 +166,13 @@ fn drive(app: &TestApp, receiver: &Receiver, heard: &mut Heard, rng: &mut StdRng
 fn no_piece_of_a_secret_is_found_anywhere() {
     let mut rng = StdRng::seed_from_u64(seed("secrets"));
     let receiver = Receiver::start(true);
-    let sink = format!("[[sinks]]\nname = \"hook\"\ntype = \"http\"\nurl = \"{}\"\n", receiver.url());
-    let settings = Settings::new().and(&sink).and("[journal]\nsegment = \"32KiB\"\n").env("RUST_LOG", "trace");
+    let settings =
+        Settings::new().and(&receiver.sink()).and("[journal]\nsegment = \"64KiB\"\n").env("RUST_LOG", "trace");
     let mut app = TestApp::start(settings);
     let mut heard = Heard { needles: Needles::new(), answers: Vec::new() };
-    heard.needles.add("the webhook key", &fs::read_to_string(app.path("hook.key")).unwrap());
+    for name in ["hook.key", "sink.key"] {
+        heard.needles.add(name, &fs::read_to_string(app.path(name)).unwrap());
+    }
     let ids = drive(&app, &receiver, &mut heard, &mut rng);
 
     heard.search("answers", &heard.answers);

@@ -6,9 +6,10 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -149,11 +150,20 @@ fn sink(kind: &str, members: &str) -> AnySink {
 struct FileReceiver {
     dir: tempfile::TempDir,
     more: &'static str,
+    mounted: AtomicBool,
+}
+
+impl Drop for FileReceiver {
+    fn drop(&mut self) {
+        if self.mounted.load(Ordering::SeqCst) {
+            let _ = Command::new("umount").arg(self.parent()).status();
+        }
+    }
 }
 
 impl FileReceiver {
     fn new(more: &'static str) -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), more }
+        Self { dir: tempfile::tempdir().unwrap(), more, mounted: AtomicBool::new(false) }
     }
 
     fn parent(&self) -> PathBuf {
@@ -162,6 +172,13 @@ impl FileReceiver {
 
     fn path(&self) -> PathBuf {
         self.parent().join("audit.jsonl")
+    }
+
+    fn mount(&self, arguments: &[&str]) -> bool {
+        let done = Command::new("mount").args(arguments).arg(self.parent()).stderr(Stdio::null()).status();
+        let mounted = done.is_ok_and(|status| status.success());
+        self.mounted.fetch_or(mounted, Ordering::SeqCst);
+        mounted
     }
 }
 
@@ -177,7 +194,10 @@ impl Receiver for FileReceiver {
             Situation::Down => fs::write(self.parent(), "").unwrap(),
             Situation::Full => {
                 fs::create_dir(self.parent()).unwrap();
-                std::os::unix::fs::symlink("/dev/full", self.path()).unwrap();
+                // A small disk, where we may make one; it fills up in the middle of a batch.
+                if !self.mount(&["-t", "tmpfs", "-o", "size=8k", "none"]) {
+                    std::os::unix::fs::symlink("/dev/full", self.path()).unwrap();
+                }
             }
             _ => return false,
         }
@@ -190,6 +210,9 @@ impl Receiver for FileReceiver {
         }
         if self.path().is_symlink() {
             fs::remove_file(self.path()).unwrap();
+        }
+        if self.mounted.load(Ordering::SeqCst) {
+            assert!(self.mount(&["-o", "remount,size=1m"]));
         }
     }
 

@@ -229,6 +229,14 @@ fn string<'e>(member: &'e Option<Value<'_>>, field: &str) -> Result<Option<&'e s
     }
 }
 
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// Reads what is stored as it is, and leaves out what holds a secret of the same body.
 struct Reader<'s, 'a>(&'s Secrets<'a>);
 
@@ -244,7 +252,7 @@ impl Reader<'_, '_> {
     /// At most `bytes_max` of it, cut between two characters.
     fn text(&self, member: &Option<Value<'_>>, field: &str, bytes_max: usize) -> Result<Option<String>, SourceError> {
         let text = string(member, field)?.filter(|text| !self.0.in_text(text));
-        Ok(text.map(|text| text[..text.floor_char_boundary(bytes_max)].to_owned()))
+        Ok(text.map(|text| cut(text, bytes_max).to_owned()))
     }
 
     /// An address in its one canonical form; other text as it is.

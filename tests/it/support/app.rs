@@ -23,6 +23,8 @@ use super::{
 
 /// The webhook key of every test service.
 const KEY: &[u8] = b"fixture-key-not-a-secret-0123456789abcdefgh";
+/// What an HTTP sink signs with.
+const SINK_KEY: &[u8] = b"fixture-sink-key-not-a-secret-9876543210";
 /// Below Linux' range of ports for outgoing connections (32768 on), so that no connection takes one between two starts.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
@@ -112,6 +114,7 @@ impl TestApp {
         let (listen, admin) = (free_port(), free_port());
         let dir = tempfile::Builder::new().prefix("refresh-audit-").tempdir().unwrap();
         fs::write(dir.path().join("hook.key"), KEY).unwrap();
+        fs::write(dir.path().join("sink.key"), SINK_KEY).unwrap();
         fs::write(dir.path().join("config.toml"), settings.config(listen, admin)).unwrap();
         Self { dir, listen, admin, settings, child: None }
     }
@@ -280,10 +283,16 @@ impl Drop for TestApp {
             let _ = child.kill();
             let _ = child.wait();
         }
+        let log = self.log();
+        let alarms: Vec<&str> = log.lines().filter(|line| line.contains(" alarm raised: ")).collect();
         if std::thread::panicking() {
-            let log = self.log();
             let from = log.lines().count().saturating_sub(40);
             eprintln!("the end of its log:\n{}", log.lines().skip(from).collect::<Vec<_>>().join("\n"));
         }
+        eprintln!(
+            "{} alarms raised{}",
+            alarms.len(),
+            alarms.iter().map(|line| format!("\n{line}")).collect::<String>()
+        );
     }
 }

@@ -125,14 +125,22 @@ impl Book {
         }
     }
 
-    /// Sends every open event again: recorded now, once.
-    pub fn settle(&mut self, app: &TestApp) {
+    /// Sends every open event again: recorded now, once. Returns how many had not been recorded before.
+    pub fn settle(&mut self, app: &TestApp) -> usize {
         let mut client = app.client();
+        let mut new = 0;
         for event in std::mem::take(&mut self.open) {
             let verdict = client.send(&event, &app.signer()).unwrap();
             assert!(verdict.is_recorded(), "{verdict:?}");
+            new += usize::from(verdict.word == "accepted");
             self.promise(event, verdict.seq.unwrap());
         }
+        new
+    }
+
+    /// How many events are open.
+    pub fn open_len(&self) -> usize {
+        self.open.len()
     }
 
     /// Sends some promised events again, half of them the last one: duplicates with the first seq.

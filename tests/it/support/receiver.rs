@@ -40,9 +40,13 @@ impl Receiver {
         Self { address, seen }
     }
 
-    /// Where it listens.
-    pub fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+    /// The `http` sink that sends to it. Signed, because an unsigned request has no `webhook-id`.
+    pub fn sink(&self) -> String {
+        let address = self.address;
+        format!(
+            "[[sinks]]\nname = \"hook\"\ntype = \"http\"\nurl = \"http://{address}/hook\"\n\
+             sign = {{ secret_file = \"sink.key\" }}\n"
+        )
     }
 
     /// Looks at what came.

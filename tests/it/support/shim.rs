@@ -52,6 +52,7 @@ enum Word {
     Syncs,
     SyncedSegment,
     SyncedBytes,
+    HangIndex,
 }
 
 /// One shim and its control file.
@@ -65,7 +66,7 @@ impl Shim {
     pub fn build() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let control = File::options().read(true).write(true).create_new(true).open(dir.path().join("control")).unwrap();
-        control.set_len(8 * (Word::SyncedBytes as u64 + 1)).unwrap();
+        control.set_len(8 * (Word::HangIndex as u64 + 1)).unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fault/shim.c");
         let mut compile = Command::new("cc");
         compile.args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"]).arg(dir.path().join("shim.so"));
@@ -119,6 +120,11 @@ impl Shim {
     /// Every sync takes this much longer.
     pub fn delay_syncs(&self, millis: i64) {
         self.set(Word::DelayMs, millis);
+    }
+
+    /// Calls on the index's files wait, or go on.
+    pub fn hang_index(&self, hang: bool) {
+        self.set(Word::HangIndex, hang.into());
     }
 
     /// Calls failed since it was armed.
