@@ -42,7 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "config",
         &["deliver", "format", "intake", "ledger", "privacy", "scope", "secret", "sink", "source", "telemetry", "web"],
     ),
-    ("keys", &["config"]),
+    ("keys", &["config", "ledger", "secret"]),
     (
         "app",
         &[
@@ -96,6 +96,8 @@ const EXPOSE: &[&str] = &[
     "src/source/",
     // Signs what it sends; credentials of the other side.
     "src/sink/http.rs",
+    // Writes new key files.
+    "src/keys.rs",
     // Signs checkpoints.
     "src/ledger/checkpoint.rs",
     // The admin token: compared here, sent there.
