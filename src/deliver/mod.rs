@@ -8,7 +8,7 @@
 //!
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
-//! [`parked`], [`redrive`], [`books`], [`requests`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
+//! [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
 //! [`status`], [`handle`], [`run`], `again`, [`offline`].
 
 use std::{path::PathBuf, sync::Arc};
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::{
     format::Format,
     ledger::Consumers,
-    record::{Kind, Record, Seq, Severity},
+    record::{Kind, Seq, Severity},
     scope::Scope,
     sink::BuildError,
     telemetry::{Alarms, Metrics},
@@ -34,6 +34,7 @@ pub mod cursor;
 pub mod feed;
 pub mod halving;
 pub mod handle;
+pub mod head;
 mod lane;
 pub mod offline;
 pub mod parked;
@@ -41,6 +42,8 @@ pub mod redrive;
 pub mod requests;
 pub mod run;
 pub mod status;
+
+use head::Head;
 
 pub use books::Journal;
 pub use handle::SinkHandle;
@@ -166,13 +169,13 @@ pub enum KeyScheme {
 
 impl KeyScheme {
     /// The key of a record. Records that are no events have `<journal>-<seq>`.
-    pub fn key(self, record: &Record) -> String {
-        match (&record.event, &record.source) {
-            (Some(event), Some(source)) if record.kind == Kind::Event && self == Self::SourceAndEventId => {
+    pub fn key(self, head: &Head<'_>) -> String {
+        match (&head.event, &head.source) {
+            (Some(event), Some(source)) if head.kind == Kind::Event && self == Self::SourceAndEventId => {
                 format!("{source}/{}", event.id)
             }
-            (Some(event), _) if record.kind == Kind::Event => event.id.as_str().to_owned(),
-            _ => format!("{}-{}", record.journal, record.seq),
+            (Some(event), _) if head.kind == Kind::Event => event.id.to_string(),
+            _ => format!("{}-{}", head.journal, head.seq),
         }
     }
 }
