@@ -142,7 +142,10 @@ async fn post(client: &Client, url: &Url, signer: &Signer, body: Vec<u8>) -> any
         .header(header::CONTENT_TYPE, "application/json")
         .header(HEADER, signer.sign(&body)?)
         .body(body);
-    let answer = request.send().await.with_context(|| format!("no answer from {url}: does the service run there?"))?;
+    let answer = request
+        .send()
+        .await
+        .with_context(|| format!("no answer from {url}; start the service first, or name another --url"))?;
     let status = answer.status();
     let text = answer.text().await.unwrap_or_default();
     let value: Value = serde_json::from_str(&text).unwrap_or_default();

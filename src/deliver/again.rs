@@ -132,9 +132,9 @@ fn parked_batch(
     for seq in seqs {
         let parked = books.parked().read(*seq).map_err(|error| format!("cannot read parked.jsonl: {error}"))?;
         let line = parked.map(|parked| Bytes::from(String::from(Box::<str>::from(parked.record))));
-        match line.map(|line| (selection.message(&line), line)) {
-            Some((Ok(message), line)) => batch.add(message, line),
-            Some((Err(error), _)) => return Err(format!("the parked record {seq} is not readable: {error}")),
+        match line.map(|line| selection.message(&line)) {
+            Some(Ok(message)) => batch.add(message),
+            Some(Err(error)) => return Err(format!("the parked record {seq} is not readable: {error}")),
             None => missing.push(*seq),
         }
         if batch.bytes_left(bytes) == 0 {

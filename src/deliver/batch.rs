@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
-use super::{DeliveryConfig, KeyScheme, parked::ParkedRecord};
+use super::{DeliveryConfig, KeyScheme, head::Head, parked::ParkedRecord};
 use crate::{
     format::Format,
     ledger::read::Item,
@@ -42,7 +41,8 @@ impl Passed {
 /// What a sink wants and in which form.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    scope: Scope,
+    /// `None` = all; then no event has to be read in full.
+    scope: Option<Scope>,
     kinds: Vec<Kind>,
     findings_at_least: Option<Severity>,
     format: Format,
@@ -52,8 +52,10 @@ pub struct Selection {
 impl Selection {
     /// As the configuration says.
     pub fn new(config: &DeliveryConfig, keys: KeyScheme) -> Self {
+        let scope = &config.scope;
+        let all = scope.tenants.is_empty() && scope.applications.is_empty() && scope.allow.is_empty();
         Self {
-            scope: config.scope.clone(),
+            scope: (!all).then(|| scope.clone()),
             kinds: config.kinds.clone(),
             findings_at_least: config.findings_at_least,
             format: config.format,
@@ -61,17 +63,30 @@ impl Selection {
         }
     }
 
-    fn wants(&self, record: &Record) -> bool {
-        let bad_enough = |least| record.findings.iter().any(|finding| finding.severity >= least);
-        self.kinds.contains(&record.kind)
-            && record.event.as_ref().is_none_or(|event| self.scope.takes(event))
-            && (record.kind != Kind::Event || self.findings_at_least.is_none_or(bad_enough))
+    fn wants(&self, head: &Head<'_>, line: &Bytes) -> serde_json::Result<bool> {
+        let bad_enough = |least| head.findings.iter().any(|finding| finding.severity >= least);
+        if !self.kinds.contains(&head.kind)
+            || (head.kind == Kind::Event && !self.findings_at_least.is_none_or(bad_enough))
+        {
+            return Ok(false);
+        }
+        match &self.scope {
+            Some(scope) if head.event.is_some() => {
+                let record: Record = serde_json::from_slice(line)?;
+                Ok(record.event.is_none_or(|event| scope.takes(&event)))
+            }
+            _ => Ok(true),
+        }
     }
 
     /// The message of a line, whether or not the sink wants it.
     pub fn message(&self, line: &Bytes) -> serde_json::Result<Message> {
-        let record: Record = serde_json::from_slice(line)?;
-        Ok(Message { key: self.keys.key(&record), body: self.format.encode(line, &record), record })
+        self.encode(&serde_json::from_slice(line)?, line)
+    }
+
+    fn encode(&self, head: &Head<'_>, line: &Bytes) -> serde_json::Result<Message> {
+        let body = self.format.encode(line)?;
+        Ok(Message { seq: head.seq, kind: head.kind, key: head.key(self.keys), line: line.clone(), body })
     }
 }
 
@@ -80,8 +95,6 @@ impl Selection {
 pub struct Batch {
     /// To be sent.
     pub messages: Vec<Message>,
-    /// Their lines in the journal.
-    lines: Vec<Bytes>,
     /// What is passed right before each.
     before: Vec<Passed>,
     /// What is passed after the last.
@@ -96,32 +109,32 @@ impl Batch {
     /// Takes one step of reading.
     pub fn take(&mut self, item: Item, selection: &Selection) {
         match item {
-            Item::Line { seq, text } => match selection.message(&text) {
-                Ok(message) => self.push(message, text, selection),
-                Err(error) => {
+            Item::Line { seq, text } => {
+                if let Err(error) = self.read(&text, selection) {
                     tracing::error!(seq, %error, "a line of the journal is not a record: counted as damaged");
                     self.tail.damaged += 1;
                 }
-            },
+            }
             Item::Damaged { first, last } => self.tail.damaged += last - first + 1,
             Item::Gone { first, last } => self.tail.dropped += last - first + 1,
         }
     }
 
-    fn push(&mut self, message: Message, line: Bytes, selection: &Selection) {
-        self.oldest.get_or_insert(message.record.received_at);
-        if selection.wants(&message.record) {
-            self.add(message, line);
+    fn read(&mut self, line: &Bytes, selection: &Selection) -> serde_json::Result<()> {
+        let head: Head<'_> = serde_json::from_slice(line)?;
+        if selection.wants(&head, line)? {
+            self.add(selection.encode(&head, line)?);
         } else {
             self.tail.skipped += 1;
         }
+        self.oldest.get_or_insert(head.received_at);
+        Ok(())
     }
 
     /// Adds a message.
-    pub fn add(&mut self, message: Message, line: Bytes) {
+    pub fn add(&mut self, message: Message) {
         self.bytes += message.body.len();
         self.messages.push(message);
-        self.lines.push(line);
         self.before.push(std::mem::take(&mut self.tail));
     }
 
@@ -151,25 +164,21 @@ impl Batch {
 
     /// The full copy of a message that was refused. `None` for one that is not in the batch.
     pub fn parked(&self, at: usize, reason: &str) -> Option<ParkedRecord> {
-        let (message, line) = (self.messages.get(at)?, self.lines.get(at)?);
+        let message = self.messages.get(at)?;
         Some(ParkedRecord {
-            seq: message.seq(),
+            seq: message.seq,
             key: message.key.clone(),
             parked_at: ReceivedAt::wall(),
             reason: reason.to_owned(),
-            record: raw(line)?,
+            // Its head was read as JSON.
+            record: serde_json::from_slice(&message.line).ok()?,
         })
     }
 
     /// The seqs of a part.
     pub fn seqs(&self, part: Range<usize>) -> impl Iterator<Item = Seq> + '_ {
-        self.messages.get(part).unwrap_or_default().iter().map(Message::seq)
+        self.messages.get(part).unwrap_or_default().iter().map(|message| message.seq)
     }
-}
-
-/// A line was parsed as a record, so it is JSON.
-fn raw(line: &Bytes) -> Option<Box<RawValue>> {
-    serde_json::from_slice(line).ok()
 }
 
 #[cfg(test)]
@@ -197,7 +206,7 @@ mod tests {
         for (at, line) in lines.iter().enumerate() {
             batch.take(Item::Line { seq: at as u64 + 1, text: line.clone() }, &selection);
         }
-        batch.messages.iter().map(Message::seq).collect()
+        batch.messages.iter().map(|message| message.seq).collect()
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{backoff::Backoff, batch::Batch};
-use crate::{record::Kind, telemetry::Alarm};
+use crate::{
+    record::{Kind, Record},
+    telemetry::Alarm,
+};
 
 /// A sink that fails for longer than a usual restart of the other side is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -55,8 +58,8 @@ impl Lane {
 pub(super) fn only_about_sinks(batch: &Batch) -> bool {
     let names = [Alarm::SinkStuck.name(), Alarm::RecordParked.name()];
     batch.messages.iter().all(|message| {
-        let record = &message.record;
-        record.kind == Kind::Alarm && record.alarm.as_ref().is_some_and(|alarm| names.contains(&&*alarm.name))
+        let about = |record: Record| record.alarm.is_some_and(|alarm| names.contains(&&*alarm.name));
+        message.kind == Kind::Alarm && message.record().is_ok_and(about)
     })
 }
 

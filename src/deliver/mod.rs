@@ -8,7 +8,7 @@
 //!
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
-//! [`parked`], [`redrive`], [`books`], [`requests`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
+//! [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
 //! [`status`], [`handle`], [`run`], `again`, [`offline`].
 
 use std::{path::PathBuf, sync::Arc};
@@ -34,6 +34,7 @@ pub mod cursor;
 pub mod feed;
 pub mod halving;
 pub mod handle;
+pub mod head;
 mod lane;
 pub mod offline;
 pub mod parked;

@@ -221,7 +221,7 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
             Err(SinkError::Refused { .. }) if messages.len() > 1 => Outcome::Split,
             Err(SinkError::Refused { reason }) => Outcome::Settled(vec![(part.start, reason)]),
             Err(SinkError::Reject(refused)) => {
-                let at = |seq| messages.iter().position(|message| message.seq() == seq).map(|at| part.start + at);
+                let at = |seq| messages.iter().position(|message| message.seq == seq).map(|at| part.start + at);
                 Outcome::Settled(refused.into_iter().filter_map(|(seq, reason)| Some((at(seq)?, reason))).collect())
             }
         }

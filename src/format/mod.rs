@@ -6,8 +6,6 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::record::Record;
-
 macro_rules! formats {
     ($($module:ident => $variant:ident),* $(,)?) => {
         $(pub mod $module;)*
@@ -18,9 +16,10 @@ macro_rules! formats {
         pub enum Format { $(#[doc = stringify!($module)] $variant),* }
 
         impl Format {
-            /// The record in this format, without a line end. `line` is the record's line in the journal, without LF.
-            pub fn encode(self, line: &Bytes, record: &Record) -> Bytes {
-                match self { $(Self::$variant => $module::encode(line, record)),* }
+            /// The record in this format, without a line end. `line` is the record's line in the journal, without LF; a
+            /// format that needs more than its bytes reads the record from it.
+            pub fn encode(self, line: &Bytes) -> serde_json::Result<Bytes> {
+                match self { $(Self::$variant => $module::encode(line)),* }
             }
         }
     };

@@ -17,19 +17,6 @@ pub enum KeyScheme {
     SourceAndEventId,
 }
 
-impl KeyScheme {
-    /// The idempotency key of a record at every sink: the event's for events, `<journal>-<seq>` for the other kinds.
-    pub fn key(self, record: &Record) -> String {
-        match (&record.event, self) {
-            (Some(event), Self::EventId) if record.kind == crate::record::Kind::Event => event.id.to_string(),
-            (Some(event), Self::SourceAndEventId) if record.kind == crate::record::Kind::Event => {
-                format!("{}/{}", record.source.as_deref().unwrap_or_default(), event.id)
-            }
-            _ => format!("{}-{}", record.journal, record.seq),
-        }
-    }
-}
-
 const FILE: &str = "meta.json";
 
 /// See the module. Kept in `journal/meta.json`.

@@ -271,8 +271,8 @@ impl Body {
     fn id(self, batch: &[Message]) -> String {
         match (self, batch) {
             (Self::Single, [message]) => message.key.clone(),
-            (_, [first, .., last]) => format!("{}-{}", first.seq(), last.seq()),
-            (_, [only]) => format!("{0}-{0}", only.seq()),
+            (_, [first, .., last]) => format!("{}-{}", first.seq, last.seq),
+            (_, [only]) => format!("{0}-{0}", only.seq),
             (_, []) => String::new(),
         }
     }

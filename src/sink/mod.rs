@@ -9,24 +9,28 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
-use crate::record::{Record, Seq};
+use crate::record::{Kind, Record, Seq};
 pub use crate::source::BuildError;
 
 /// One record, filtered and encoded, ready for a sink.
 #[derive(Clone, Debug)]
 pub struct Message {
+    /// Position in the journal.
+    pub seq: Seq,
+    /// What it is about.
+    pub kind: Kind,
     /// Idempotency key: the event id, or `<journal>-<seq>` for other kinds. The same on every attempt.
     pub key: String,
+    /// The journal's line, without LF.
+    pub line: Bytes,
     /// The record in the sink's `format`, without a line end.
     pub body: Bytes,
-    /// The record itself.
-    pub record: Record,
 }
 
 impl Message {
-    /// Position in the journal.
-    pub fn seq(&self) -> Seq {
-        self.record.seq
+    /// The record itself, for a sink that needs more of it than its body.
+    pub fn record(&self) -> serde_json::Result<Record> {
+        serde_json::from_slice(&self.line)
     }
 }
 

@@ -42,22 +42,33 @@ fn text(bytes: &[u8]) -> String {
 /// A running service in a directory of its own.
 struct Service {
     dir: TempDir,
-    child: Child,
+    process: Process,
     webhook: String,
     admin: String,
     /// What it has said up to being ready.
     said: String,
 }
 
+/// Ends with the test, also with one that fails.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Service {
     fn start(dir: TempDir) -> Self {
-        let mut child = command(dir.path(), &[])
+        let child = command(dir.path(), &[])
             .env("REFRESH_AUDIT_SERVER__LISTEN", "127.0.0.1:0")
             .env("REFRESH_AUDIT_ADMIN__LISTEN", "127.0.0.1:0")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut process = Process(child);
+        let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
         let mut said = String::new();
         loop {
             let line = lines.next().unwrap_or_else(|| panic!("it ended before it was ready:\n{said}")).unwrap();
@@ -74,7 +85,7 @@ impl Service {
             line.trim().to_owned()
         };
         let (webhook, admin) = (told("webhook"), told("admin"));
-        Self { dir, child, webhook, admin, said }
+        Self { dir, process, webhook, admin, said }
     }
 
     /// Runs a command that finds this service.
@@ -88,8 +99,8 @@ impl Service {
     }
 
     fn stop(mut self) -> TempDir {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
+        kill_process(Pid::from_child(&self.process.0), Signal::TERM).unwrap();
+        assert!(self.process.0.wait().unwrap().success());
         self.dir
     }
 }

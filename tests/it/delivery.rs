@@ -59,7 +59,7 @@ impl Sink for Scripted {
     }
 
     async fn deliver(&self, batch: &[Message]) -> Result<(), SinkError> {
-        let seqs: Vec<Seq> = batch.iter().map(Message::seq).collect();
+        let seqs: Vec<Seq> = batch.iter().map(|message| message.seq).collect();
         self.calls.lock().unwrap().push(seqs.clone());
         self.gate.acquire().await.unwrap().forget();
         let result = (self.script.lock().unwrap())(batch);
@@ -82,7 +82,7 @@ fn fail(_: &[Message]) -> Result<(), SinkError> {
 }
 
 fn refuse(seqs: &'static [Seq]) -> impl Fn(&[Message]) -> Result<(), SinkError> {
-    move |batch| match batch.iter().find(|message| seqs.contains(&message.seq())) {
+    move |batch| match batch.iter().find(|message| seqs.contains(&message.seq)) {
         Some(_) => Err(SinkError::Refused { reason: "no".into() }),
         None => Ok(()),
     }
@@ -107,7 +107,7 @@ async fn every_seq_is_counted_once() {
     world.events(3);
     world.new_segment();
     world.events(3);
-    world.alarm();
+    world.alarm("disk_low");
     world.damaged();
     world.damaged();
     world.events(2);
@@ -145,7 +145,7 @@ async fn a_partial_refusal_parks_those_and_no_others() {
     let mut world = World::new();
     world.events(8);
     let sink = Scripted::new(|batch| {
-        let odd = batch.iter().map(Message::seq).filter(|seq| seq % 2 == 1);
+        let odd = batch.iter().map(|message| message.seq).filter(|seq| seq % 2 == 1);
         Err(SinkError::Reject(odd.chain([99]).map(|seq| (seq, format!("odd {seq}"))).collect()))
     });
     let running = world.start("s", CONFIG, sink.clone());
@@ -242,7 +242,7 @@ async fn no_crash_loses_a_request_to_deliver_again() {
     world.events(10);
     let sink = Scripted::new(accept);
     let running = world.start("s", CONFIG, sink.clone());
-    running.drained().await;
+    eventually("a saved cursor", || (world.context.consumers.lowest() == Some(11)).then_some(())).await;
     // Two batches are let through, the third hangs.
     sink.gate.forget_permits(Semaphore::MAX_PERMITS);
     sink.gate.add_permits(2);
@@ -272,7 +272,7 @@ async fn delivering_again_and_new_records_take_turns() {
     let running = world.start("s", CONFIG, sink.clone());
     running.drained().await;
     // What fails again and again on its second way does not hold up new records.
-    sink.now(|batch| if batch[0].seq() < 6 { fail(batch) } else { Ok(()) });
+    sink.now(|batch| if batch[0].seq < 6 { fail(batch) } else { Ok(()) });
     running.handle.retry(Which::All).await.unwrap();
     running.until("an error", |status| status.last_error.is_some()).await;
     world.events(50);
@@ -416,6 +416,23 @@ async fn a_fault_is_alarmed_once_and_cleared() {
 }
 
 #[tokio::test]
+async fn alarms_about_sinks_that_fail_raise_no_more_alarms() {
+    let mut world = World::new();
+    world.alarm("sink_stuck");
+    world.alarm("record_parked");
+    let sink = Scripted::new(|_| Err(SinkError::fault("401")));
+    let running = world.start("s", CONFIG, sink.clone());
+    running.until("stuck", |status| status.state == SinkState::Stuck).await;
+    assert_eq!((raised(&world), world.context.alarms.pending().len()), (vec![], 0));
+    sink.now(accept);
+    running.drained().await;
+    sink.now(|_| Err(SinkError::fault("401")));
+    world.alarm("disk_low");
+    running.until("stuck", |status| status.state == SinkState::Stuck).await;
+    eventually("an alarm", || (raised(&world) == ["sink_stuck"]).then_some(())).await;
+}
+
+#[tokio::test]
 async fn an_unwritable_directory_stops_nothing_else_and_loses_nothing() {
     let mut world = World::new();
     world.events(3);
@@ -436,10 +453,10 @@ async fn an_unwritable_directory_stops_nothing_else_and_loses_nothing() {
 async fn kinds_have_their_keys() {
     let mut world = World::new();
     world.events(1);
-    world.alarm();
+    world.alarm("disk_low");
     let sink = Scripted::new(|batch| {
         for message in batch {
-            let expected = if message.record.kind == Kind::Event { World::event_id(1) } else { format!("{ID}-2") };
+            let expected = if message.kind == Kind::Event { World::event_id(1) } else { format!("{ID}-2") };
             assert_eq!(message.key, expected);
         }
         Ok(())
@@ -455,7 +472,7 @@ async fn what_is_delivered_again_has_a_backoff_of_its_own() {
     let sink = Scripted::new(refuse(&[2]));
     let running = world.start("s", CONFIG, sink.clone());
     running.drained().await;
-    sink.now(|batch| match batch[0].seq() {
+    sink.now(|batch| match batch[0].seq {
         2 => Err(SinkError::Retry { reason: "later".into(), after: Some(Duration::from_secs(500)), fault: false }),
         _ => Ok(()),
     });

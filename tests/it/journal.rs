@@ -81,9 +81,8 @@ impl World {
     }
 
     /// Appends an alarm and publishes it; its seq.
-    pub fn alarm(&mut self) -> Seq {
-        let change =
-            AlarmChange { name: "disk_low".into(), subject: None, state: AlarmState::Raised, message: "m".into() };
+    pub fn alarm(&mut self, name: &str) -> Seq {
+        let change = AlarmChange { name: name.into(), subject: None, state: AlarmState::Raised, message: "m".into() };
         let mut draft = Draft::new(ID, "n", self.next, Kind::Alarm, ReceivedAt::wall());
         draft.alarm = Some(&change);
         let line = serde_json::to_vec(&draft).unwrap();

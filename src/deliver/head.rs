@@ -1,0 +1,61 @@
+//! What delivery decides by, read from a line without building the whole record: a fifth of that work.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::{
+    ledger::KeyScheme,
+    record::{Kind, Seq, Severity},
+    time::ReceivedAt,
+};
+
+/// The members of a record that filter, key and age need.
+#[derive(Debug, Deserialize)]
+pub struct Head<'a> {
+    /// The journal's id.
+    #[serde(borrow)]
+    pub journal: Cow<'a, str>,
+    /// Its seq.
+    pub seq: Seq,
+    /// What it is about.
+    pub kind: Kind,
+    /// When it was admitted.
+    pub received_at: ReceivedAt,
+    /// The configured source.
+    pub source: Option<String>,
+    /// The refresh.
+    #[serde(borrow)]
+    pub event: Option<EventHead<'a>>,
+    /// What the detectors found.
+    #[serde(default)]
+    pub findings: Vec<FindingHead>,
+}
+
+impl Head<'_> {
+    /// The idempotency key at every sink: the event's for events, `<journal>-<seq>` for the other kinds.
+    pub fn key(&self, scheme: KeyScheme) -> String {
+        match (&self.event, &self.source, scheme) {
+            (Some(event), Some(source), KeyScheme::SourceAndEventId) if self.kind == Kind::Event => {
+                format!("{source}/{}", event.id)
+            }
+            (Some(event), ..) if self.kind == Kind::Event => event.id.to_string(),
+            _ => format!("{}-{}", self.journal, self.seq),
+        }
+    }
+}
+
+/// Of the event.
+#[derive(Debug, Deserialize)]
+pub struct EventHead<'a> {
+    /// The sender's id.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+}
+
+/// Of a finding.
+#[derive(Debug, Deserialize)]
+pub struct FindingHead {
+    /// How bad.
+    pub severity: Severity,
+}
