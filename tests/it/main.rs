@@ -5,4 +5,6 @@ mod delivery;
 mod fake_http;
 mod http_sink;
 mod journal;
+mod redrive;
+mod scripted;
 mod sinks;
