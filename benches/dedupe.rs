@@ -3,6 +3,7 @@
 //!
 //! Events are as small as they can be, so that ids and not bytes are what is measured. A second process then opens the
 //! same directory, so that its memory and its time to be ready are those of a restart.
+#![expect(clippy::print_stdout, reason = "its figures are its output")]
 
 use std::{
     env,

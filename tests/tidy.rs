@@ -1,7 +1,7 @@
 //! The structure, checked as text: who may name whom, what must be absent, how long things may be.
 //!
 //! Every rule takes one file and returns complaints; the last tests break each rule once, to see that it can fail.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops by panicking")]
 
 #[path = "tidy/text.rs"]
 mod text;
@@ -21,66 +21,29 @@ const REASON_ABOVE_LINES: usize = 12;
 const BASE: &[&str] = &["event", "files", "record", "time", "units"];
 
 /// Which modules of ours each module may name. A module not listed here is a complaint: say where it belongs.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("time", &[]),
-    ("units", &[]),
-    ("files", &[]),
-    ("event", &["time", "units"]),
-    ("record", &["event", "time", "units"]),
-    ("secret", &[]),
-    ("telemetry", &[]),
-    ("scope", &[]),
-    ("privacy", &["secret"]),
-    ("source", &["secret"]),
-    ("sink", &["secret", "source"]),
-    ("format", &[]),
-    ("ledger", &["secret", "telemetry"]),
-    ("deliver", &["format", "ledger", "scope", "sink", "telemetry"]),
-    ("intake", &["ledger", "privacy", "scope", "secret", "source", "telemetry"]),
-    ("web", &["deliver", "intake", "ledger", "secret", "source", "telemetry"]),
-    (
-        "config",
-        &["deliver", "format", "intake", "ledger", "privacy", "scope", "secret", "sink", "source", "telemetry", "web"],
-    ),
-    ("keys", &["config", "ledger", "secret"]),
-    (
-        "app",
-        &[
-            "config",
-            "deliver",
-            "format",
-            "intake",
-            "keys",
-            "ledger",
-            "privacy",
-            "scope",
-            "secret",
-            "sink",
-            "source",
-            "telemetry",
-            "web",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "app",
-            "config",
-            "deliver",
-            "format",
-            "intake",
-            "keys",
-            "ledger",
-            "privacy",
-            "scope",
-            "secret",
-            "sink",
-            "source",
-            "telemetry",
-        ],
-    ),
-    ("main", &["cli"]),
-    ("lib", &[]),
+const ARROWS: &[(&str, &str)] = &[
+    ("time", ""),
+    ("units", ""),
+    ("files", ""),
+    ("event", "time units"),
+    ("record", "event time units"),
+    ("secret", ""),
+    ("telemetry", ""),
+    ("scope", ""),
+    ("privacy", "secret"),
+    ("source", "secret"),
+    ("sink", "secret source"),
+    ("format", ""),
+    ("ledger", "secret telemetry"),
+    ("deliver", "format ledger scope sink telemetry"),
+    ("intake", "ledger privacy scope secret source telemetry"),
+    ("web", "deliver intake ledger secret source telemetry"),
+    ("config", "deliver format intake ledger privacy scope secret sink source telemetry web"),
+    ("keys", "config ledger secret"),
+    ("app", "config deliver format intake keys ledger privacy scope secret sink source telemetry web"),
+    ("cli", "app config deliver format intake keys ledger privacy scope secret sink source telemetry"),
+    ("main", "cli"),
+    ("lib", ""),
 ];
 
 /// Folders with plugins: the files that the list at the end of their `mod.rs` names. No file there names another plugin.
@@ -92,12 +55,13 @@ const SHARED: &[&str] = &["Lock", "Cell", "Mutex", "Atomic", "mut"];
 /// Who opens the one door of a secret.
 const EXPOSE: &[&str] = &[
     "src/secret.rs",
+    // Writes the key files.
+    "src/keys.rs",
     // Tokens, webhook keys, credentials of senders.
     "src/source/",
     // Signs what it sends; credentials of the other side.
     "src/sink/http.rs",
-    // Writes new key files.
-    "src/keys.rs",
+    "src/sink/http/",
     // Signs checkpoints.
     "src/ledger/checkpoint.rs",
     // The admin token: compared here, sent there.
@@ -177,7 +141,8 @@ fn arrows(source: &Source) -> Vec<String> {
     // Macros at the crate's root and the crate's own `crate::name!` are no modules.
     let named = named.filter(|(_, name)| ARROWS.iter().any(|(module, _)| module == name));
     let base: &[&str] = if BASE.contains(&module) { &[] } else { BASE };
-    let wrong = named.filter(|(_, name)| *name != module && !allowed.contains(name) && !base.contains(name));
+    let wrong = named
+        .filter(|(_, name)| *name != module && !allowed.split(' ').any(|one| one == *name) && !base.contains(name));
     wrong.map(|(line, name)| format!("{}:{line}: `{module}` must not name `{name}`", source.path)).collect()
 }
 

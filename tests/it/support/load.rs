@@ -19,11 +19,14 @@ use super::{
     journal::Journal,
 };
 
+/// An event sent, and its answer; none where the connection broke first.
+pub type Sent = (Event, Option<Verdict>);
+
 /// Connections that post until they break or are told to stop.
 pub struct Load {
     stop: Arc<AtomicBool>,
     recorded: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<Vec<(Event, Option<Verdict>)>>>,
+    threads: Vec<JoinHandle<Vec<Sent>>>,
 }
 
 impl Load {
@@ -46,19 +49,13 @@ impl Load {
 
     /// Waits for the connections to break, or ends them after the answer they wait for. Every event sent, with its
     /// answer; without one where none came.
-    pub fn end(self) -> Vec<(Event, Option<Verdict>)> {
+    pub fn end(self) -> Vec<Sent> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     }
 }
 
-fn post(
-    to: SocketAddr,
-    signer: &Signer,
-    rng: &mut StdRng,
-    stop: &AtomicBool,
-    recorded: &AtomicU64,
-) -> Vec<(Event, Option<Verdict>)> {
+fn post(to: SocketAddr, signer: &Signer, rng: &mut StdRng, stop: &AtomicBool, recorded: &AtomicU64) -> Vec<Sent> {
     let mut sent = Vec::new();
     let Ok(mut client) = Client::connect(to) else { return sent };
     while !stop.load(Ordering::Relaxed) {
@@ -87,7 +84,7 @@ pub struct Book {
 
 impl Book {
     /// Enters what a load sent.
-    pub fn enter(&mut self, sent: Vec<(Event, Option<Verdict>)>) {
+    pub fn enter(&mut self, sent: Vec<Sent>) {
         for (event, verdict) in sent {
             match verdict {
                 Some(verdict) if verdict.is_recorded() => self.promise(event, verdict.seq.unwrap()),
