@@ -24,6 +24,8 @@ mod journal;
 mod journal_props;
 mod jwks;
 mod order;
+mod redrive;
+mod scripted;
 mod secrets;
 mod signatures;
 mod sinks;

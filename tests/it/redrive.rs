@@ -1,0 +1,190 @@
+//! Refused records: parked, tried again, dropped; and ranges that an operator wants delivered again.
+
+use std::time::Duration;
+
+use refresh_audit::{
+    deliver::{SinkState, Which},
+    sink::SinkError,
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    journal::{World, eventually, json},
+    scripted::{CONFIG, Scripted, accept, counts, fail, files, raised, refuse},
+};
+
+#[tokio::test]
+async fn a_partial_refusal_parks_those_and_no_others() {
+    let mut world = World::new();
+    world.events(8);
+    let sink = Scripted::new(|batch| {
+        let odd = batch.iter().map(|message| message.seq).filter(|seq| seq % 2 == 1);
+        Err(SinkError::Reject(odd.chain([99]).map(|seq| (seq, format!("odd {seq}"))).collect()))
+    });
+    let running = world.start("s", CONFIG, sink.clone());
+    assert_eq!(counts(&running.drained().await), [4, 0, 4, 0, 0, 0]);
+    assert_eq!((sink.taken(), sink.calls()), (vec![2, 4, 6, 8], 2));
+    let parked = running.handle.parked().await.unwrap();
+    let said: Vec<_> = parked.iter().map(|record| (record.seq, record.reason.as_str(), record.key.clone())).collect();
+    assert_eq!(said[1], (3, "odd 3", World::event_id(3)));
+    assert!(
+        parked[1].record.get().starts_with(r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n","seq":3,"#)
+    );
+}
+
+#[tokio::test]
+async fn parked_records_are_tried_again_or_dropped() {
+    let mut world = World::new();
+    world.events(8);
+    let sink = Scripted::new(refuse(&[2, 5, 6]));
+    let running = world.start("s", CONFIG, sink.clone());
+    assert_eq!(counts(&running.drained().await), [5, 0, 3, 0, 0, 0]);
+    assert_eq!(raised(&world), ["record_parked"]);
+    assert!(running.handle.retry(Which::Seqs(vec![4])).await.unwrap_err().to_string().contains("4 is not parked"));
+
+    sink.now(refuse(&[5, 6]));
+    assert_eq!(running.handle.retry(Which::All).await.unwrap(), 3);
+    let status = running.until("done again", |status| status.redriving == 0).await;
+    assert_eq!(counts(&status), [6, 0, 2, 0, 0, 0]);
+    assert_eq!(running.handle.drop_parked(Which::Seqs(vec![6])).await.unwrap(), 1);
+    assert_eq!(counts(&running.handle.status()), [6, 0, 1, 1, 0, 0]);
+    assert_eq!(raised(&world), ["record_parked"]);
+    running.stop().await;
+
+    // The same without a service; what it asks for is done by the next run.
+    let journal = world.context.journal();
+    assert_eq!(files(&world, &journal).parked().unwrap().iter().map(|record| record.seq).collect::<Vec<_>>(), [5]);
+    assert_eq!(files(&world, &journal).retry(&Which::All).unwrap(), 1);
+    sink.now(accept);
+    let running = world.start("s", CONFIG, sink.clone());
+    let status = running.until("nothing parked", |status| status.parked == 0).await;
+    assert_eq!(counts(&status), [7, 0, 0, 1, 0, 0]);
+    assert_eq!(sink.taken(), [1, 3, 4, 7, 8, 2, 5]);
+    running.stop().await;
+    assert_eq!(raised(&world), [""; 0]);
+    assert!(!world.sink_file("s", "parked.jsonl").exists());
+    assert!(!world.sink_file("s", "redrive.json").exists());
+}
+
+#[tokio::test]
+async fn too_many_parked_records_stop_the_sink_until_somebody_decides() {
+    let mut world = World::new();
+    world.events(8);
+    let sink = Scripted::new(|_| Err(SinkError::Refused { reason: "no".into() }));
+    let config = format!("{CONFIG}\nparked_max = 3");
+    let running = world.start("s", &config, sink.clone());
+    let status = running.until("stuck", |status| status.state == SinkState::Stuck).await;
+    assert_eq!(counts(&status), [0, 0, 3, 0, 0, 5]);
+    assert!(status.last_error.unwrap().contains("sinks parked s --retry --all"));
+    assert_eq!(raised(&world), ["sink_stuck", "record_parked"]);
+    let calls = sink.calls();
+    sink.now(accept);
+    running.handle.drop_parked(Which::Seqs(vec![1])).await.unwrap();
+    assert_eq!(counts(&running.drained().await), [5, 0, 2, 1, 0, 0]);
+    assert_eq!(raised(&world), ["record_parked"]);
+    assert!(sink.calls() > calls);
+}
+
+#[tokio::test]
+async fn a_range_is_delivered_again_without_counting_again() {
+    let mut world = World::new();
+    world.events(10);
+    let sink = Scripted::new(refuse(&[4]));
+    let running = world.start("s", CONFIG, sink.clone());
+    let before = counts(&running.drained().await);
+    assert_eq!(before, [9, 0, 1, 0, 0, 0]);
+    for (from, to) in [(0, None), (11, None), (5, Some(3))] {
+        assert!(running.handle.redeliver(from, to).await.is_err(), "{from} {to:?}");
+    }
+    sink.taken.lock().unwrap().clear();
+    assert_eq!(running.handle.redeliver(2, Some(99)).await.unwrap(), 9);
+    let status = running.until("done again", |status| status.redriving == 0).await;
+    assert_eq!(counts(&status), before);
+    assert_eq!(sink.taken(), [2, 3, 5, 6, 7, 8, 9, 10]);
+
+    // A parked record that arrives on the way is delivered.
+    sink.now(accept);
+    running.handle.redeliver(4, Some(4)).await.unwrap();
+    let status = running.until("done again", |status| status.redriving == 0).await;
+    assert_eq!(counts(&status), [10, 0, 0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn no_crash_loses_a_request_to_deliver_again() {
+    let mut world = World::new();
+    world.events(10);
+    let sink = Scripted::new(accept);
+    let running = world.start("s", CONFIG, sink.clone());
+    eventually("a saved cursor", || (world.context.consumers.lowest() == Some(11)).then_some(())).await;
+    // Two batches are let through, the third hangs.
+    sink.gate.forget_permits(Semaphore::MAX_PERMITS);
+    sink.gate.add_permits(2);
+    sink.taken.lock().unwrap().clear();
+    assert_eq!(running.handle.redeliver(1, None).await.unwrap(), 10);
+    let redrive = world.sink_file("s", "redrive.json");
+    assert_eq!(json(&redrive)["ranges"][0]["to"], 10);
+    // The journal keeps what is asked for.
+    assert_eq!(world.context.consumers.lowest(), Some(1));
+    eventually("half of it", || (json(&redrive)["ranges"][0]["next"] == 9).then_some(())).await;
+    running.crash().await;
+    assert_eq!(sink.taken(), [1, 2, 3, 4, 5, 6, 7, 8]);
+
+    sink.gate.add_permits(1_000);
+    let running = world.start("s", CONFIG, sink.clone());
+    running.until("done again", |status| status.redriving == 0).await;
+    assert_eq!(sink.taken(), (1..=10).collect::<Vec<_>>());
+    assert_eq!(counts(&running.stop().await), [10, 0, 0, 0, 0, 0]);
+    assert_eq!(world.context.consumers.lowest(), Some(11));
+}
+
+#[tokio::test]
+async fn delivering_again_and_new_records_take_turns() {
+    let mut world = World::new();
+    world.events(6);
+    let sink = Scripted::new(refuse(&[2]));
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    // What fails again and again on its second way does not hold up new records.
+    sink.now(|batch| if batch[0].seq < 6 { fail(batch) } else { Ok(()) });
+    running.handle.retry(Which::All).await.unwrap();
+    running.until("an error", |status| status.last_error.is_some()).await;
+    world.events(50);
+    assert_eq!(counts(&running.drained().await), [55, 0, 1, 0, 0, 0]);
+    sink.now(accept);
+    running.until("nothing parked", |status| status.parked == 0).await;
+    eventually("a saved cursor", || (world.context.consumers.lowest() == Some(57)).then_some(())).await;
+
+    // And a long way back does not, either: between any two of its batches there is room for one of theirs.
+    let calls = sink.calls();
+    sink.gate.forget_permits(Semaphore::MAX_PERMITS);
+    running.handle.redeliver(1, None).await.unwrap();
+    eventually("under way", || (sink.calls() > calls).then_some(())).await;
+    world.events(20);
+    sink.gate.add_permits(1_000);
+    running.until("all done", |status| status.pending == 0 && status.redriving == 0).await;
+    let all = sink.calls.lock().unwrap()[calls..].to_vec();
+    let last_new = all.iter().rposition(|call| call[0] > 56).unwrap();
+    assert!(last_new < all.len() - 1, "new records came first: {all:?}");
+    assert!(all.iter().take(4).any(|call| call[0] > 56), "new records waited: {all:?}");
+}
+
+#[tokio::test]
+async fn what_is_delivered_again_has_a_backoff_of_its_own() {
+    let mut world = World::new();
+    world.events(6);
+    let sink = Scripted::new(refuse(&[2]));
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    sink.now(|batch| match batch[0].seq {
+        2 => Err(SinkError::Retry { reason: "later".into(), after: Some(Duration::from_secs(500)), fault: false }),
+        _ => Ok(()),
+    });
+    running.handle.retry(Which::All).await.unwrap();
+    running.until("an error", |status| status.last_error.is_some()).await;
+    for _ in 0..10 {
+        world.events(4);
+        running.drained().await;
+    }
+    let calls = sink.calls.lock().unwrap();
+    assert_eq!(calls.iter().filter(|call| **call == [2]).count(), 2, "once refused, once again: {calls:?}");
+}
