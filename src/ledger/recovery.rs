@@ -25,7 +25,7 @@ use crate::{
     time::ReceivedAt,
 };
 
-/// The most that one batch writes, and so the longest possible tail: [`super::admit::BATCH_BYTES_MAX`] and one record.
+/// The most that one batch writes, and so the longest possible tail: `admit::BATCH_BYTES_MAX` and one record.
 pub const TAIL_BYTES_MAX: u64 = 8 << 20;
 
 /// The journal's end, ready to go on.

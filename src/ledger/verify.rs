@@ -26,7 +26,7 @@ pub struct Report {
     pub checkpoints: usize,
     /// Bytes behind the last whole line, as a stop in the middle of a write leaves them; cut at the next start.
     pub torn_bytes: u64,
-    /// What is wrong, the first [`PROBLEMS_MAX`].
+    /// What is wrong, the first `PROBLEMS_MAX`.
     pub problems: Vec<Problem>,
     /// How many problems in all.
     pub problems_total: u64,
