@@ -23,8 +23,8 @@ const SECONDS: u32 = 20;
 const SYNC_DELAY_MS: i64 = 10;
 
 /// Sends at its own share of the instants, whether or not the answer before was late; latencies count from the instant.
-fn steady(app: &TestApp, number: u32, begun: Instant) -> Vec<Duration> {
-    let mut rng = StdRng::seed_from_u64(number.into());
+fn steady(app: &TestApp, seed: i64, number: u32, begun: Instant) -> Vec<Duration> {
+    let mut rng = StdRng::seed_from_u64(u64::from(number) + 1_000 * seed.unsigned_abs());
     let (mut client, signer) = (Client::connect(app.listen).unwrap(), app.signer());
     let mut latencies = Vec::new();
     for tick in (number..RATE_PER_SECOND * SECONDS).step_by(CONNECTIONS as usize) {
@@ -48,7 +48,7 @@ pub fn run() {
         let mut latencies: Vec<Duration> = thread::scope(|scope| {
             let threads: Vec<_> = (0..CONNECTIONS)
                 .map(|number| (number, &app))
-                .map(|(n, app)| scope.spawn(move || steady(app, n, begun)))
+                .map(|(n, app)| scope.spawn(move || steady(app, delay_ms, n, begun)))
                 .collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });

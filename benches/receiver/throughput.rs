@@ -45,11 +45,13 @@ fn bare(app: &TestApp, batches: usize, batch_bytes: usize) -> Duration {
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts far below 2^52")]
 fn service(settings: Settings, requests: &Requests, connections: usize) -> (f64, Duration, Duration) {
-    let app = TestApp::start(settings);
+    let mut app = TestApp::start(settings);
     let (syncs_before, _) = syncs(&app);
     let mut run = play(app.listen, requests, 1, connections);
     let (syncs_after, sync_mean) = syncs(&app);
     let batches = (syncs_after - syncs_before) as usize;
+    // So that no segment is compressed while it is read.
+    app.stop();
     let journal_bytes: usize = journal::segments(&app.data()).iter().map(|path| journal::read_plain(path).len()).sum();
     let (rate, p99) = report("  refresh-audit", &mut run);
     let bare = bare(&app, batches.min(20_000), journal_bytes / batches.max(1));
