@@ -143,7 +143,8 @@ impl Intake {
             privacy: parts.privacy,
             fingerprints: parts.fingerprints,
             on_storage_failure: parts.on_storage_failure,
-            unrecorded: AtomicBool::new(false),
+            // Raised before a restart: the first recorded event clears it.
+            unrecorded: AtomicBool::new(true),
             ledger: OnceLock::new(),
             alarms: parts.alarms,
             metrics: parts.metrics,
@@ -324,6 +325,8 @@ impl Intake {
                     );
                     self.alarms.raise(Alarm::SourceSilent, Some(&slot.name), message);
                 }
+                // Not heard since the start: nothing is known yet.
+                _ if slot.heard.load(Ordering::Relaxed) == 0 => {}
                 _ => self.alarms.clear(Alarm::SourceSilent, Some(&slot.name), "it is heard again"),
             }
             match slot.source.trouble() {

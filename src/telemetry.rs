@@ -69,6 +69,17 @@ alarms! {
     FingerprintKeyNew = "fingerprint_key_new",
 }
 
+/// An alarm that is raised, as it is kept from one run to the next.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RaisedAlarm {
+    /// See [`Alarm::name`].
+    pub name: String,
+    /// What it concerns.
+    pub subject: Option<String>,
+    /// What was said when it was raised.
+    pub message: String,
+}
+
 /// Which alarms are raised, and the changes that the journal has not yet taken.
 #[derive(Clone)]
 pub struct Alarms {
@@ -137,10 +148,27 @@ impl Alarms {
         state.pending.drain(..count);
     }
 
-    /// What is raised now: name, subject, message.
-    pub fn raised(&self) -> Vec<(Alarm, Option<String>, String)> {
+    /// Takes up where the last run ended: these are raised, and their records are written already.
+    pub fn restore(&self, raised: Vec<RaisedAlarm>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for RaisedAlarm { name, subject, message } in raised {
+            // An alarm of another version is nobody's to clear.
+            let Some(alarm) = Alarm::ALL.iter().find(|alarm| alarm.name() == name) else { continue };
+            tracing::warn!(alarm = alarm.name(), subject, "alarm still raised: {message}");
+            self.metrics.alarm.get_or_create(&AlarmLabels { name: alarm.name() }).inc();
+            state.raised.insert((*alarm, subject), message);
+        }
+    }
+
+    /// What is raised now.
+    pub fn raised(&self) -> Vec<RaisedAlarm> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.raised.iter().map(|((alarm, subject), message)| (*alarm, subject.clone(), message.clone())).collect()
+        let raised = |((alarm, subject), message): (&(Alarm, Option<String>), &String)| RaisedAlarm {
+            name: alarm.name().to_owned(),
+            subject: subject.clone(),
+            message: message.clone(),
+        };
+        state.raised.iter().map(raised).collect()
     }
 }
 

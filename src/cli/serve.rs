@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
+use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Ended, say};
@@ -28,6 +29,8 @@ const LAST_WAIT_MAX: Duration = Duration::from_secs(1);
 pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
     telemetry::init(&config.log);
+    // Whatever is made from here on, by whichever part (sled has no say of its own), is for our eyes only.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let made = keys::ensure_default_keys(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -83,10 +83,14 @@ impl Feed {
         loop {
             // Armed before reading: what is synced from here on wakes the wait below.
             let until = *self.synced.borrow_and_update();
-            let (selection, limits) = (Arc::clone(&self.selection), self.limits);
-            filling = task::spawn_blocking(move || filling.read(until, &selection, limits))
-                .await
-                .map_err(|error| format!("reading the journal failed: {error}"))??;
+            // A batch under way is read on once it can be filled, or is due: not at every sync.
+            let can_fill = filling.can_fill(until, self.limits);
+            if due.is_none_or(|due| can_fill || due <= Instant::now()) {
+                let (selection, limits) = (Arc::clone(&self.selection), self.limits);
+                filling = task::spawn_blocking(move || filling.read(until, &selection, limits))
+                    .await
+                    .map_err(|error| format!("reading the journal failed: {error}"))??;
+            }
             let some = !filling.batch.messages.is_empty();
             if filling.full(self.limits) || (!some && !filling.batch.is_empty()) {
                 return Ok(filling);
@@ -107,6 +111,12 @@ impl Feed {
 }
 
 impl Filling {
+    /// Whether as many records are synced as the batch still takes.
+    fn can_fill(&self, until: Seq, limits: BatchConfig) -> bool {
+        let synced = (until + 1).saturating_sub(self.reader.next());
+        synced >= self.batch.records_left(limits.records) as u64
+    }
+
     fn full(&self, limits: BatchConfig) -> bool {
         self.batch.records_left(limits.records) == 0
             || self.batch.bytes_left(limits.bytes.len()) == 0

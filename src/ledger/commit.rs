@@ -15,7 +15,7 @@ use super::{
     keeper::Job,
     recovery,
 };
-use crate::{record::Seq, telemetry::Alarm, time::ReceivedAt};
+use crate::{files, record::Seq, telemetry::Alarm, time::ReceivedAt};
 
 /// A failed journal is tried again this often.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ impl Admitter {
         self.synced.send_replace(last);
         answer(batch.answers);
         self.settings.metrics.synced_seq.set(i64::try_from(last).unwrap_or(i64::MAX));
-        self.settings.alarms.journaled(batch.alarms);
+        self.journaled(batch.alarms);
         self.index.insert(first, last, batch.ids);
         // The buffer's room is kept for the next batch.
         self.batch.lines = batch.lines;
@@ -62,6 +62,19 @@ impl Admitter {
         core.writer.sync()?;
         self.settings.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Alarm changes are in the journal: remembers what is raised, for the next start.
+    fn journaled(&self, changes: usize) {
+        if changes == 0 {
+            return;
+        }
+        let alarms = &self.settings.alarms;
+        alarms.journaled(changes);
+        let kept = serde_json::to_vec(&alarms.raised()).map_err(io::Error::from);
+        if let Err(error) = kept.and_then(|kept| files::replace(&self.places.alarms_file(), &kept)) {
+            tracing::warn!(%error, "what is raised cannot be remembered; the next start raises it again");
+        }
     }
 
     /// A segment ended with `last`: vouch for it and let it be compressed.

@@ -51,6 +51,11 @@ impl Places {
         self.data_dir.join("damaged")
     }
 
+    /// `state/alarms.json`: what is raised, so that a restart does not raise it again.
+    pub fn alarms_file(&self) -> PathBuf {
+        self.data_dir.join("state").join("alarms.json")
+    }
+
     /// `index/`.
     pub fn index_dir(&self) -> PathBuf {
         self.data_dir.join("index")

@@ -59,7 +59,7 @@ struct Open {
 }
 
 /// Read at a time from a segment; grows while a line is longer.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 64 << 10;
 /// A longer line is damage: a record is not much longer than its body, and bodies are bounded far below this.
 pub const LINE_BYTES_MAX: usize = 64 << 20;
 

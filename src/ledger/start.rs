@@ -63,6 +63,7 @@ impl Ledger {
             window: settings.dedupe.window.get(),
             segment_bytes: settings.journal.segment.get(),
         };
+        restore_alarms(&places, &settings.alarms);
         let wall = ReceivedAt::wall();
         let (core, found) = core::load(&places, wall)?;
         report(&found, &settings.alarms);
@@ -125,6 +126,15 @@ fn start_keeper(settings: &mut Settings, places: &Places) -> io::Result<Keeper> 
         metrics: Arc::clone(&settings.metrics),
     };
     Keeper::start(home, checkpoints)
+}
+
+/// Raised alarms outlive a restart; without the file they are raised, and recorded, once more.
+fn restore_alarms(places: &Places, alarms: &Alarms) {
+    let kept = std::fs::read(places.alarms_file()).ok();
+    if let Some(raised) = kept.and_then(|kept| serde_json::from_slice(&kept).ok()) {
+        alarms.restore(raised);
+    }
+    alarms.clear(Alarm::StorageFailed, None, "the journal was opened again");
 }
 
 fn report(found: &Found, alarms: &Alarms) {
