@@ -63,6 +63,18 @@ const READ_BYTES: usize = 64 << 10;
 /// A longer line is damage: a record is not much longer than its body, and bodies are bounded far below this.
 pub const LINE_BYTES_MAX: usize = 64 << 20;
 
+/// How every record begins.
+const RECORD_BEGIN: &[u8] = b"{\"schema\":\"";
+
+/// Where the first line of these bytes ends, which end with an LF. That is the LF, unless the line is damaged and another
+/// one begins inside: then its own LF was damaged, and that must not cost the line behind it.
+fn whole_len(bytes: &[u8]) -> usize {
+    match memchr::memmem::find(&bytes[1..], RECORD_BEGIN) {
+        Some(at) if chain::check_line(bytes).is_none() => at + 1,
+        _ => bytes.len(),
+    }
+}
+
 /// Splits one segment into lines.
 pub struct LineReader {
     from: Origin,
@@ -110,7 +122,7 @@ impl LineReader {
         let mut searched = 0;
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.chunk[searched..]) {
-                let line = self.chunk.split_to(searched + at + 1);
+                let line = self.chunk.split_to(whole_len(&self.chunk[..=searched + at]));
                 self.offset += line.len() as u64;
                 return Ok(Some(line));
             }
