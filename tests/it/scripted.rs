@@ -89,8 +89,8 @@ pub fn counts(status: &Status) -> [u64; 6] {
     [status.delivered, status.skipped, status.parked, status.dropped, status.damaged, status.pending]
 }
 
-pub fn raised(world: &World) -> Vec<&'static str> {
-    world.context.alarms.raised().iter().map(|(alarm, ..)| alarm.name()).collect()
+pub fn raised(world: &World) -> Vec<String> {
+    world.context.alarms.raised().iter().map(|alarm| alarm.name.clone()).collect()
 }
 
 pub fn files<'a>(world: &'a World, journal: &'a Journal) -> SinkFiles<'a> {
