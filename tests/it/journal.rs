@@ -45,13 +45,16 @@ impl World {
         fs::create_dir(journal_dir(dir.path())).unwrap();
         let (synced, follower) = watch::channel(0);
         let metrics = Metrics::new();
+        let consumers = Consumers::default();
+        // The sinks of a test are all there is.
+        consumers.complete();
         let context = Context {
             data_dir: dir.path().to_owned(),
             journal_dir: journal_dir(dir.path()),
             journal_id: ID.into(),
             synced: follower,
             key_scheme: KeyScheme::EventId,
-            consumers: Consumers::default(),
+            consumers,
             alarms: Alarms::new(Arc::clone(&metrics)),
             metrics,
         };

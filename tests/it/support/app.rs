@@ -28,6 +28,9 @@ const SINK_KEY: &[u8] = b"fixture-sink-key-not-a-secret-9876543210";
 /// Below Linux' range of ports for outgoing connections (32768 on), so that no connection takes one between two starts.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
+/// `[server]` of a service whose machine may be busy: no answer is late.
+pub const PATIENT: &str = "ack_deadline = \"20s\"\n";
+
 /// How to start one.
 #[derive(Clone, Default)]
 pub struct Settings {
@@ -74,9 +77,9 @@ impl Settings {
     /// The file sink that most proofs read: `data/audit.jsonl`.
     pub const FILE_SINK: &str = "[[sinks]]\nname = \"audit-file\"\ntype = \"file\"\npath = \"data/audit.jsonl\"\n";
 
-    /// With a file sink only.
+    /// With a file sink only, and a deadline that a busy machine keeps.
     pub fn new() -> Self {
-        Self { tables: Self::FILE_SINK.to_owned(), ..Self::default() }
+        Self { server: PATIENT.to_owned(), tables: Self::FILE_SINK.to_owned(), ..Self::default() }
     }
 
     /// With these tables too.

@@ -60,9 +60,10 @@ pub fn segments(data_dir: &Path) -> Vec<PathBuf> {
     found.into_values().collect()
 }
 
-/// A file's bytes, decompressed where its name says so.
+/// A file's bytes, decompressed where its name says so. A segment that was compressed since it was listed is found.
 pub fn read_plain(path: &Path) -> Vec<u8> {
-    let bytes = fs::read(path).unwrap();
+    let compressed = path.with_extension("jsonl.zst");
+    let Ok(bytes) = fs::read(path) else { return read_plain(&compressed) };
     if path.extension().is_some_and(|end| end == "zst") { zstd::decode_all(&bytes[..]).unwrap() } else { bytes }
 }
 
