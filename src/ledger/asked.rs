@@ -116,8 +116,8 @@ pub struct Watched {
     index: Option<Index>,
     generation: u64,
     indexed: Option<Seq>,
-    outstanding: u64,
-    silent_since: Instant,
+    /// When it was first asked since it last said anything.
+    asked_at: Option<Instant>,
     lives: u32,
     alarms: Alarms,
 }
@@ -126,25 +126,15 @@ impl Watched {
     /// Starts the newest generation.
     pub fn new(home: Home, start: StartIndex, alarms: Alarms) -> Self {
         let generation = super::index::newest_generation(&home.dir).unwrap_or(1);
-        let mut this = Self {
-            home,
-            start,
-            index: None,
-            generation,
-            indexed: None,
-            outstanding: 0,
-            silent_since: Instant::now(),
-            lives: INDEX_LIVES,
-            alarms,
-        };
+        let mut this =
+            Self { home, start, index: None, generation, indexed: None, asked_at: None, lives: INDEX_LIVES, alarms };
         this.begin();
         this
     }
 
     fn begin(&mut self) {
         self.indexed = None;
-        self.outstanding = 1;
-        self.silent_since = Instant::now();
+        self.asked_at = Some(Instant::now());
         match (self.start)(&self.home, self.generation) {
             Ok(index) => self.index = Some(index),
             Err(error) => tracing::error!(%error, "the id index cannot be started; the journal is searched instead"),
@@ -182,10 +172,7 @@ impl Watched {
         if !index.ask(ask) {
             return false;
         }
-        if self.outstanding == 0 {
-            self.silent_since = Instant::now();
-        }
-        self.outstanding += 1;
+        self.asked_at.get_or_insert_with(Instant::now);
         true
     }
 
@@ -194,8 +181,7 @@ impl Watched {
         if generation != self.generation || self.index.is_none() {
             return None;
         }
-        self.outstanding = self.outstanding.saturating_sub(1);
-        self.silent_since = Instant::now();
+        self.asked_at = None;
         match &reply {
             Reply::Indexed(seq) | Reply::Found { indexed: seq, .. } => {
                 if self.indexed.is_none() {
@@ -211,7 +197,8 @@ impl Watched {
     /// Gives up on an index that was asked and says nothing.
     pub fn watch(&mut self, now: Instant) {
         let limit = if self.indexed.is_some() { INDEX_SILENCE_MAX } else { INDEX_OPENING_MAX };
-        if self.index.is_some() && self.outstanding > 0 && now.saturating_duration_since(self.silent_since) > limit {
+        let silent = self.asked_at.map(|asked| now.saturating_duration_since(asked));
+        if self.index.is_some() && silent.is_some_and(|silent| silent > limit) {
             self.abandon("it does not answer");
         }
     }

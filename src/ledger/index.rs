@@ -29,6 +29,12 @@ const CATCH_UP_RECORDS: usize = 2_048;
 const CATCH_UP_BYTES: usize = 4 << 20;
 /// Ids deleted at a time when a bucket expires (128,000 at once took 340 ms).
 const EXPIRE_SLICE: usize = 2_000;
+/// News waits this long for more of it.
+const NEWS_WAIT: Duration = Duration::from_millis(50);
+/// Ids that are written together at the latest.
+const NEWS_MAX: usize = 8_192;
+/// How long the thread sleeps when there is nothing to do.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// How often a long catch-up says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// sled's own cache. It does not bound sled's memory, but less cache is less memory.
@@ -105,6 +111,12 @@ struct Thread<'a> {
     db: sled::Db,
     indexed: Seq,
     expire_before: Option<Bucket>,
+    /// News not yet written: many small batches cost sled far more than few large ones, and nobody waits for this.
+    news: Vec<(IdKey, Known)>,
+    /// The last seq that `news` covers.
+    news_to: Seq,
+    /// When `news` is written at the latest.
+    news_due: Option<Instant>,
     reply: &'a dyn Fn(Reply) -> bool,
 }
 
@@ -117,7 +129,9 @@ pub(super) fn run(
 ) -> Result<(), IndexError> {
     let db = open(home, generation)?;
     let mark = db.get(MARK)?.and_then(|mark| Some(Seq::from_be_bytes(mark.as_ref().try_into().ok()?)));
-    let mut thread = Thread { home, db, indexed: mark.unwrap_or(0), expire_before: None, reply };
+    let indexed = mark.unwrap_or(0);
+    let mut thread =
+        Thread { home, db, indexed, expire_before: None, news: Vec::new(), news_to: indexed, news_due: None, reply };
     if thread.indexed > *home.synced.borrow() {
         return Err(IndexError::Useless("it is ahead of the journal".to_owned()));
     }
@@ -151,7 +165,8 @@ impl Thread<'_> {
             return Ok(());
         }
         loop {
-            let wait = if self.expire_before.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
+            let due = self.news_due.map(|due| due.saturating_duration_since(Instant::now()));
+            let wait = if self.expire_before.is_some() { Duration::ZERO } else { due.unwrap_or(IDLE_WAIT) };
             match inbox.recv_timeout(wait) {
                 Ok(ask) => {
                     if !self.answer(ask, inbox)? {
@@ -161,6 +176,10 @@ impl Thread<'_> {
                 Err(RecvTimeoutError::Timeout) => self.expire_slice()?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
+            let is_due = self.news_due.is_some_and(|due| due <= Instant::now());
+            if (is_due || self.news.len() >= NEWS_MAX) && !self.write_news()? {
+                return Ok(());
+            }
         }
     }
 
@@ -168,12 +187,15 @@ impl Thread<'_> {
     fn answer(&mut self, ask: Ask, inbox: &Receiver<Ask>) -> Result<bool, IndexError> {
         match ask {
             Ask::Insert { from, to, ids } => {
-                if from > self.indexed + 1 {
+                if from > self.news_to + 1 {
+                    self.write_news()?;
                     self.catch_up(to, inbox)?;
-                } else {
-                    self.insert(to, &ids)?;
+                    return Ok((self.reply)(Reply::Indexed(self.indexed)));
                 }
-                Ok((self.reply)(Reply::Indexed(self.indexed)))
+                self.news.extend(ids);
+                self.news_to = to;
+                self.news_due.get_or_insert_with(|| Instant::now() + NEWS_WAIT);
+                Ok(true)
             }
             Ask::Lookup { token, key, buckets } => {
                 let known = self.lookup(&key, &buckets)?;
@@ -184,10 +206,21 @@ impl Thread<'_> {
                 Ok(true)
             }
             Ask::Stop => {
+                self.write_news()?;
                 self.db.flush()?;
                 Ok(false)
             }
         }
+    }
+
+    /// Writes what has gathered; false when nobody listens any more.
+    fn write_news(&mut self) -> Result<bool, IndexError> {
+        if self.news_due.take().is_none() {
+            return Ok(true);
+        }
+        let news = std::mem::take(&mut self.news);
+        self.insert(self.news_to, &news)?;
+        Ok((self.reply)(Reply::Indexed(self.indexed)))
     }
 
     fn insert(&mut self, to: Seq, ids: &[(IdKey, Known)]) -> Result<(), IndexError> {
@@ -201,6 +234,7 @@ impl Thread<'_> {
         batch.insert(MARK, &to.to_be_bytes());
         self.db.apply_batch(batch)?;
         self.indexed = to;
+        self.news_to = self.news_to.max(to);
         Ok(())
     }
 
@@ -248,10 +282,8 @@ impl Thread<'_> {
                     (self.reply)(Reply::Found { token, known, indexed: self.indexed });
                 }
                 Ok(Ask::Expire(before)) => self.expire_before = Some(before),
-                // Dropped news leaves a gap before the next, which is caught up then; the answer says that we live.
-                Ok(Ask::Insert { .. }) => {
-                    (self.reply)(Reply::Indexed(self.indexed));
-                }
+                // Dropped news leaves a gap before the next, which is caught up then.
+                Ok(Ask::Insert { .. }) => {}
                 Ok(Ask::Stop) | Err(TryRecvError::Disconnected) => {
                     return Err(IndexError::Useless("stopped while catching up".to_owned()));
                 }
