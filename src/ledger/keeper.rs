@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
@@ -14,8 +14,6 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-
-use sha2::{Digest, Sha256};
 
 use super::{
     Consumers, JournalConfig, WhenFull, checkpoint,
@@ -250,32 +248,16 @@ fn started(segment: &Segment) -> io::Result<Option<ReceivedAt>> {
 /// Replaces a plain segment by its compressed form, after reading that back.
 fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
     let temporary = dir.join(format!("{:020}.tmp", segment.first));
-    let mut plain = Sha256::new();
     let mut source = BufReader::new(File::open(&segment.path)?);
     let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     let mut encoder = zstd::Encoder::new(target, ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let read = source.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        plain.update(&buffer[..read]);
-        encoder.write_all(&buffer[..read])?;
-    }
+    let plain_bytes = io::copy(&mut source, &mut encoder)?;
     encoder.finish()?.sync_all()?;
 
-    let mut back = Sha256::new();
-    let mut decoder = zstd::Decoder::new(File::open(&temporary)?)?;
-    loop {
-        let read = decoder.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        back.update(&buffer[..read]);
-    }
-    if plain.finalize() != back.finalize() {
+    // Reading it back checks the frame's checksum over the plain content.
+    let back = io::copy(&mut zstd::Decoder::new(File::open(&temporary)?)?, &mut io::sink());
+    if !back.is_ok_and(|bytes| bytes == plain_bytes) {
         fs::remove_file(&temporary)?;
         return Err(io::Error::other("a compressed segment does not read back as it was; the plain one is kept"));
     }
