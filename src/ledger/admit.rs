@@ -19,8 +19,7 @@ use super::{
     dedupe::{Known, Lookup},
     filter::IdKey,
     keeper::Keeper,
-    link::Reply,
-    lookup::{self, Answer, JournalLookup},
+    lookup::JournalLookup,
 };
 use crate::{
     record::{Draft, Evidence, Kind, OperatorAction, Replay, Seq},
@@ -211,69 +210,7 @@ impl Admitter {
         }
     }
 
-    fn index_says(&mut self, generation: u64, reply: Reply) {
-        match self.index.heard(generation, reply) {
-            Some(Reply::Indexed(seq)) => {
-                if let Some(core) = &mut self.core {
-                    core.dedupe.indexed(seq);
-                }
-            }
-            Some(Reply::Found { token, known, indexed }) => {
-                let trusted = self.core.as_ref().is_some_and(|core| core.dedupe.trusts(indexed));
-                let is_open = self.asked.get(token).is_some_and(|question| question.index_asked.is_some());
-                if is_open && (known.is_some() || trusted) {
-                    self.resolve(token, known);
-                } else if is_open {
-                    self.ask_journal(token);
-                }
-            }
-            Some(Reply::Broken(_)) | None => {}
-        }
-    }
-
-    pub(super) fn ask_journal(&mut self, token: u64) {
-        let synced = *self.synced.borrow();
-        let Some(question) = self.asked.get(token) else { return };
-        question.index_asked = None;
-        let Some(first) = question.waiting.first() else { return };
-        let asked = lookup::Question {
-            token,
-            key: question.key,
-            id: first.entry.event.id.to_string(),
-            body: cut(&first.entry.body_sha256),
-            stretches: question.stretches.clone(),
-            synced,
-            asked: first.asked,
-        };
-        if !self.lookup.ask(asked) {
-            self.journal_says(Answer { token, found: Err(()) });
-        }
-    }
-
-    fn journal_says(&mut self, answer: Answer) {
-        match answer.found {
-            Ok(known) => self.resolve(answer.token, known),
-            Err(()) => {
-                for waiting in self.asked.close(answer.token).into_iter().flat_map(|question| question.waiting) {
-                    let _ = waiting.reply.send(Admission::Unavailable(Unavailable::LookupFailed));
-                }
-            }
-        }
-    }
-
-    /// The id is known, or certainly not. Of several that wait, the first is recorded and makes the others duplicates.
-    fn resolve(&mut self, token: u64, known: Option<Known>) {
-        let Some(question) = self.asked.close(token) else { return };
-        for waiting in question.waiting {
-            let Some(core) = &self.core else { return };
-            match (core.dedupe.lookup(&question.key), known) {
-                (Lookup::Known(known), _) | (_, Some(known)) => self.duplicate(waiting, known),
-                _ => self.record(waiting),
-            }
-        }
-    }
-
-    fn record(&mut self, waiting: Waiting) {
+    pub(super) fn record(&mut self, waiting: Waiting) {
         if waiting.reply.is_closed() {
             return;
         }
@@ -304,7 +241,7 @@ impl Admitter {
         self.batch.answers.push((waiting.reply, Admission::Accepted { seq }));
     }
 
-    fn duplicate(&mut self, waiting: Waiting, known: Known) {
+    pub(super) fn duplicate(&mut self, waiting: Waiting, known: Known) {
         let answer = Admission::Duplicate { seq: known.seq, denied: known.denied };
         let is_replay = known.body != cut(&waiting.entry.body_sha256) && !known.replayed && !self.keeper.is_full();
         if is_replay {
@@ -382,7 +319,7 @@ fn judge(evidence: Evidence, occurred_millis: i64, at: ReceivedAt, window: Durat
 }
 
 /// The part of a body's hash that dedupe remembers.
-fn cut(hash: &[u8; 32]) -> [u8; 8] {
+pub(super) fn cut(hash: &[u8; 32]) -> [u8; 8] {
     let mut cut = [0; 8];
     cut.copy_from_slice(&hash[..8]);
     cut

@@ -10,6 +10,7 @@ use super::{
     admit::Waiting,
     filter::{Bucket, IdKey, Stretch},
     link::{Ask, Home, Index, Reply},
+    lookup::LOOKUP_TIME_MAX,
 };
 use crate::{
     record::Seq,
@@ -35,8 +36,21 @@ pub struct Question {
     pub stretches: Vec<Stretch>,
     /// Who waits, first come first.
     pub waiting: Vec<Waiting>,
-    /// When the index was asked; `None` once the journal is.
+    /// When the index was asked, until it has answered.
     pub index_asked: Option<Instant>,
+    /// Whether the journal was asked, and whether it could not tell.
+    pub journal: Journal,
+}
+
+/// How far the journal's answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    /// Not asked.
+    Untried,
+    /// Asked.
+    Searching,
+    /// It could not tell in time; what is left is the index.
+    Failed,
 }
 
 /// All ids in question.
@@ -75,7 +89,10 @@ impl Asked {
         self.next_token += 1;
         self.waiting += 1;
         self.by_key.insert(key, token);
-        self.by_token.insert(token, Question { key, stretches, waiting: vec![waiting], index_asked: None });
+        self.by_token.insert(
+            token,
+            Question { key, stretches, waiting: vec![waiting], index_asked: None, journal: Journal::Untried },
+        );
         token
     }
 
@@ -92,9 +109,21 @@ impl Asked {
         Some(question)
     }
 
-    /// Questions that the index has had too long.
+    /// Questions that the index has had so long that the journal should be asked too.
     pub fn overdue(&self, now: Instant) -> Vec<u64> {
-        let late = |question: &Question| question.index_asked.is_some_and(|asked| now - asked >= INDEX_ANSWER_MAX);
+        self.pending_longer(now, INDEX_ANSWER_MAX, Journal::Untried)
+    }
+
+    /// Questions that the journal could not answer, and the index has had until now.
+    pub fn lost(&self, now: Instant) -> Vec<u64> {
+        self.pending_longer(now, LOOKUP_TIME_MAX, Journal::Failed)
+    }
+
+    fn pending_longer(&self, now: Instant, than: Duration, journal: Journal) -> Vec<u64> {
+        let late = |question: &Question| {
+            let asked = question.index_asked.is_some_and(|asked| now.saturating_duration_since(asked) >= than);
+            asked && question.journal == journal
+        };
         self.by_token.iter().filter(|(_, question)| late(question)).map(|(token, _)| *token).collect()
     }
 

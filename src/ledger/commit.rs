@@ -131,6 +131,9 @@ impl Admitter {
         for token in self.asked.overdue(now) {
             self.ask_journal(token);
         }
+        for token in self.asked.lost(now) {
+            self.lookup_failed(token);
+        }
         self.index.watch(now);
         self.is_open();
         let Some(core) = &self.core else { return };

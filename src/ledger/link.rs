@@ -21,8 +21,6 @@ use crate::record::Seq;
 
 /// Questions and news that may wait for the index; past it the index catches up from the journal.
 const ASKS_MAX: usize = 1_024;
-/// Priority of the thread (on Linux of the thread alone): 5 steps below the rest of the service.
-const NICENESS: i32 = 5;
 /// A flush at the end may take this long; the index is derived, so nothing is lost without it.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
@@ -100,8 +98,6 @@ impl Index {
         let (ending, ended) = sync_channel(0);
         thread::Builder::new().name("index".to_owned()).spawn(move || {
             let _ending: SyncSender<()> = ending;
-            // Nobody waits for it; sled's own threads inherit this.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
             // sled panics on some damage; to us that is one more way to be broken.
             let outcome = catch_unwind(AssertUnwindSafe(|| index::run(&home, generation, &inbox, &reply)));
             let reason = match outcome {

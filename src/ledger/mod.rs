@@ -3,7 +3,7 @@
 //! Reached through one small handle, [`Ledger`]; one thread behind it (`admit`) owns the dedupe filter, the journal's
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
-//! `core` (what is in memory, and how it comes back), `admit` and `commit` (the thread), `keeper` (housekeeping),
+//! `core` (what is in memory, and how it comes back), `admit`, `resolve` and `commit` (the thread), `keeper` (housekeeping),
 //! [`checkpoint`], `start`, [`verify`].
 
 use std::{
@@ -47,6 +47,7 @@ mod lookup;
 mod meta;
 pub mod read;
 pub mod recovery;
+mod resolve;
 pub mod segment;
 mod start;
 #[cfg(test)]

@@ -1,0 +1,87 @@
+//! Whether an id that may be known is: the index is asked first, the journal too where the index takes its time, and the
+//! first answer that is certain counts. Only where neither can tell does a sender hear so.
+
+use super::{
+    Admission, Unavailable,
+    admit::{Admitter, cut},
+    asked::Journal,
+    dedupe::{Known, Lookup},
+    link::Reply,
+    lookup::{self, Answer},
+};
+
+impl Admitter {
+    pub(super) fn index_says(&mut self, generation: u64, reply: Reply) {
+        match self.index.heard(generation, reply) {
+            Some(Reply::Indexed(seq)) => {
+                if let Some(core) = &mut self.core {
+                    core.dedupe.indexed(seq);
+                }
+            }
+            Some(Reply::Found { token, known, indexed }) => {
+                let trusted = self.core.as_ref().is_some_and(|core| core.dedupe.trusts(indexed));
+                if known.is_some() || trusted {
+                    self.resolve(token, known);
+                } else if let Some(question) = self.asked.get(token) {
+                    // It has not come far enough to say no.
+                    question.index_asked = None;
+                    match question.journal {
+                        Journal::Untried => self.ask_journal(token),
+                        Journal::Searching => {}
+                        Journal::Failed => self.lookup_failed(token),
+                    }
+                }
+            }
+            Some(Reply::Broken(_)) | None => {}
+        }
+    }
+
+    pub(super) fn ask_journal(&mut self, token: u64) {
+        let synced = *self.synced.borrow();
+        let Some(question) = self.asked.get(token) else { return };
+        question.journal = Journal::Searching;
+        let Some(first) = question.waiting.first() else { return };
+        let asked = lookup::Question {
+            token,
+            key: question.key,
+            id: first.entry.event.id.to_string(),
+            body: cut(&first.entry.body_sha256),
+            stretches: question.stretches.clone(),
+            synced,
+            asked: first.asked,
+        };
+        if !self.lookup.ask(asked) {
+            self.journal_says(Answer { token, found: Err(()) });
+        }
+    }
+
+    pub(super) fn journal_says(&mut self, answer: Answer) {
+        match answer.found {
+            Ok(known) => self.resolve(answer.token, known),
+            Err(()) => match self.asked.get(answer.token) {
+                // The index may still tell.
+                Some(question) if question.index_asked.is_some() => question.journal = Journal::Failed,
+                _ => self.lookup_failed(answer.token),
+            },
+        }
+    }
+
+    /// Neither could tell.
+    pub(super) fn lookup_failed(&mut self, token: u64) {
+        for waiting in self.asked.close(token).into_iter().flat_map(|question| question.waiting) {
+            let _ = waiting.reply.send(Admission::Unavailable(Unavailable::LookupFailed));
+        }
+    }
+
+    /// The id is known, or certainly not. Of several that wait, the first is recorded and makes the others duplicates.
+    fn resolve(&mut self, token: u64, known: Option<Known>) {
+        let Some(question) = self.asked.close(token) else { return };
+        for waiting in question.waiting {
+            let Some(core) = &self.core else { return };
+            match (core.dedupe.lookup(&question.key), known) {
+                (Lookup::Known(known), _) | (_, Some(known)) => self.duplicate(waiting, known),
+                _ => self.record(waiting),
+            }
+        }
+    }
+}
