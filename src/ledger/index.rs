@@ -29,10 +29,12 @@ const CATCH_UP_RECORDS: usize = 2_048;
 const CATCH_UP_BYTES: usize = 4 << 20;
 /// Ids deleted at a time when a bucket expires (128,000 at once took 340 ms).
 const EXPIRE_SLICE: usize = 2_000;
+/// Ids in one of sled's batches: what a batch replaces stays in memory until it ends, a whole page for every id.
+const BATCH_IDS: usize = 64;
 /// News waits this long for more of it.
 const NEWS_WAIT: Duration = Duration::from_millis(50);
 /// Ids that are written together at the latest.
-const NEWS_MAX: usize = 8_192;
+const NEWS_MAX: usize = 4_096;
 /// How long the thread sleeps when there is nothing to do.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// How often a long catch-up says how far it is.
@@ -160,7 +162,11 @@ fn open(home: &Home, generation: u64) -> Result<sled::Db, IndexError> {
 impl Thread<'_> {
     fn work(&mut self, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
         let until = *self.home.synced.borrow();
+        let from = self.indexed;
         self.catch_up(until, inbox)?;
+        if from < until {
+            tracing::info!(from, to = until, "the id index is rebuilt from the journal as far as it was behind");
+        }
         if !(self.reply)(Reply::Indexed(self.indexed)) {
             return Ok(());
         }
@@ -227,12 +233,15 @@ impl Thread<'_> {
         if to <= self.indexed {
             return Ok(());
         }
-        let mut batch = sled::Batch::default();
-        for (key, known) in ids {
-            batch.insert(&tree_key(known.bucket, key), &encode(known));
+        for part in ids.chunks(BATCH_IDS) {
+            let mut batch = sled::Batch::default();
+            for (key, known) in part {
+                batch.insert(&tree_key(known.bucket, key), &encode(known));
+            }
+            self.db.apply_batch(batch)?;
         }
-        batch.insert(MARK, &to.to_be_bytes());
-        self.db.apply_batch(batch)?;
+        // Last, so that it never says more than is there.
+        self.db.insert(MARK, &to.to_be_bytes())?;
         self.indexed = to;
         self.news_to = self.news_to.max(to);
         Ok(())
