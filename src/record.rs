@@ -11,6 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::{event::RefreshEvent, time::ReceivedAt};
 
+mod incident;
+
+pub use incident::{Changed, ConfigChange, Incident, IncidentChange, IncidentKey, IncidentKeyKind};
+
 /// Position in the journal, from 1, over records of all kinds, without gaps.
 pub type Seq = u64;
 
@@ -85,6 +89,12 @@ pub struct Record {
     /// For `operator`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<OperatorAction>,
+    /// For `config`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigChange>,
+    /// For `incident`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<Incident>,
     /// What the detectors found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
@@ -262,6 +272,12 @@ pub struct Draft<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<&'a OperatorAction>,
     /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<&'a ConfigChange>,
+    /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<&'a Incident>,
+    /// See [`Record`].
     #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
     pub findings: &'a [Finding],
     /// See [`Record`].
@@ -285,6 +301,8 @@ impl<'a> Draft<'a> {
             replay: None,
             alarm: None,
             operator: None,
+            config: None,
+            incident: None,
             findings: &[],
             verdict: None,
         }

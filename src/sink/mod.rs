@@ -91,50 +91,50 @@ pub trait Sink {
 }
 
 macro_rules! sinks {
-    ($($module:ident => $variant:ident),* $(,)?) => {
-        $(pub mod $module;)*
+    ($($(#[$only:meta])? $module:ident => $variant:ident),* $(,)?) => {
+        $($(#[$only])? pub mod $module;)*
 
         /// A sink's own configuration, by its `type`.
         #[derive(Clone, Debug)]
-        pub enum SinkConfig { $(#[doc = stringify!($module)] $variant($module::Config)),* }
+        pub enum SinkConfig { $($(#[$only])? #[doc = stringify!($module)] $variant($module::Config)),* }
 
         /// Any configured sink.
         #[expect(clippy::large_enum_variant, reason = "one value a sink, made once at start")]
-        pub enum AnySink { $(#[doc = stringify!($module)] $variant($module::$variant)),* }
+        pub enum AnySink { $($(#[$only])? #[doc = stringify!($module)] $variant($module::$variant)),* }
 
         impl SinkConfig {
             /// Every `type` there is.
-            pub const TYPES: &[&str] = &[$(stringify!($module)),*];
+            pub const TYPES: &[&str] = &[$($(#[$only])? stringify!($module)),*];
 
             /// Reads the members of the entry that are the sink's own.
             pub fn parse<'de, D: Deserializer<'de>>(kind: &str, members: D) -> Result<Self, D::Error> {
                 match kind {
-                    $(stringify!($module) => $module::Config::deserialize(members).map(Self::$variant),)*
+                    $($(#[$only])? stringify!($module) => $module::Config::deserialize(members).map(Self::$variant),)*
                     other => Err(serde::de::Error::unknown_variant(other, Self::TYPES)),
                 }
             }
 
             /// Builds it; relative paths are relative to `base`.
             pub fn build(&self, base: &Path) -> Result<AnySink, BuildError> {
-                match self { $(Self::$variant(config) => config.build(base).map(AnySink::$variant)),* }
+                match self { $($(#[$only])? Self::$variant(config) => config.build(base).map(AnySink::$variant)),* }
             }
         }
 
         impl Sink for AnySink {
             async fn check(&self) -> Result<(), SinkError> {
-                match self { $(Self::$variant(sink) => sink.check().await),* }
+                match self { $($(#[$only])? Self::$variant(sink) => sink.check().await),* }
             }
 
             async fn deliver(&self, batch: &[Message]) -> Result<(), SinkError> {
-                match self { $(Self::$variant(sink) => sink.deliver(batch).await),* }
+                match self { $($(#[$only])? Self::$variant(sink) => sink.deliver(batch).await),* }
             }
 
             fn records_max(&self) -> usize {
-                match self { $(Self::$variant(sink) => sink.records_max()),* }
+                match self { $($(#[$only])? Self::$variant(sink) => sink.records_max()),* }
             }
 
             async fn close(&self) {
-                match self { $(Self::$variant(sink) => sink.close().await),* }
+                match self { $($(#[$only])? Self::$variant(sink) => sink.close().await),* }
             }
         }
     };
