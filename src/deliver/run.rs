@@ -204,8 +204,8 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
             "sink {name} stands still: {parked} records are parked, as many as parked_max allows; \
              `refresh-audit sinks parked {name} --retry --all` or `--drop --all` makes room"
         );
-        self.shared.state(SinkState::Stuck, Some(message.clone()));
-        self.shared.context.alarms.raise(Alarm::SinkStuck, Some(name), message);
+        self.shared.context.alarms.raise(Alarm::SinkStuck, Some(name), message.clone());
+        self.shared.state(SinkState::Stuck, Some(message));
         true
     }
 
@@ -273,20 +273,21 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         let name = &self.shared.name;
         let stuck = self.live.failed(Instant::now(), after, fault);
         tracing::warn!(sink = &**name, reason, "delivery failed; trying again");
-        let state = if stuck { SinkState::Stuck } else { SinkState::Retrying };
-        self.shared.state(state, Some(reason.clone()));
+        // The alarm first: whoever sees the state finds the alarm raised.
         if stuck && !only_about_sinks(batch) {
             let message =
                 format!("sink {name} does not take records: {reason}. Nothing is lost; it goes on when mended");
             self.shared.context.alarms.raise(Alarm::SinkStuck, Some(name), message);
         }
+        let state = if stuck { SinkState::Stuck } else { SinkState::Retrying };
+        self.shared.state(state, Some(reason));
     }
 
     fn live_well(&mut self) {
         self.live.well();
-        self.shared.state(SinkState::Delivering, None);
         let name = &self.shared.name;
         self.shared.context.alarms.clear(Alarm::SinkStuck, Some(name), format!("sink {name} takes records again"));
+        self.shared.state(SinkState::Delivering, None);
     }
 
     async fn save(&mut self) -> bool {

@@ -64,6 +64,8 @@ impl Service {
         let child = command(dir.path(), &[])
             .env("REFRESH_AUDIT_SERVER__LISTEN", "127.0.0.1:0")
             .env("REFRESH_AUDIT_ADMIN__LISTEN", "127.0.0.1:0")
+            // A busy machine keeps this one.
+            .env("REFRESH_AUDIT_SERVER__ACK_DEADLINE", "20s")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

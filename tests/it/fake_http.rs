@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
-    net::TcpListener,
+    net::TcpSocket,
     task::{JoinHandle, JoinSet},
 };
 
@@ -51,6 +51,8 @@ const DRIP_EVERY: Duration = Duration::from_millis(20);
 
 pub struct FakeHttp {
     pub address: SocketAddr,
+    /// Bound and never listening: while the server is down nobody else gets the port, and connecting to it is refused.
+    _reserved: TcpSocket,
     requests: Arc<Mutex<Vec<Request>>>,
     script: Arc<Mutex<Box<Script>>>,
     server: Mutex<Option<JoinHandle<()>>>,
@@ -59,9 +61,10 @@ pub struct FakeHttp {
 impl FakeHttp {
     /// An address that nobody listens at yet; everything is accepted once it is [`FakeHttp::up`].
     pub async fn new() -> Self {
-        let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let reserved = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
         Self {
             address: reserved.local_addr().unwrap(),
+            _reserved: reserved,
             requests: Arc::default(),
             script: Arc::new(Mutex::new(Box::new(|_| Reply::OK))),
             server: Mutex::default(),
@@ -79,9 +82,7 @@ impl FakeHttp {
 
     /// Listens.
     pub fn up(&self) {
-        let listener = std::net::TcpListener::bind(self.address).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let listener = TcpListener::from_std(listener).unwrap();
+        let listener = socket(self.address).listen(64).unwrap();
         let (requests, script) = (Arc::clone(&self.requests), Arc::clone(&self.script));
         let server = tokio::spawn(async move {
             // Dropped with the task, and every connection with it.
@@ -112,6 +113,15 @@ impl FakeHttp {
     pub fn accepted(&self) -> Vec<Request> {
         self.requests().into_iter().filter(|request| (200..300).contains(&request.status)).collect()
     }
+}
+
+/// A socket of an address that others share if they ask for it, too.
+fn socket(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 /// Serves one connection until it ends.

@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, process::Command};
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::support::{
-    app::{Settings, TestApp},
+    app::{PATIENT, Settings, TestApp},
     event::Event,
     seed,
 };
@@ -92,7 +92,8 @@ fn the_answer_follows_the_sync_that_follows_the_write() {
     let installed = Command::new("strace").arg("--version").output().is_ok_and(|output| output.status.success());
     assert!(installed, "this proof needs strace: apt-get install strace");
     let under = ["strace", "-f", "-y", "-s", "65536", "-e", CALLS, "-o", "trace.txt"].map(str::to_owned);
-    let settings = Settings { under: under.into(), ..Settings::default() }.and("[journal]\nsegment = \"64KiB\"\n");
+    let settings = Settings { under: under.into(), server: PATIENT.to_owned(), ..Settings::default() }
+        .and("[journal]\nsegment = \"64KiB\"\n");
     let mut app = TestApp::start(settings);
     let mut rng = StdRng::seed_from_u64(seed("order of system calls"));
     let mut client = app.client();

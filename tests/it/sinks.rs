@@ -291,11 +291,13 @@ impl Receiver for StdoutReceiver {
 struct HttpReceiver {
     server: FakeHttp,
     body: &'static str,
+    /// Whether the sink gives up soon: only where that is what the situation is about.
+    impatient: AtomicBool,
 }
 
 impl HttpReceiver {
     async fn new(body: &'static str) -> Self {
-        Self { server: FakeHttp::new().await, body }
+        Self { server: FakeHttp::new().await, body, impatient: AtomicBool::new(false) }
     }
 
     fn records(&self, request: &Request) -> Vec<Seq> {
@@ -311,11 +313,13 @@ impl HttpReceiver {
 
 impl Receiver for HttpReceiver {
     fn sink(&self) -> AnySink {
-        sink("http", &format!("url = {:?}\nbody = {:?}\ntimeout = '300ms'", self.server.url(), self.body))
+        let timeout = if self.impatient.load(Ordering::SeqCst) { "300ms" } else { "20s" };
+        sink("http", &format!("url = {:?}\nbody = {:?}\ntimeout = '{timeout}'", self.server.url(), self.body))
     }
 
     async fn begin(&self, situation: Situation) -> bool {
         let poison = format!("\"seq\":{POISON},");
+        self.impatient.store(matches!(situation, Situation::Hangs | Situation::Drips), Ordering::SeqCst);
         match situation {
             Situation::Accepts | Situation::WeCrash | Situation::Down => {}
             Situation::Throttles => self.server.script(|_| Reply::Status(429, "retry-after: 1\r\n", "slow down")),
