@@ -27,6 +27,8 @@ mod order;
 mod redrive;
 mod scripted;
 mod secrets;
+mod server_frame;
+mod servers;
 mod signatures;
 mod sinks;
 mod storm;

@@ -1,6 +1,7 @@
 //! What every proof from outside needs: the service as a process, a sender, a receiver, a second reader of the journal.
 
 pub mod app;
+pub mod certs;
 pub mod event;
 pub mod http;
 pub mod journal;

@@ -1,0 +1,39 @@
+//! osmem-server: speaks OpenSearch's HTTP API over an index in memory. A restart loses everything. No credentials, no TLS,
+//! no data streams, never 429.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use super::{Server, http};
+use crate::support::app::free_port;
+
+pub struct Osmem {
+    pub server: Server,
+    pub address: SocketAddr,
+}
+
+impl Osmem {
+    pub fn start() -> Option<Self> {
+        let address = free_port();
+        // Without the last one it ends with its standard input.
+        let arguments = |_: &_| vec!["-addr".to_owned(), address.to_string(), "-no-stdin-watch".to_owned()];
+        let answers = move || http(address, "GET", "/_cluster/health", "").is_some_and(|(status, _)| status == 200);
+        Some(Self { server: Server::start("osmem-server", arguments, answers)?, address })
+    }
+
+    /// A request of the API; panics on anything but 2xx.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> Value {
+        let (status, said) = http(self.address, method, path, body).unwrap();
+        assert!((200..300).contains(&status), "{method} {path}: {status} {said}");
+        serde_json::from_str(&said).unwrap()
+    }
+
+    /// Every document of an index: `(_id, _source)`, at most 10,000.
+    pub fn documents(&self, index: &str) -> Vec<(String, Value)> {
+        self.ask("POST", &format!("/{index}/_refresh"), "");
+        let found = self.ask("POST", &format!("/{index}/_search"), r#"{"size":10000}"#);
+        let hits = found["hits"]["hits"].as_array().unwrap();
+        hits.iter().map(|hit| (hit["_id"].as_str().unwrap().to_owned(), hit["_source"].clone())).collect()
+    }
+}
