@@ -85,8 +85,9 @@ impl Selection {
     }
 
     fn encode(&self, head: &Head<'_>, line: &Bytes) -> serde_json::Result<Message> {
-        let body = self.format.encode(line)?;
-        Ok(Message { seq: head.seq, kind: head.kind, key: head.key(self.keys), line: line.clone(), body })
+        let key = head.key(self.keys);
+        let body = self.format.encode(line, &key)?;
+        Ok(Message { seq: head.seq, kind: head.kind, key, line: line.clone(), body })
     }
 }
 

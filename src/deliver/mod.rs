@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::{
-    format::Format,
+    format::{self, Format},
     ledger::{Consumers, KeyScheme},
     record::{Kind, Seq, Severity},
     scope::Scope,
@@ -97,7 +97,7 @@ pub struct BatchConfig {
 impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
-            format: Format::Json,
+            format: Format::Json(format::json::Config {}),
             scope: Scope::default(),
             kinds: vec![Kind::Event, Kind::Alarm, Kind::Replay, Kind::Operator, Kind::Config, Kind::Incident],
             findings_at_least: None,
