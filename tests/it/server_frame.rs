@@ -1,8 +1,6 @@
 //! The frame around real servers: each starts, answers, stops at a signal, comes back where it was, and keeps what it says
 //! it keeps.
 
-use std::net::SocketAddr;
-
 use crate::{
     servers::{
         accepts, http,
@@ -47,7 +45,8 @@ fn what_is_asked_for_is_what_is_there() {
 fn a_dropped_server_is_gone() {
     let Some(tansu) = Tansu::start() else { return };
     tansu.create_topic("t", 3);
-    let address: SocketAddr = tansu.address;
+    let address = tansu.address;
+    assert!(accepts(address), "{}", tansu.server.log());
     drop(tansu);
     assert!(!accepts(address));
 }
