@@ -1,30 +1,27 @@
 //! `http`: posts records to any endpoint, one a request or many, signed as Standard Webhooks where a secret is given.
 //!
-//! One request at a time over a kept connection, in order. Redirects are not followed: they would carry the signature
-//! and the headers elsewhere. What the other side answers is quoted in part, never what we sent.
+//! One request at a time over a kept connection, in order.
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use reqwest::{
-    Certificate, Client, Identity, Method, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
-    redirect::Policy,
+    Method, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::Deserialize;
 
-use super::{BuildError, Message, Sink, SinkError};
-use crate::{
-    secret::{Secret, SecretRef},
-    units::Span,
+use super::{
+    BuildError, Message, Sink, SinkError,
+    client::{self, Connect, HeaderConfig, HttpClient, answer},
+    tls::TlsFiles,
 };
+use crate::{secret::SecretRef, units::Span};
 
-mod answer;
 mod signing;
 
 use signing::Signer;
@@ -78,140 +75,40 @@ struct SignConfig {
     secret_env: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged, expecting = "a text, { file = \"…\" } or { env = \"…\" }")]
-enum HeaderConfig {
-    Text(String),
-    Secret(SecretRef),
-}
-
 fn timeout() -> Span {
-    Span::from_secs(30)
+    client::TIMEOUT
 }
 
-/// Connecting takes a few round trips; a host that is down should show sooner than a slow answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Under what most servers and balancers keep (60 s), so that we close first and no request meets a closed connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Headers whose values are secrets: never as text in a configuration.
-const SECRET_HEADERS: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-api-key"];
-/// Headers that are ours or the protocol's.
-const OWN_HEADERS: &[&str] = &[
-    "host", "connection", "content-length", "transfer-encoding", "webhook-id", "webhook-timestamp", "webhook-signature",
-];
+/// Headers that are the sink's own.
+const OWN_HEADERS: &[&str] = &["webhook-id", "webhook-timestamp", "webhook-signature"];
 
 /// See the head of this file.
 pub struct Http {
-    client: Client,
-    url: Url,
+    client: HttpClient,
     body: Body,
     headers: HeaderMap,
     signer: Option<Signer>,
-    /// What must not be quoted from an answer.
-    secrets: Vec<Secret>,
 }
 
 impl Config {
     /// Reads its secrets and certificates and builds it; connects to nothing.
     pub fn build(&self, base: &Path) -> Result<Http, BuildError> {
-        let url = self.url()?;
-        let client = self.client(&url, base)?;
-        let mut secrets = Vec::new();
-        let headers = self.headers(base, &mut secrets)?;
+        let tls = TlsFiles::new(&self.ca_file, &self.cert_file, &self.key_file);
+        let connect = Connect { url: &self.url, timeout: self.timeout, allow_http: self.allow_http, tls };
+        let mut client = connect.build(base)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.body.content_type()));
+        headers.extend(client.headers(&self.headers, OWN_HEADERS, base)?);
         let signer = match &self.sign {
             Some(sign) => {
                 let secret = sign.reference()?.read(base)?;
                 let signer = Signer::new(&secret)?;
-                secrets.push(secret);
+                client.never_quote(secret);
                 Some(signer)
             }
             None => None,
         };
-        Ok(Http { client, url, body: self.body, headers, signer, secrets })
-    }
-
-    fn url(&self) -> Result<Url, BuildError> {
-        let fail = |problem: &str| Err(BuildError(format!("url {problem}")));
-        let Ok(url) = Url::parse(&self.url) else {
-            return fail("is not one: it should look like https://siem.example.com/ingest");
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            return fail("holds a user or password: use headers = { authorization = { file = \"…\" } }");
-        }
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if self.allow_http || is_loopback(&url) => Ok(url),
-            "http" => fail("is http:// to another machine: records would travel in the clear; use https:// or allow_http = true"),
-            _ => fail("must begin with https://"),
-        }
-    }
-
-    fn client(&self, url: &Url, base: &Path) -> Result<Client, BuildError> {
-        if self.timeout.get().is_zero() {
-            return Err(BuildError("timeout must be more than zero".to_owned()));
-        }
-        let mut builder = Client::builder()
-            .redirect(Policy::none())
-            .timeout(self.timeout.get())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .retry(reqwest::retry::never())
-            .user_agent(concat!("refresh-audit/", env!("CARGO_PKG_VERSION")));
-        if url.scheme() == "http" {
-            // No proxy gets to see records in the clear, and no system certificates are needed.
-            builder = builder.no_proxy().tls_certs_only([]);
-        }
-        if let Some(file) = &self.ca_file {
-            let pem = read_pem(base, "ca_file", file)?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| bad_pem("ca_file", file, &error))?;
-            if certificates.is_empty() {
-                return Err(BuildError(format!("ca_file {} holds no PEM certificate", file.display())));
-            }
-            builder = builder.tls_certs_only(certificates);
-        }
-        match (&self.cert_file, &self.key_file) {
-            (Some(certificate), Some(key)) => {
-                let mut pem = read_pem(base, "cert_file", certificate)?;
-                pem.push(b'\n');
-                pem.extend(read_pem(base, "key_file", key)?);
-                let pem = Secret::new(pem);
-                let identity =
-                    Identity::from_pem(pem.expose()).map_err(|error| bad_pem("cert_file or key_file", certificate, &error))?;
-                builder = builder.identity(identity);
-            }
-            (None, None) => {}
-            _ => return Err(BuildError("cert_file and key_file go together: give both or neither".to_owned())),
-        }
-        builder.build().map_err(|error| BuildError(format!("cannot set up TLS: {}", answer::causes(&error))))
-    }
-
-    fn headers(&self, base: &Path, secrets: &mut Vec<Secret>) -> Result<HeaderMap, BuildError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.body.content_type()));
-        for (name, value) in &self.headers {
-            let lower = name.to_ascii_lowercase();
-            let fail = |problem: &str| BuildError(format!("headers: {name} {problem}"));
-            let header: HeaderName = lower.parse().map_err(|_| fail("is not a header name"))?;
-            if OWN_HEADERS.contains(&&*lower) {
-                return Err(fail("is set by the sink itself: leave it out"));
-            }
-            let value = match value {
-                HeaderConfig::Text(_) if SECRET_HEADERS.contains(&&*lower) => {
-                    return Err(fail("is a secret: give it as { file = \"…\" } or { env = \"…\" }"));
-                }
-                HeaderConfig::Text(text) => HeaderValue::from_str(text).map_err(|_| fail("has a value with control characters"))?,
-                HeaderConfig::Secret(reference) => {
-                    let secret = reference.read(base)?;
-                    let mut value = HeaderValue::from_bytes(secret.expose())
-                        .map_err(|_| fail("has a value with control characters"))?;
-                    value.set_sensitive(true);
-                    secrets.push(secret);
-                    value
-                }
-            };
-            headers.insert(header, value);
-        }
-        Ok(headers)
+        Ok(Http { client, body: self.body, headers, signer })
     }
 }
 
@@ -223,22 +120,6 @@ impl SignConfig {
             _ => Err(BuildError("sign needs secret_file or secret_env, and not both".to_owned())),
         }
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-    })
-}
-
-fn read_pem(base: &Path, key: &str, file: &Path) -> Result<Vec<u8>, BuildError> {
-    let path = base.join(file);
-    fs::read(&path).map_err(|error| BuildError(format!("cannot read {key} {}: {error}", path.display())))
-}
-
-fn bad_pem(key: &str, file: &Path, error: &reqwest::Error) -> BuildError {
-    BuildError(format!("{key} {} is not usable PEM: {}", file.display(), answer::causes(error)))
 }
 
 impl Body {
@@ -281,13 +162,13 @@ impl Body {
 impl Sink for Http {
     /// Connects and asks for nothing: `OPTIONS`, whose answer tells whether address, TLS and credentials fit.
     async fn check(&self) -> Result<(), SinkError> {
-        let request = self.client.request(Method::OPTIONS, self.url.clone()).headers(self.headers.clone());
-        let response = request.send().await.map_err(|error| no_answer(&error))?;
+        let request = self.client.request(Method::OPTIONS, self.client.url().clone()).headers(self.headers.clone());
+        let response = self.client.send(request).await?;
         match response.status() {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Err(self.refusal(response).await)
+                Err(self.client.refusal(response).await)
             }
-            status if status.is_redirection() || status.is_server_error() => Err(self.refusal(response).await),
+            status if status.is_redirection() || status.is_server_error() => Err(self.client.refusal(response).await),
             _ => Ok(()),
         }
     }
@@ -298,10 +179,10 @@ impl Sink for Http {
         if let Some(signer) = &self.signer {
             signer.sign(&mut headers, &self.body.id(batch), SystemTime::now(), &body)?;
         }
-        let request = self.client.post(self.url.clone()).headers(headers).body(body);
-        let response = request.send().await.map_err(|error| no_answer(&error))?;
+        let request = self.client.request(Method::POST, self.client.url().clone()).headers(headers).body(body);
+        let response = self.client.send(request).await?;
         if !response.status().is_success() {
-            return Err(self.refusal(response).await);
+            return Err(self.client.refusal(response).await);
         }
         // The whole answer, so that the connection can be used again; what it says does not matter any more.
         answer::drain(response).await;
@@ -311,37 +192,6 @@ impl Sink for Http {
     fn records_max(&self) -> usize {
         if self.body == Body::Single { 1 } else { usize::MAX }
     }
-}
-
-impl Http {
-    /// What an answer other than 2xx means.
-    async fn refusal(&self, response: Response) -> SinkError {
-        let status = response.status();
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| answer::retry_after(value, SystemTime::now()));
-        let said = answer::cut(response, &self.secrets).await;
-        let host = self.url.host_str().unwrap_or_default();
-        let reason = format!("{host} answered {status}{}{said}", if said.is_empty() { "" } else { ": " });
-        let retry = |fault, hint: &str| SinkError::Retry { reason: format!("{reason}{hint}"), after, fault };
-        match status.as_u16() {
-            400 | 409 | 413 | 422 => SinkError::Refused { reason },
-            408 | 425 | 429 | 500..=599 => retry(false, ""),
-            300..=399 => retry(true, " (redirects are not followed: put the final address into url)"),
-            401 | 403 | 407 => retry(true, " (check the sink's credentials)"),
-            _ => retry(true, " (check the sink's url)"),
-        }
-    }
-}
-
-/// No answer: DNS, connecting, TLS, time. The address is left out, for its query may hold a secret.
-fn no_answer(error: &reqwest::Error) -> SinkError {
-    let what = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "cannot connect"
-    } else {
-        "the request failed"
-    };
-    SinkError::passing(format!("{what}: {}", answer::causes(error)))
 }
 
 #[cfg(test)]

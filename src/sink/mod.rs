@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer};
 use crate::record::{Kind, Record, Seq};
 pub use crate::source::BuildError;
 
+pub mod client;
+pub mod tls;
+
 /// One record, filtered and encoded, ready for a sink.
 #[derive(Clone, Debug)]
 pub struct Message {

@@ -22,7 +22,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 const PIECE_LEN_MIN: usize = 6;
 
 /// `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
+pub fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -31,14 +31,35 @@ pub(super) fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Durati
 }
 
 /// The head of an answer's body in one line, without any of `secrets`.
-pub(super) async fn cut(response: Response, secrets: &[Secret]) -> String {
+pub async fn cut(response: Response, secrets: &[Secret]) -> String {
     let body = timeout(DRAIN_TIME, read(response, READ_BYTES_MAX)).await.unwrap_or_default();
     quote(&body, secrets)
 }
 
 /// Reads the rest of an answer, within reason.
-pub(super) async fn drain(response: Response) {
+pub async fn drain(response: Response) {
     let _ = timeout(DRAIN_TIME, read(response, DRAIN_BYTES_MAX)).await;
+}
+
+/// Why an answer was not read in full.
+#[derive(Debug)]
+pub enum Unread {
+    /// It broke off, or took too long.
+    Broken(reqwest::Error),
+    /// It is longer than it may be.
+    TooLong,
+}
+
+/// The whole answer.
+pub async fn whole(mut response: Response, max: usize) -> Result<Vec<u8>, Unread> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Unread::Broken)? {
+        if body.len() + chunk.len() > max {
+            return Err(Unread::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 async fn read(mut response: Response, max: usize) -> Vec<u8> {
@@ -52,7 +73,8 @@ async fn read(mut response: Response, max: usize) -> Vec<u8> {
     body
 }
 
-fn quote(body: &[u8], secrets: &[Secret]) -> String {
+/// The head of a body in one line, without any of `secrets`.
+pub fn quote(body: &[u8], secrets: &[Secret]) -> String {
     let mut text = String::from_utf8_lossy(body).into_owned();
     for secret in secrets {
         let secret = String::from_utf8_lossy(secret.expose());
@@ -61,12 +83,13 @@ fn quote(body: &[u8], secrets: &[Secret]) -> String {
             text = text.replace(piece, "[redacted]");
         }
     }
-    let words: Vec<&str> = text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect();
     words.join(" ").chars().take(CUT_CHARS_MAX).collect()
 }
 
 /// An error's causes in one line, the first of which (it names the whole address) left out.
-pub(super) fn causes(error: &dyn Error) -> String {
+pub fn causes(error: &dyn Error) -> String {
     let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
