@@ -93,7 +93,7 @@ pub fn parse_url(key: &str, text: &str, allow_http: bool) -> Result<Url, BuildEr
         return fail("is not one: it should look like https://siem.example.com/ingest");
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return fail("holds a user or password: use the members for credentials, which read them from a file");
+        return fail("holds a user or password: give them by headers or the members for credentials, from a file");
     }
     match url.scheme() {
         "https" => Ok(url),
