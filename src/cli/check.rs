@@ -7,7 +7,8 @@ use clap::Args;
 use super::{Ended, block_on, print, printable};
 use crate::{
     config::{Config, ConfigError},
-    sink::{AnySink, Sink as _},
+    deliver::probe::probe,
+    sink::{AnySink, Message, Sink as _},
     source::{AnySource, BuildError, Source as _},
 };
 
@@ -18,7 +19,7 @@ Examples:
   refresh-audit check
   refresh-audit check --connect --config /etc/refresh-audit/config.toml")]
 pub(super) struct Arguments {
-    /// Also fetch every JWKS and try to reach every sink, without leaving a record there
+    /// Also fetch every JWKS and send every sink a record that is marked as a test (kind operator, action check)
     #[arg(long)]
     connect: bool,
 }
@@ -42,7 +43,9 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let mut sinks = Vec::new();
     for entry in &config.sinks {
         let what = format!("sink {}", entry.name);
-        sinks.push((what.clone(), entry.config.build(&config.base).map_err(|error| unbuilt(&what, &error))?));
+        let sink = entry.config.build(&config.base).map_err(|error| unbuilt(&what, &error))?;
+        let test = probe(&config.node, &entry.name, &entry.delivery)?;
+        sinks.push((what.clone(), sink, test));
         print(&format!("ok   {what}"))?;
     }
     if !missing.contains(&config.fingerprint_key_file()) {
@@ -61,13 +64,13 @@ fn unbuilt(what: &str, error: &BuildError) -> ConfigError {
     ConfigError::from_part(what, error)
 }
 
-async fn connect(sources: Vec<(String, AnySource)>, sinks: Vec<(String, AnySink)>) -> anyhow::Result<Ended> {
+async fn connect(sources: Vec<(String, AnySource)>, sinks: Vec<(String, AnySink, Message)>) -> anyhow::Result<Ended> {
     let mut well = true;
     for (what, source) in &sources {
         well &= report(what, source.connect().await.err().map(|error| error.to_string()))?;
     }
-    for (what, sink) in &sinks {
-        well &= report(what, sink.check().await.err().map(|error| error.to_string()))?;
+    for (what, sink, test) in &sinks {
+        well &= report(what, sink.check(test).await.err().map(|error| error.to_string()))?;
     }
     Ok(Ended::well_if(well))
 }

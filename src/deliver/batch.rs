@@ -81,11 +81,16 @@ impl Selection {
 
     /// The message of a line, whether or not the sink wants it.
     pub fn message(&self, line: &Bytes) -> serde_json::Result<Message> {
-        self.encode(&serde_json::from_slice(line)?, line)
+        let head: Head<'_> = serde_json::from_slice(line)?;
+        self.encode(&head, head.key(self.keys), line)
     }
 
-    fn encode(&self, head: &Head<'_>, line: &Bytes) -> serde_json::Result<Message> {
-        let key = head.key(self.keys);
+    /// The message of a line under a key of its own.
+    pub fn message_as(&self, line: &Bytes, key: String) -> serde_json::Result<Message> {
+        self.encode(&serde_json::from_slice(line)?, key, line)
+    }
+
+    fn encode(&self, head: &Head<'_>, key: String, line: &Bytes) -> serde_json::Result<Message> {
         let body = self.format.encode(line, &key)?;
         Ok(Message { seq: head.seq, kind: head.kind, key, line: line.clone(), body })
     }
@@ -124,7 +129,7 @@ impl Batch {
     fn read(&mut self, line: &Bytes, selection: &Selection) -> serde_json::Result<()> {
         let head: Head<'_> = serde_json::from_slice(line)?;
         if selection.wants(&head, line)? {
-            self.add(selection.encode(&head, line)?);
+            self.add(selection.encode(&head, head.key(selection.keys), line)?);
         } else {
             self.tail.skipped += 1;
         }

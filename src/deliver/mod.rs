@@ -9,7 +9,7 @@
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
 //! [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
-//! [`status`], [`handle`], [`run`], `again`, [`offline`].
+//! [`status`], [`handle`], [`run`], `again`, [`offline`], [`probe`].
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -38,6 +38,7 @@ pub mod head;
 mod lane;
 pub mod offline;
 pub mod parked;
+pub mod probe;
 pub mod redrive;
 pub mod requests;
 pub mod run;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     ledger::read::Reader,
-    sink::{AnySink, BuildError, Message, Sink, SinkError},
+    sink::{Ack, AnySink, BuildError, Message, Sink, SinkError},
     telemetry::Alarm,
 };
 
@@ -216,11 +216,11 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
             return Outcome::Settled(Vec::new());
         }
         match self.deliver(messages, stop).await {
-            Ok(()) => Outcome::Settled(Vec::new()),
+            Ok(_) => Outcome::Settled(Vec::new()),
             Err(SinkError::Retry { reason, after, fault }) => Outcome::Failed { reason, after, fault },
             Err(SinkError::Refused { .. }) if messages.len() > 1 => Outcome::Split,
             Err(SinkError::Refused { reason }) => Outcome::Settled(vec![(part.start, reason)]),
-            Err(SinkError::Reject(refused)) => {
+            Err(SinkError::Reject { refused, .. }) => {
                 let at = |seq| messages.iter().position(|message| message.seq == seq).map(|at| part.start + at);
                 Outcome::Settled(refused.into_iter().filter_map(|(seq, reason)| Some((at(seq)?, reason))).collect())
             }
@@ -229,7 +229,7 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
 
     /// Waits for the sink, whatever else happens; keeps the numbers current and the cursor written, at once when a stop
     /// is seen.
-    async fn deliver(&self, messages: &[Message], stop: &mut watch::Receiver<bool>) -> Result<(), SinkError> {
+    async fn deliver(&self, messages: &[Message], stop: &mut watch::Receiver<bool>) -> Result<Ack, SinkError> {
         let delivery = self.sink.deliver(messages);
         tokio::pin!(delivery);
         let mut unsaved = true;

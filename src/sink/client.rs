@@ -17,7 +17,7 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use super::{BuildError, SinkError, tls::TlsFiles};
+use super::{Ack, BuildError, SinkError, tls::TlsFiles};
 use crate::{
     secret::{Secret, SecretRef},
     units::Span,
@@ -179,14 +179,19 @@ impl HttpClient {
     /// itself. The answer's status, what `Retry-After` said, and its body.
     pub async fn ask(&self, request: RequestBuilder, max: usize) -> Result<Answer, SinkError> {
         let response = self.send(request).await?;
-        let (status, after) = (response.status(), after(&response));
+        let (status, after, ack) = (response.status(), after(&response), self.ack(&response));
         let body = answer::whole(response, max).await.map_err(|why| match why {
             answer::Unread::Broken(error) => no_answer(&error),
             answer::Unread::TooLong => {
                 SinkError::passing(format!("the answer to a request is longer than {max} bytes"))
             }
         })?;
-        Ok(Answer { status, after, body })
+        Ok(Answer { status, after, ack, body })
+    }
+
+    /// What is kept of an answer as proof of delivery: the status, and the other side's name for the request.
+    pub fn ack(&self, response: &Response) -> Ack {
+        answer::ack(response, &self.secrets)
     }
 
     /// What an answer other than 2xx means, by its status alone.
@@ -228,6 +233,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// What `Retry-After` said.
     pub after: Option<Duration>,
+    /// Its status and request id.
+    pub ack: Ack,
     /// All of it.
     pub body: Vec<u8>,
 }

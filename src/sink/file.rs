@@ -16,7 +16,7 @@ use std::{
 use serde::Deserialize;
 use tokio::task;
 
-use super::{BuildError, Message, Sink, SinkError};
+use super::{Ack, BuildError, Message, Sink, SinkError};
 use crate::{
     files,
     units::{ByteSize, Span},
@@ -99,6 +99,17 @@ struct Writer {
     open: Option<Open>,
 }
 
+/// Where a batch is.
+#[derive(Debug)]
+struct Written {
+    /// There may be closed files to tidy.
+    rotated: bool,
+    /// The file's name at that time; a closed one has the instant of its closing behind it.
+    name: String,
+    from: u64,
+    to: u64,
+}
+
 struct Open {
     file: OpenFile,
     /// Bytes of whole, synced lines.
@@ -107,7 +118,8 @@ struct Open {
 }
 
 impl Sink for File {
-    async fn check(&self) -> Result<(), SinkError> {
+    /// Opens it for appending, and writes nothing: a running service may be in the middle of a line.
+    async fn check(&self, _test: &Message) -> Result<(), SinkError> {
         let writer = Arc::clone(&self.writer);
         blocking(move || {
             let path = &writer.lock().unwrap_or_else(PoisonError::into_inner).path;
@@ -117,18 +129,18 @@ impl Sink for File {
         .await
     }
 
-    async fn deliver(&self, batch: &[Message]) -> Result<(), SinkError> {
+    async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
         let mut bytes = Vec::with_capacity(batch.iter().map(|message| message.body.len() + 1).sum());
         for message in batch {
             bytes.extend_from_slice(&message.body);
             bytes.push(b'\n');
         }
         let writer = Arc::clone(&self.writer);
-        let rotated = blocking(move || writer.lock().unwrap_or_else(PoisonError::into_inner).write(&bytes)).await?;
-        if rotated {
+        let written = blocking(move || writer.lock().unwrap_or_else(PoisonError::into_inner).write(&bytes)).await?;
+        if written.rotated {
             self.closed.tidy_soon();
         }
-        Ok(())
+        Ok(Ack::new(format!("{} bytes {} to {}", written.name, written.from, written.to)))
     }
 
     async fn close(&self) {
@@ -161,8 +173,8 @@ fn create_parent(path: &Path) -> Result<(), SinkError> {
 }
 
 impl Writer {
-    /// Appends and syncs; whether there may be closed files to tidy. After a failure nothing of the batch stays.
-    fn write(&mut self, bytes: &[u8]) -> Result<bool, SinkError> {
+    /// Appends and syncs. After a failure nothing of the batch stays.
+    fn write(&mut self, bytes: &[u8]) -> Result<Written, SinkError> {
         let opened = self.open()?;
         let rotated = self.rotate(bytes.len() as u64)?;
         let path = self.path.clone();
@@ -179,7 +191,9 @@ impl Writer {
             self.open = None;
             return Err(SinkError::passing(format!("{} was moved or deleted while it was written", path.display())));
         }
-        Ok(opened || rotated)
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let to = self.open.as_ref().map_or(0, |open| open.len);
+        Ok(Written { rotated: opened || rotated, name, from: to - bytes.len() as u64, to })
     }
 
     /// Opens the file, unless it is open and still the one that the path names. Whether it was opened.

@@ -10,13 +10,13 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use reqwest::{
-    Method, StatusCode,
+    Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::Deserialize;
 
 use super::{
-    BuildError, Message, Sink, SinkError,
+    Ack, BuildError, Message, Sink, SinkError,
     client::{self, Connect, HeaderConfig, HttpClient, answer},
     tls::TlsFiles,
 };
@@ -160,20 +160,11 @@ impl Body {
 }
 
 impl Sink for Http {
-    /// Connects and asks for nothing: `OPTIONS`, whose answer tells whether address, TLS and credentials fit.
-    async fn check(&self) -> Result<(), SinkError> {
-        let request = self.client.request(Method::OPTIONS, self.client.url().clone()).headers(self.headers.clone());
-        let response = self.client.send(request).await?;
-        match response.status() {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Err(self.client.refusal(response).await)
-            }
-            status if status.is_redirection() || status.is_server_error() => Err(self.client.refusal(response).await),
-            _ => Ok(()),
-        }
+    async fn check(&self, test: &Message) -> Result<(), SinkError> {
+        self.deliver(std::slice::from_ref(test)).await.map(drop)
     }
 
-    async fn deliver(&self, batch: &[Message]) -> Result<(), SinkError> {
+    async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
         let body = self.body.of(batch);
         let mut headers = self.headers.clone();
         if let Some(signer) = &self.signer {
@@ -184,9 +175,10 @@ impl Sink for Http {
         if !response.status().is_success() {
             return Err(self.client.refusal(response).await);
         }
+        let ack = self.client.ack(&response);
         // The whole answer, so that the connection can be used again; what it says does not matter any more.
         answer::drain(response).await;
-        Ok(())
+        Ok(ack)
     }
 
     fn records_max(&self) -> usize {

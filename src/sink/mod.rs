@@ -57,8 +57,58 @@ pub enum SinkError {
         reason: String,
     },
     /// These were refused for good; every other record of the batch was delivered.
-    #[error("{} records refused", .0.len())]
-    Reject(Vec<(Seq, String)>),
+    #[error("{} records refused", .refused.len())]
+    Reject {
+        /// Which, and why.
+        refused: Vec<(Seq, String)>,
+        /// What the other side said to the others.
+        ack: Ack,
+    },
+}
+
+/// What the other side said when it took a batch, in its own words: kept as the proof of delivery. Short, since one is
+/// kept for every batch (`deliver` cuts it at [`Ack::TEXT_CHARS_MAX`]); never a secret, never a payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ack {
+    /// To the whole batch: status and request id, ackId, file and offset. Empty where the protocol says nothing.
+    pub text: String,
+    /// To single records, where each has one of its own (partition and offset, stream seq) or one that differs.
+    pub records: Vec<(Seq, String)>,
+}
+
+impl Ack {
+    /// Kept of a text; what is longer is cut.
+    pub const TEXT_CHARS_MAX: usize = 200;
+
+    /// One to the whole batch.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), records: Vec::new() }
+    }
+
+    /// Nothing was said, as where the protocol has no acknowledgement.
+    pub fn none() -> Self {
+        Self::default()
+    }
+}
+
+/// A record that the other side acknowledged, when it is asked whether it has it.
+#[derive(Clone, Debug)]
+pub struct Acked {
+    /// Position in the journal.
+    pub seq: Seq,
+    /// Idempotency key.
+    pub key: String,
+    /// What the other side said of it: its own acknowledgement where there was one, else the batch's.
+    pub ack: String,
+}
+
+/// What the other side holds of the records it was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// It does not have these.
+    pub missing: Vec<Seq>,
+    /// How many records it holds in all, ours or not, where it says so.
+    pub total: Option<u64>,
 }
 
 impl SinkError {
@@ -75,11 +125,18 @@ impl SinkError {
 
 /// Where records go.
 pub trait Sink {
-    /// Imitates the real write without leaving a record, as far as the protocol allows; for `check --connect`.
-    fn check(&self) -> impl Future<Output = Result<(), SinkError>> + Send;
+    /// Tries the real write, for `check --connect`: sends `test` as it would send any record, where the other side is
+    /// another system. `test` is in the sink's format and says of itself that it is a test.
+    fn check(&self, test: &Message) -> impl Future<Output = Result<(), SinkError>> + Send;
 
-    /// Returns `Ok` once the other side has the whole batch for good, as far as the protocol can say so.
-    fn deliver(&self, batch: &[Message]) -> impl Future<Output = Result<(), SinkError>> + Send;
+    /// Returns `Ok` once the other side has the whole batch for good, as far as the protocol can say so, with what it said.
+    fn deliver(&self, batch: &[Message]) -> impl Future<Output = Result<Ack, SinkError>> + Send;
+
+    /// Asks the other side which of these it has, for `sinks reconcile`. `None`: it cannot be asked.
+    fn holds(&self, asked: &[Acked]) -> impl Future<Output = Result<Option<Held>, SinkError>> + Send {
+        let _ = asked;
+        async { Ok(None) }
+    }
 
     /// The most records that one call of [`Sink::deliver`] takes; where a record is a request, 1 lets the cursor move
     /// after each.
@@ -124,12 +181,16 @@ macro_rules! sinks {
         }
 
         impl Sink for AnySink {
-            async fn check(&self) -> Result<(), SinkError> {
-                match self { $($(#[$only])? Self::$variant(sink) => sink.check().await),* }
+            async fn check(&self, test: &Message) -> Result<(), SinkError> {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.check(test).await),* }
             }
 
-            async fn deliver(&self, batch: &[Message]) -> Result<(), SinkError> {
+            async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.deliver(batch).await),* }
+            }
+
+            async fn holds(&self, asked: &[Acked]) -> Result<Option<Held>, SinkError> {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.holds(asked).await),* }
             }
 
             fn records_max(&self) -> usize {

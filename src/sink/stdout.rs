@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 use tokio::task;
 
-use super::{BuildError, Message, Sink, SinkError};
+use super::{Ack, BuildError, Message, Sink, SinkError};
 
 /// It has no members of its own.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,11 +40,12 @@ impl Stdout {
 }
 
 impl Sink for Stdout {
-    async fn check(&self) -> Result<(), SinkError> {
+    /// Whoever runs the check sees this output: there is nothing to try.
+    async fn check(&self, _test: &Message) -> Result<(), SinkError> {
         Ok(())
     }
 
-    async fn deliver(&self, batch: &[Message]) -> Result<(), SinkError> {
+    async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
         let mut bytes = Vec::with_capacity(batch.iter().map(|message| message.body.len() + 1).sum());
         for message in batch {
             bytes.extend_from_slice(&message.body);
@@ -54,7 +55,7 @@ impl Sink for Stdout {
         // A reader that does not read holds this up for ever, but a thread of its own only.
         let written = task::spawn_blocking(move || output.lock().unwrap_or_else(PoisonError::into_inner).write(&bytes));
         match written.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(Ack::none()),
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Err(SinkError::fault("nobody reads standard output any more (broken pipe)"))
             }

@@ -11,9 +11,9 @@ use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use refresh_audit::{
-    deliver::SinkState,
+    deliver::{DeliveryConfig, SinkState, probe::probe},
     record::Kind,
-    sink::{Message, Sink, SinkConfig, SinkError, http::Http},
+    sink::{Ack, Message, Sink, SinkConfig, SinkError, http::Http},
 };
 use tokio::net::TcpListener;
 use tokio_rustls::{
@@ -192,21 +192,44 @@ async fn a_hostile_key_stays_in_its_header() {
 }
 
 #[tokio::test]
-async fn check_leaves_no_record() {
+async fn check_writes_a_record_that_says_it_is_a_test() {
     let server = FakeHttp::new().await;
     server.up();
     let dir = tempfile::tempdir().unwrap();
-    let sink = alone(dir.path(), &format!("url = {:?}", server.url()));
-    server.script(|_| Reply::Status(405, "", ""));
-    sink.check().await.unwrap();
-    for status in [302, 401, 403, 404, 503] {
+    fs::write(dir.path().join("secret"), KEY).unwrap();
+    let sink = alone(dir.path(), &format!("url = {:?}\nsign = {{ secret_file = 'secret' }}", server.url()));
+    let test = probe("n", "hook", &DeliveryConfig::default()).unwrap();
+    sink.check(&test).await.unwrap();
+    let requests = server.requests();
+    assert!(requests.len() == 1 && requests[0].method == "POST" && verifies(&requests[0]), "{requests:?}");
+    let record: serde_json::Value = serde_json::from_str(&requests[0].body).unwrap();
+    assert_eq!((&record["kind"], &record["operator"]["action"]), (&"operator".into(), &"check".into()));
+    assert!(record["operator"]["detail"].as_str().unwrap().starts_with("TEST"), "{record}");
+    for status in [302, 400, 401, 403, 404, 503] {
         server.script(move |_| Reply::Status(status, "", ""));
-        let error = sink.check().await.unwrap_err().to_string();
+        let error = sink.check(&test).await.unwrap_err().to_string();
         assert!(error.contains(&status.to_string()), "{error}");
     }
-    assert!(server.requests().iter().all(|request| request.method == "OPTIONS" && request.body.is_empty()));
     server.down().await;
-    assert!(sink.check().await.unwrap_err().to_string().contains("cannot connect"));
+    assert!(sink.check(&test).await.unwrap_err().to_string().contains("cannot connect"));
+}
+
+#[tokio::test]
+async fn what_the_other_side_said_is_kept_and_nothing_of_ours() {
+    let server = FakeHttp::new().await;
+    server.up();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("token"), "not-a-real-token").unwrap();
+    let members = format!("url = {:?}\nheaders = {{ X-Api-Key = {{ file = 'token' }} }}", server.url());
+    let sink = alone(dir.path(), &members);
+    for (headers, body, said) in [
+        ("x-request-id: fixture-7\r\n", "ok", "HTTP 202 x-request-id fixture-7"),
+        ("x-request-id: not-a-real-token\r\n", "not-a-real-token", "HTTP 202 x-request-id [redacted]"),
+        ("", "a body that nobody asked for", "HTTP 202"),
+    ] {
+        server.script(move |_| Reply::Status(202, headers, body));
+        assert_eq!(sink.deliver(&[message("k")]).await.unwrap(), Ack::new(said));
+    }
 }
 
 /// A certificate and its key in PEM, signed by the issuer or by itself.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use refresh_audit::{
     deliver::{SinkState, Status, Which},
-    sink::SinkError,
+    sink::{Ack, SinkError},
 };
 use tokio::sync::Semaphore;
 
@@ -19,7 +19,8 @@ async fn a_partial_refusal_parks_those_and_no_others() {
     world.events(8);
     let sink = Scripted::new(|batch| {
         let odd = batch.iter().map(|message| message.seq).filter(|seq| seq % 2 == 1);
-        Err(SinkError::Reject(odd.chain([99]).map(|seq| (seq, format!("odd {seq}"))).collect()))
+        let refused = odd.chain([99]).map(|seq| (seq, format!("odd {seq}"))).collect();
+        Err(SinkError::Reject { refused, ack: Ack::none() })
     });
     let running = world.start("s", CONFIG, sink.clone());
     assert_eq!(counts(&running.drained().await), [4, 0, 4, 0, 0, 0]);

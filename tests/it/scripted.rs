@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use refresh_audit::{
     deliver::{Journal, SinkFiles, Start, Status},
     record::Seq,
-    sink::{Message, Sink, SinkError},
+    sink::{Ack, Message, Sink, SinkError},
 };
 use tokio::sync::Semaphore;
 
@@ -50,22 +50,22 @@ impl Scripted {
 }
 
 impl Sink for Scripted {
-    async fn check(&self) -> Result<(), SinkError> {
+    async fn check(&self, _: &Message) -> Result<(), SinkError> {
         Ok(())
     }
 
-    async fn deliver(&self, batch: &[Message]) -> Result<(), SinkError> {
+    async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
         let seqs: Vec<Seq> = batch.iter().map(|message| message.seq).collect();
         self.calls.lock().unwrap().push(seqs.clone());
         self.gate.acquire().await.unwrap().forget();
         let result = (self.script.lock().unwrap())(batch);
         let refused: Vec<Seq> = match &result {
             Ok(()) => Vec::new(),
-            Err(SinkError::Reject(refused)) => refused.iter().map(|(seq, _)| *seq).collect(),
-            Err(_) => return result,
+            Err(SinkError::Reject { refused, .. }) => refused.iter().map(|(seq, _)| *seq).collect(),
+            Err(_) => return result.map(|()| Ack::none()),
         };
         self.taken.lock().unwrap().extend(seqs.iter().filter(|seq| !refused.contains(seq)));
-        result
+        result.map(|()| Ack::new(format!("call {}", self.calls())))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use reqwest::{Response, header::HeaderValue};
 use tokio::time::timeout;
 
-use crate::secret::Secret;
+use crate::{secret::Secret, sink::Ack};
 
 /// Read of an answer that is quoted.
 const READ_BYTES_MAX: usize = 4 << 10;
@@ -28,6 +28,20 @@ pub fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default())
+}
+
+/// Headers that name a request on the other side, by which its operator finds it in a log.
+const REQUEST_IDS: &[&str] =
+    &["x-request-id", "request-id", "x-amzn-requestid", "x-ms-request-id", "x-correlation-id", "cf-ray"];
+
+/// The status, and the other side's name for the request where it gives one.
+pub fn ack(response: &Response, secrets: &[Secret]) -> Ack {
+    let status = response.status().as_u16();
+    let named = REQUEST_IDS.iter().find_map(|name| Some((name, response.headers().get(*name)?)));
+    Ack::new(match named {
+        Some((name, id)) => format!("HTTP {status} {name} {}", quote(id.as_bytes(), secrets)),
+        None => format!("HTTP {status}"),
+    })
 }
 
 /// The head of an answer's body in one line, without any of `secrets`.
