@@ -1,0 +1,71 @@
+//! Judges the detection on traffic that knows nothing of how it works:
+//! `cargo bench --bench detection -- generate|evaluate …`.
+//!
+//! `generate` makes labelled traffic from a seed: raw bodies, and apart from them who was a thief. `evaluate` gives the bodies
+//! to the released command (`backtest`) and compares what it says with the labels. Where the parameters come from, and the
+//! figures, stand in `README.md` beside this file.
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops by panicking")]
+#![expect(clippy::print_stderr, reason = "its figures are its output")]
+
+mod actor;
+mod agents;
+mod body;
+mod family;
+mod generate;
+mod networks;
+mod person;
+mod places;
+mod policy;
+mod rng;
+mod session;
+mod session_step;
+mod theft;
+mod traffic;
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+const USAGE: &str = "cargo bench --bench detection -- generate [--seed 1] [--users 1500] [--days 45] --out DIR";
+
+/// The value after `--name`.
+fn option(words: &[String], name: &str) -> Option<String> {
+    let at = words.iter().position(|word| word.strip_prefix("--") == Some(name))?;
+    words.get(at + 1).cloned()
+}
+
+fn number(words: &[String], name: &str, otherwise: i64) -> i64 {
+    option(words, name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+fn main() -> ExitCode {
+    // Cargo passes `--bench` too.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let done = match words.first().map(String::as_str) {
+        Some("generate") => generate(&words),
+        _ => None,
+    };
+    done.unwrap_or_else(|| {
+        eprintln!("{USAGE}");
+        ExitCode::from(2)
+    })
+}
+
+fn generate(words: &[String]) -> Option<ExitCode> {
+    let begun = Instant::now();
+    let options = generate::Options {
+        seed: number(words, "seed", 1).unsigned_abs(),
+        users: number(words, "users", 1_500).unsigned_abs(),
+        days: number(words, "days", 45),
+    };
+    let out = PathBuf::from(option(words, "out")?);
+    let traffic = generate::traffic(&options);
+    generate::write(&traffic, &out).unwrap();
+    let thefts = traffic.thefts.iter().filter(|theft| theft.events > 0).count();
+    eprintln!(
+        "{} refreshes of {} users in {} sessions, {thefts} thefts, in {:.1} s",
+        traffic.events.len(),
+        traffic.people.len(),
+        traffic.families.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    Some(ExitCode::SUCCESS)
+}
