@@ -1,5 +1,5 @@
-//! `sinks`: how far every sink is, and the two things an operator can do about one. Through the admin API of a running
-//! service, else on the files.
+//! `sinks`: how far every sink is, the two things an operator can do about one, and the proof of what was delivered.
+//! Through the admin API of a running service, else on the files.
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -18,6 +18,9 @@ use crate::{
     record::Seq,
 };
 
+mod proof;
+mod reconcile;
+
 /// Show how far every sink is; re-drive delivered or parked records
 ///
 /// Per sink, over all records from its start on: recorded = delivered + skipped + parked + dropped + damaged + pending.
@@ -28,7 +31,9 @@ Examples:
   refresh-audit sinks --format json | jq '.[] | select(.pending > 0)'
   refresh-audit sinks redeliver audit-file --from 1000 --to 2000
   refresh-audit sinks parked hook
-  refresh-audit sinks parked hook --retry --all")]
+  refresh-audit sinks parked hook --retry --all
+  refresh-audit sinks proof ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
+  refresh-audit sinks reconcile siem")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
@@ -58,6 +63,43 @@ Examples:
         /// The last record; without it the last one there is
         #[arg(long, value_name = "SEQ")]
         to: Option<Seq>,
+    },
+    /// Show for every sink when it took an event's record, in which batch, and what it said
+    ///
+    /// Reads the files, also beside a running service. Of an id that was recorded more than once, the newest record counts.
+    #[command(after_help = "\
+Examples:
+  refresh-audit sinks proof ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
+  refresh-audit sinks proof --seq 1017 --format json")]
+    Proof {
+        /// The event's id
+        #[arg(value_name = "EVENT_ID", required_unless_present = "seq")]
+        id: Option<String>,
+        /// The record's seq instead: for records of any kind, and quicker
+        #[arg(long, value_name = "SEQ", conflicts_with = "id")]
+        seq: Option<Seq>,
+    },
+    /// Check that every record of a sink is accounted for once, seq by seq
+    ///
+    /// Compares the cursor, the proofs of delivery and the parked records; then asks the other side whether it holds what
+    /// it acknowledged, where it can be asked. Exits 1 where something is missing or does not add up.
+    #[command(after_help = "\
+Examples:
+  refresh-audit sinks reconcile siem
+  refresh-audit sinks reconcile siem --from 100000 --to 200000
+  refresh-audit sinks reconcile siem --files-only --format json")]
+    Reconcile {
+        /// The sink
+        name: String,
+        /// Ask the other side from this record on
+        #[arg(long, value_name = "SEQ", default_value_t = 1)]
+        from: Seq,
+        /// Ask the other side up to this record
+        #[arg(long, value_name = "SEQ")]
+        to: Option<Seq>,
+        /// Do not ask the other side
+        #[arg(long)]
+        files_only: bool,
     },
     /// Show the records that a sink refused for good, or try them again, or give them up
     #[command(after_help = "\
@@ -126,6 +168,11 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             print(&format!("{name}: {count} records will be delivered again"))?;
             Ok(Ended::Well)
         }
+        Some(Action::Proof { id, seq }) => proof::run(given.format, config, &admin, id.as_deref(), *seq).await,
+        Some(Action::Reconcile { name, from, to, files_only }) => {
+            let asked = (!files_only).then(|| *from..=to.unwrap_or(Seq::MAX));
+            reconcile::run(given.format, config, &admin, sink(config, name)?, asked).await
+        }
         Some(Action::Parked { name, retry: false, drop: false, .. }) => {
             let entry = sink(config, name)?;
             let rows = match admin.get(&format!("/api/sinks/{name}/parked")).await? {
@@ -174,6 +221,13 @@ fn journal(config: &Config) -> anyhow::Result<Journal> {
     let dir = segment::journal_dir(&config.data_dir);
     let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
     Ok(Journal { synced: recovery::last_seq(&dir)?, id: meta.journal.into(), dir })
+}
+
+/// The journal up to where a running service has synced it.
+async fn synced_journal(config: &Config, admin: &Admin) -> anyhow::Result<Journal> {
+    let synced = admin.synced_or_all().await;
+    let journal = journal(config)?;
+    Ok(Journal { synced: journal.synced.min(synced), ..journal })
 }
 
 fn files<'a>(config: &'a Config, sink: &'a SinkEntry, journal: &'a Journal) -> SinkFiles<'a> {

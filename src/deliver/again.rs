@@ -1,7 +1,7 @@
 //! Delivering again what an operator asked for, in turns with the journal's batches. Changes no count but one: a parked
 //! record that arrives is delivered.
 
-use std::sync::PoisonError;
+use std::{ops::Range, sync::PoisonError};
 
 use bytes::Bytes;
 use tokio::{sync::watch, task, time::Instant};
@@ -13,7 +13,11 @@ use super::{
     run::{Deliverer, Outcome, Work},
     status::SinkState,
 };
-use crate::{ledger::read::Reader, record::Seq, sink::Sink};
+use crate::{
+    ledger::read::Reader,
+    record::Seq,
+    sink::{Ack, Sink},
+};
 
 /// A batch to be delivered again.
 pub(super) struct Redo {
@@ -48,10 +52,11 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
                 self.redo = Some(redo);
                 return true;
             }
-            Outcome::Settled(refused) => {
+            Outcome::Settled(refused, ack) => {
+                let ack = (ack, self.again.attempt());
                 redo.work.halving.settled();
                 self.again.well();
-                self.note(&redo, part, &refused).await;
+                self.note(&redo, part, &refused, ack).await;
             }
         }
         if redo.work.halving.next().is_some() {
@@ -97,11 +102,11 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         std::mem::replace(self.reader.get_mut().unwrap_or_else(PoisonError::into_inner), next)
     }
 
-    async fn note(&self, redo: &Redo, part: std::ops::Range<usize>, refused: &[(usize, String)]) {
+    async fn note(&self, redo: &Redo, part: Range<usize>, refused: &[(usize, String)], ack: (Ack, u32)) {
         let batch = &redo.work.batch;
         let last = part.end == batch.messages.len();
         let seq_at = |at: usize| batch.seqs(at..at + 1).next();
-        let mut step = Redriven { refused: redo.missing.clone(), ..Redriven::default() };
+        let mut step = Redriven { refused: redo.missing.clone(), ack, ..Redriven::default() };
         for (at, reason) in refused {
             let seq = seq_at(*at).unwrap_or_default();
             tracing::warn!(sink = &*self.shared.name, seq, reason, "refused again; it stays what it was");

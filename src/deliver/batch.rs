@@ -4,7 +4,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{DeliveryConfig, KeyScheme, head::Head, parked::ParkedRecord};
+use super::{
+    DeliveryConfig, KeyScheme,
+    acks::{Entry, Fate, Run, extend},
+    head::Head,
+    parked::ParkedRecord,
+};
 use crate::{
     format::Format,
     ledger::read::Item,
@@ -29,12 +34,6 @@ impl Passed {
     /// All of them.
     pub fn total(self) -> u64 {
         self.skipped + self.dropped + self.damaged
-    }
-
-    fn add(&mut self, other: Self) {
-        self.skipped += other.skipped;
-        self.dropped += other.dropped;
-        self.damaged += other.damaged;
     }
 }
 
@@ -101,10 +100,12 @@ impl Selection {
 pub struct Batch {
     /// To be sent.
     pub messages: Vec<Message>,
-    /// What is passed right before each.
-    before: Vec<Passed>,
-    /// What is passed after the last.
-    tail: Passed,
+    /// What is passed before, between and after them, in order.
+    passed: Vec<(Fate, Run)>,
+    /// How many of those are before each message.
+    before: Vec<usize>,
+    /// All of it.
+    span: Option<Run>,
     /// Bytes of all bodies.
     bytes: usize,
     /// The oldest record of it, sent or not.
@@ -118,11 +119,11 @@ impl Batch {
             Item::Line { seq, text } => {
                 if let Err(error) = self.read(&text, selection) {
                     tracing::error!(seq, %error, "a line of the journal is not a record: counted as damaged");
-                    self.tail.damaged += 1;
+                    self.pass(Fate::Damaged, (seq, seq));
                 }
             }
-            Item::Damaged { first, last } => self.tail.damaged += last - first + 1,
-            Item::Gone { first, last } => self.tail.dropped += last - first + 1,
+            Item::Damaged { first, last } => self.pass(Fate::Damaged, (first, last)),
+            Item::Gone { first, last } => self.pass(Fate::Dropped, (first, last)),
         }
     }
 
@@ -131,17 +132,30 @@ impl Batch {
         if selection.wants(&head, line)? {
             self.add(selection.encode(&head, head.key(selection.keys), line)?);
         } else {
-            self.tail.skipped += 1;
+            self.pass(Fate::Skipped, (head.seq, head.seq));
         }
         self.oldest.get_or_insert(head.received_at);
         Ok(())
     }
 
+    fn pass(&mut self, fate: Fate, run: Run) {
+        self.cover(run);
+        match self.passed.last_mut() {
+            Some((last, before)) if *last == fate && before.1 + 1 == run.0 => before.1 = run.1,
+            _ => self.passed.push((fate, run)),
+        }
+    }
+
+    fn cover(&mut self, (first, last): Run) {
+        self.span = Some((self.span.map_or(first, |span| span.0), last));
+    }
+
     /// Adds a message.
     pub fn add(&mut self, message: Message) {
+        self.cover((message.seq, message.seq));
         self.bytes += message.body.len();
         self.messages.push(message);
-        self.before.push(std::mem::take(&mut self.tail));
+        self.before.push(self.passed.len());
     }
 
     /// How many more records fit.
@@ -156,16 +170,33 @@ impl Batch {
 
     /// Whether it holds nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.tail == Passed::default()
+        self.span.is_none()
     }
 
-    /// What the cursor passes, messages aside, when this part is settled; after the last message the tail, too.
-    pub fn passed(&self, part: Range<usize>) -> Passed {
-        let mut passed = if part.end == self.messages.len() { self.tail } else { Passed::default() };
-        for before in self.before.get(part).unwrap_or_default() {
-            passed.add(*before);
+    /// The stretch that is settled with this part: the cursor passes what is before each of its messages and, after the
+    /// last one, the rest.
+    pub fn stretch(&self, part: Range<usize>) -> Entry {
+        let span = self.span.unwrap_or((1, 0));
+        let seq_at = |at: usize| self.messages.get(at).map(|message| message.seq);
+        let before = |at: usize| self.before.get(at).copied().unwrap_or_default();
+        let (first, from) = match part.start.checked_sub(1) {
+            Some(last) => (seq_at(last).map_or(span.0, |seq| seq + 1), before(last)),
+            None => (span.0, 0),
+        };
+        let (last, to) = match part.end.checked_sub(1) {
+            Some(last) if part.end < self.messages.len() => (seq_at(last).unwrap_or(span.1), before(last)),
+            _ => (span.1, self.passed.len()),
+        };
+        let mut entry = Entry { first, last, ..Entry::default() };
+        for (fate, run) in self.passed.get(from..to).unwrap_or_default() {
+            match fate {
+                Fate::Skipped => extend(&mut entry.skipped, *run),
+                Fate::Dropped => extend(&mut entry.dropped, *run),
+                Fate::Damaged => extend(&mut entry.damaged, *run),
+                Fate::Delivered | Fate::Parked => {}
+            }
         }
-        passed
+        entry
     }
 
     /// The full copy of a message that was refused. `None` for one that is not in the batch.
@@ -251,9 +282,13 @@ mod tests {
         batch.take(Item::Damaged { first: 6, last: 7 }, &selection);
         batch.take(Item::Line { seq: 8, text: line(8, "event", &event("t", "")) }, &selection);
         batch.take(Item::Line { seq: 9, text: Bytes::from_static(b"{}") }, &selection);
-        assert_eq!(batch.passed(0..1), Passed { skipped: 1, dropped: 3, damaged: 0 });
-        assert_eq!(batch.passed(1..2), Passed { skipped: 0, dropped: 0, damaged: 3 });
-        assert_eq!(batch.passed(0..2), Passed { skipped: 1, dropped: 3, damaged: 3 });
+        let none = Entry::default();
+        let start = Entry { first: 1, last: 5, dropped: vec![(1, 3)], skipped: vec![(4, 4)], ..none.clone() };
+        let end = Entry { first: 6, last: 9, damaged: vec![(6, 7), (9, 9)], ..none };
+        assert_eq!((batch.stretch(0..1), batch.stretch(1..2)), (start.clone(), end.clone()));
+        assert_eq!(batch.stretch(0..2), Entry { last: 9, damaged: end.damaged.clone(), ..start });
+        assert_eq!(end.passed(), Passed { skipped: 0, dropped: 0, damaged: 3 });
+        assert_eq!((batch.stretch(0..1).delivered(), end.delivered()), (1, 1));
         assert_eq!(batch.parked(1, "why").unwrap().record.get().as_bytes(), line(8, "event", &event("t", "")));
     }
 }

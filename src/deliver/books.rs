@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Start,
-    batch::Passed,
+    acks::{Acks, Entry, extend},
     cursor::{Cursor, Loaded},
     parked::{Parked, ParkedRecord},
     redrive::{Range, Redrive},
@@ -23,6 +23,7 @@ use crate::{
     files,
     ledger::read::{Item, Reader},
     record::Seq,
+    sink::Ack,
     time::ReceivedAt,
 };
 
@@ -37,14 +38,12 @@ pub struct Journal {
     pub synced: Seq,
 }
 
-/// What the loop settled.
+/// What the loop settled: the stretch behind the cursor.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Passed without being sent.
-    pub passed: Passed,
-    /// Delivered.
-    pub delivered: u64,
-    /// Refused for good.
+    /// What became of it, parked records aside.
+    pub stretch: Entry,
+    /// Refused for good, in order.
     pub refused: Vec<ParkedRecord>,
 }
 
@@ -66,6 +65,8 @@ pub struct Redriven {
     pub refused: Vec<Seq>,
     /// The range is done before this one.
     pub reached: Option<Seq>,
+    /// What the other side said of those delivered, and at which attempt.
+    pub ack: (Ack, u32),
 }
 
 /// See the head of this file.
@@ -76,6 +77,8 @@ pub struct Books {
     pub(super) cursor: Cursor,
     pub(super) parked: Parked,
     pub(super) redrive: Redrive,
+    pub(super) acks: Acks,
+    journal_dir: PathBuf,
     pub(super) halted: Option<String>,
     pub(super) dirty: bool,
     /// `next` of the cursor on disk.
@@ -95,6 +98,8 @@ impl Books {
             cursor: Cursor::new(&journal.id, 1),
             parked: Parked::none(&dir.join("parked.jsonl")),
             redrive: Redrive::default(),
+            acks: Acks::none(dir.join("acks")),
+            journal_dir: journal.dir.clone(),
             halted: None,
             dirty: false,
             durable: 1,
@@ -176,8 +181,9 @@ impl Books {
     fn mend(&mut self) -> io::Result<()> {
         files::create_dir(&self.dir)?;
         if !self.cursor_path().exists() {
-            self.set_parked_aside()?;
+            self.set_aside()?;
         }
+        self.acks.mend(self.cursor.next)?;
         if self.parked.untidy(false) || !self.cursor.settled.is_empty() {
             self.tidy()?;
         }
@@ -224,9 +230,10 @@ impl Books {
         self.redrive.ranges.iter().map(|range| range.next).fold(self.durable, Seq::min)
     }
 
-    /// Writes the cursor, if it has moved.
+    /// Writes the proofs of delivery and then the cursor, if it has moved.
     pub fn save(&mut self) -> io::Result<()> {
         if self.dirty && self.halted.is_none() {
+            self.acks.save(&self.journal_dir)?;
             self.cursor.save(&self.cursor_path())?;
             (self.dirty, self.durable) = (false, self.cursor.next);
         }
@@ -235,16 +242,20 @@ impl Books {
 
     /// Moves past what is settled. On an error nothing has changed. Refused records are on disk before the cursor moves,
     /// and the cursor is on disk at once after them.
-    pub fn advance(&mut self, progress: &Progress) -> io::Result<()> {
-        if !progress.refused.is_empty() {
-            self.parked.append(&progress.refused)?;
+    pub fn advance(&mut self, progress: Progress) -> io::Result<()> {
+        let Progress { mut stretch, refused } = progress;
+        if !refused.is_empty() {
+            self.parked.append(&refused)?;
         }
-        self.cursor.advance(progress.passed, progress.delivered, progress.refused.len() as u64);
-        if progress.delivered > 0 {
-            self.cursor.delivered_at = Some(ReceivedAt::wall());
+        refused.iter().for_each(|record| extend(&mut stretch.parked, (record.seq, record.seq)));
+        let delivered = stretch.delivered();
+        self.cursor.advance(stretch.passed(), delivered, refused.len() as u64);
+        if delivered > 0 {
+            self.cursor.delivered_at = stretch.at;
         }
+        self.acks.push(&stretch);
         self.dirty = true;
-        if progress.refused.is_empty() { Ok(()) } else { self.save_or_later() }
+        if refused.is_empty() { Ok(()) } else { self.save_or_later() }
     }
 
     /// A cursor that cannot be written now stays dirty: the loop tries again before it sends anything more.
@@ -274,6 +285,14 @@ impl Books {
     /// Notes a step of re-driving. A parked record that arrived counts as delivered from now on; nothing else changes
     /// the counts.
     pub fn redriven(&mut self, step: &Redriven) -> io::Result<()> {
+        let mut runs = Vec::new();
+        step.delivered.iter().for_each(|seq| extend(&mut runs, (*seq, *seq)));
+        for (first, last) in runs {
+            let mut entry = Entry { first, last, ..Entry::default() };
+            entry.acknowledged(step.ack.0.clone(), step.ack.1);
+            self.acks.push_again(&entry);
+            self.dirty = true;
+        }
         let parked: Vec<Seq> = step.delivered.iter().copied().filter(|seq| self.parked.contains(*seq)).collect();
         self.cursor.parked -= self.settle(parked);
         let done: BTreeSet<Seq> = step.delivered.iter().chain(&step.refused).copied().collect();
@@ -313,7 +332,7 @@ impl Books {
         Ok(())
     }
 
-    pub(super) fn set_parked_aside(&mut self) -> io::Result<()> {
+    pub(super) fn set_aside(&mut self) -> io::Result<()> {
         let path = self.parked_path();
         if path.exists() {
             let aside = self.dir.join(format!("parked.{}.jsonl", ReceivedAt::wall().micros()));
@@ -321,7 +340,7 @@ impl Books {
             tracing::warn!(sink = self.name, path = %aside.display(), "parked records of an earlier cursor are set aside");
         }
         self.parked = Parked::none(&path);
-        Ok(())
+        self.acks.set_aside()
     }
 }
 
@@ -363,9 +382,10 @@ mod tests {
         let mut books = Books::open(dir.path(), "s", &journal, Start::Oldest);
         let journal = Journal { synced: 9, ..journal };
         let on_disk = || Books::load(dir.path(), "s", &journal, Start::Oldest);
-        books.advance(&Progress { delivered: 4, ..Progress::default() }).unwrap();
+        let stretch = |first, last| Entry { first, last, ..Entry::default() };
+        books.advance(Progress { stretch: stretch(1, 4), refused: vec![] }).unwrap();
         assert_eq!((on_disk().cursor.next, books.needed()), (1, 1), "that can wait");
-        books.advance(&Progress { delivered: 1, refused: vec![refused(6)], ..Progress::default() }).unwrap();
+        books.advance(Progress { stretch: stretch(5, 6), refused: vec![refused(6)] }).unwrap();
         assert_eq!((on_disk().cursor.next, books.needed()), (7, 7));
         assert_eq!((on_disk().cursor.parked, on_disk().parked.len()), (1, 1));
     }

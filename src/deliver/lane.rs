@@ -40,6 +40,11 @@ impl Lane {
         self.failing_since.is_some()
     }
 
+    /// Which attempt the next one is, from 1.
+    pub(super) fn attempt(&self) -> u32 {
+        self.backoff.failures().saturating_add(1)
+    }
+
     /// An attempt failed; whether that is worth an alarm by now.
     pub(super) fn failed(&mut self, now: Instant, after: Option<Duration>, fault: bool) -> bool {
         self.retry_at = Some(now + self.backoff.fail(after));

@@ -8,8 +8,9 @@
 //!
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
-//! [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
-//! [`status`], [`handle`], [`run`], `again`, [`offline`], [`probe`].
+//! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
+//! [`status`], [`handle`], [`run`], `again`, [`offline`],
+//! [`proof`], [`reconcile`], [`probe`].
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -26,6 +27,9 @@ use crate::{
     units::{ByteSize, Span},
 };
 
+pub mod acks;
+#[cfg(test)]
+mod acks_tests;
 mod again;
 pub mod backoff;
 pub mod batch;
@@ -39,6 +43,8 @@ mod lane;
 pub mod offline;
 pub mod parked;
 pub mod probe;
+pub mod proof;
+pub mod reconcile;
 pub mod redrive;
 pub mod requests;
 pub mod run;

@@ -60,7 +60,7 @@ impl SinkFiles<'_> {
         self.open().drop_parked(which)
     }
 
-    fn load(&self) -> Books {
+    pub(super) fn load(&self) -> Books {
         Books::load(self.data_dir, self.name, self.journal, self.start)
     }
 

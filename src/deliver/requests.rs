@@ -63,7 +63,7 @@ impl Books {
             )));
         }
         files::create_dir(&self.dir)?;
-        self.set_parked_aside()?;
+        self.set_aside()?;
         let none = Redrive::default();
         none.save(&self.redrive_path())?;
         let cursor = Cursor::new(&journal.id, from);

@@ -1,6 +1,7 @@
 //! The sending half of a sink's loop: takes turns between the journal's batches and what is to be delivered again.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     sync::{Arc, Mutex},
     time::Duration,
@@ -57,8 +58,8 @@ pub(super) struct Work {
 
 /// What an attempt came to.
 pub(super) enum Outcome {
-    /// Settled; these were refused, by their index in the batch.
-    Settled(Vec<(usize, String)>),
+    /// Settled; these were refused, by their index in the batch, and this was said of the others.
+    Settled(Vec<(usize, String)>, Ack),
     /// To be tried in halves.
     Split,
     /// To be tried again.
@@ -151,7 +152,7 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         match self.attempt(&work.batch, part.clone(), stop).await {
             Outcome::Split => work.halving.refused(),
             Outcome::Failed { reason, after, fault } => self.live_failed(&work.batch, reason, after, fault),
-            Outcome::Settled(refused) => match self.advance(&work.batch, part, &refused).await {
+            Outcome::Settled(refused, ack) => match self.advance(&work.batch, part, &refused, ack).await {
                 Ok(()) => {
                     work.halving.settled();
                     self.live_well();
@@ -213,16 +214,18 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
     pub(super) async fn attempt(&self, batch: &Batch, part: Range<usize>, stop: &mut watch::Receiver<bool>) -> Outcome {
         let messages = batch.messages.get(part.clone()).unwrap_or_default();
         if messages.is_empty() {
-            return Outcome::Settled(Vec::new());
+            return Outcome::Settled(Vec::new(), Ack::none());
         }
         match self.deliver(messages, stop).await {
-            Ok(_) => Outcome::Settled(Vec::new()),
+            Ok(ack) => Outcome::Settled(Vec::new(), ack),
             Err(SinkError::Retry { reason, after, fault }) => Outcome::Failed { reason, after, fault },
             Err(SinkError::Refused { .. }) if messages.len() > 1 => Outcome::Split,
-            Err(SinkError::Refused { reason }) => Outcome::Settled(vec![(part.start, reason)]),
-            Err(SinkError::Reject { refused, .. }) => {
+            Err(SinkError::Refused { reason }) => Outcome::Settled(vec![(part.start, reason)], Ack::none()),
+            Err(SinkError::Reject { refused, ack }) => {
                 let at = |seq| messages.iter().position(|message| message.seq == seq).map(|at| part.start + at);
-                Outcome::Settled(refused.into_iter().filter_map(|(seq, reason)| Some((at(seq)?, reason))).collect())
+                let refused: BTreeMap<_, _> =
+                    refused.into_iter().filter_map(|(seq, reason)| Some((at(seq)?, reason))).collect();
+                Outcome::Settled(refused.into_iter().collect(), ack)
             }
         }
     }
@@ -254,15 +257,25 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         }
     }
 
-    async fn advance(&mut self, batch: &Batch, part: Range<usize>, refused: &[(usize, String)]) -> Result<(), String> {
+    async fn advance(
+        &mut self,
+        batch: &Batch,
+        part: Range<usize>,
+        refused: &[(usize, String)],
+        ack: Ack,
+    ) -> Result<(), String> {
+        let sent = !part.is_empty();
         let refused: Vec<_> = refused.iter().filter_map(|(at, reason)| batch.parked(*at, reason)).collect();
         for record in &refused {
             tracing::warn!(sink = &*self.shared.name, seq = record.seq, reason = record.reason, "record parked");
         }
-        let delivered = (part.len() - refused.len()) as u64;
-        let progress = Progress { passed: batch.passed(part), delivered, refused };
+        let mut stretch = batch.stretch(part);
+        if sent {
+            stretch.acknowledged(ack, self.live.attempt());
+        }
+        let progress = Progress { stretch, refused };
         self.unsaved = true;
-        match self.shared.books(move |books| books.advance(&progress)).await {
+        match self.shared.books(move |books| books.advance(progress)).await {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(format!("cannot write parked.jsonl: {error}")),
             None => Err("the sink's files could not be worked on".to_owned()),

@@ -48,6 +48,7 @@ mod meta;
 pub mod read;
 pub mod recovery;
 mod resolve;
+pub mod search;
 pub mod segment;
 mod start;
 #[cfg(test)]

@@ -203,6 +203,16 @@ fn sinks_say_the_same_from_the_service_and_from_its_files() {
     assert_eq!(stopped["pending"], 0);
     assert_eq!(text(&run(dir.path(), &["sinks", "parked", "audit-file", "--format", "json"]).stdout), "[]\n");
     assert!(run(dir.path(), &["sinks", "redeliver", "audit-file", "--from", "1", "--to", "1"]).status.success());
+    let read = |arguments: &[&str]| -> Value { serde_json::from_slice(&run(dir.path(), arguments).stdout).unwrap() };
+    let id = read(&["records", "--limit", "1"])["event"]["id"].as_str().unwrap().to_owned();
+    let proof = read(&["sinks", "proof", &id.to_uppercase(), "--format", "json"]);
+    assert_eq!((&proof["seq"], &proof["sinks"][0]["state"]), (&json!(1), &json!("delivered")), "{proof}");
+    // The file's own words are true: there the record is.
+    let words: Vec<&str> = proof["sinks"][0]["ack"].as_str().unwrap().split(' ').collect();
+    let (from, to): (usize, usize) = (words[2].parse().unwrap(), words[4].parse().unwrap());
+    assert!(text(&fs::read(dir.path().join("data/audit.jsonl")).unwrap()[from..to]).contains(&id), "{words:?}");
+    assert_eq!(run(dir.path(), &["sinks", "proof", "no-such-id"]).status.code(), Some(1));
+    assert_eq!(read(&["sinks", "reconcile", "audit-file", "--format", "json"])["delivered"]["ranges"], json!([[1, 4]]));
     let table = text(&run(dir.path(), &["sinks"]).stdout);
     assert!(table.starts_with("NAME        TYPE  STATE"), "{table}");
 }

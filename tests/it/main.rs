@@ -24,6 +24,7 @@ mod journal;
 mod journal_props;
 mod jwks;
 mod order;
+mod proof;
 mod redrive;
 mod scripted;
 mod secrets;
