@@ -24,6 +24,8 @@ pub mod intake;
 pub mod privacy;
 pub mod scope;
 
+pub mod detect;
+
 pub mod ledger;
 
 pub mod deliver;

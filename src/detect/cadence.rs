@@ -1,0 +1,100 @@
+//! RA3xx: when a session is refreshed.
+
+use serde_json::json;
+
+use super::{
+    findings::Findings,
+    seen::{Seen, hour_of},
+    signals::{Hour, Net, Pace, Software},
+    state::session::RATE_SECS,
+};
+use crate::{event::RefreshEvent, record::Severity};
+
+/// Looks at one refresh.
+pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
+    say_storm(seen, findings);
+    if seen.application.is_backend() {
+        return;
+    }
+    say_early(seen, findings);
+    say_trains(seen, findings);
+    say_awake(seen, findings);
+    say_hour(seen, findings);
+}
+
+fn say_early(seen: &Seen<'_>, findings: &mut Findings) {
+    let (Some(session), rule) = (seen.session, &seen.config.ra301) else { return };
+    let (early, timed) = (f64::from(session.early), f64::from(session.timed));
+    if seen.signals.pace != Pace::Early || u32::from(session.timed) < rule.seen_min || early > rule.early_rate * timed {
+        return;
+    }
+    let gap = seen.gap().unwrap_or(0);
+    let lifetime = session.lifetime;
+    let reason = format!(
+        "refreshed {gap} s after the last time, with a token that lives {lifetime} s; of {timed} refreshes before, {early} \
+         were that early"
+    );
+    findings.say(rule, Severity::Medium, reason, [("gap_seconds", json!(gap)), ("lifetime_seconds", json!(lifetime))]);
+}
+
+/// Whether this refresh is in the context before the last one, less than three lifetimes after it.
+pub fn alternates(seen: &Seen<'_>) -> bool {
+    let Some(session) = seen.session else { return false };
+    let [last, before, ..] = session.contexts() else { return false };
+    let moves = |labels: u8| labels & (super::facts::labels::MOBILE | super::facts::labels::ROAMING) != 0;
+    let now = seen.context();
+    now.is_like(before)
+        && !now.is_like(last)
+        && !moves(now.labels | last.labels)
+        && seen.seconds().saturating_sub(before.last) <= session.lifetime.max(60).saturating_mul(3)
+}
+
+fn say_trains(seen: &Seen<'_>, findings: &mut Findings) {
+    let (Some(session), rule) = (seen.session, &seen.config.ra302) else { return };
+    let times = u32::from(session.alternations) + 1;
+    if alternates(seen) && times >= rule.alternations {
+        let reason = format!("two clients take turns in this session: {times} changes there and back");
+        findings.say(rule, Severity::High, reason, [("alternations", json!(times))]);
+    }
+}
+
+fn say_awake(seen: &Seen<'_>, findings: &mut Findings) {
+    let (Some(session), rule) = (seen.session, &seen.config.ra303) else { return };
+    let gap = seen.gap().unwrap_or(0);
+    let sleep = u64::from(session.gap_max).saturating_mul(4).max(rule.idle.get().as_secs());
+    let foreign = seen.signals.net >= Net::Area || seen.signals.software >= Software::Other;
+    if u64::from(gap) > sleep && foreign {
+        let days = gap / 86_400;
+        let reason = format!("the session slept for {days} days and wakes in surroundings that are new to it");
+        findings.say(rule, Severity::Medium, reason, [("days", json!(days))]);
+    }
+}
+
+fn say_storm(seen: &Seen<'_>, findings: &mut Findings) {
+    let (Some(session), rule) = (seen.session, &seen.config.ra304) else { return };
+    let in_window = seen.at.saturating_sub(session.rate_from) < RATE_SECS;
+    let count = if in_window { u32::from(session.rate) + 1 } else { 1 };
+    // Once when it begins, once when it is bad: not at every refresh of the storm.
+    if count == rule.refreshes + 1 || count == rule.high + 1 {
+        let severity = if count > rule.high { Severity::High } else { Severity::Low };
+        let reason = format!("{count} refreshes of one session within 10 minutes");
+        findings.say(rule, severity, reason, [("refreshes", json!(count))]);
+    }
+}
+
+/// A session or address whose refreshes are refused in a row. `attempts`: this one included.
+pub fn refused(config: &super::catalogue::Config, event: &RefreshEvent, attempts: u32, findings: &mut Findings) {
+    if attempts == config.ra107.attempts {
+        let class = event.failure.as_ref().map(|failure| failure.class.clone());
+        let reason = format!("{attempts} refused refreshes within 10 minutes");
+        findings.say(&config.ra107, Severity::Medium, reason, [("attempts", json!(attempts)), ("class", json!(class))]);
+    }
+}
+
+fn say_hour(seen: &Seen<'_>, findings: &mut Findings) {
+    if seen.signals.hour == Hour::Never {
+        let hour = hour_of(seen.now);
+        let reason = format!("this user is never seen around {hour}:00 UTC");
+        findings.say(&seen.config.ra305, Severity::Low, reason, [("hour_utc", json!(hour))]);
+    }
+}

@@ -1,0 +1,307 @@
+//! The catalogue: every rule's id, name, usual severity, ATT&CK techniques and thresholds, in one list; and `[detect]`,
+//! which is made from it.
+//!
+//! Sources of the defaults are in `docs/detection.md`, rule by rule.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{record::Severity, units::Span};
+
+/// What never changes about a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// E.g. `RA101`.
+    pub id: &'static str,
+    /// E.g. `chain_fork`.
+    pub name: &'static str,
+    /// What it says where nothing makes it better or worse.
+    pub severity: Severity,
+    /// MITRE ATT&CK techniques.
+    pub attack: &'static [&'static str],
+}
+
+/// A rule with its settings.
+pub trait Configured {
+    /// Which.
+    const RULE: Rule;
+    /// Whether it may speak.
+    fn enabled(&self) -> bool;
+    /// What an operator set instead of the rule's own severity.
+    fn severity(&self) -> Option<Severity>;
+}
+
+/// Which score is `verdict.risk`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Score {
+    /// Ours: context, cadence and lineage as one likelihood ratio.
+    #[default]
+    Composite,
+    /// The published one of Freeman et al. with the hierarchy of Wiefling et al., for comparison.
+    Freeman,
+}
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $field:ident: $id:ident $name:literal $severity:ident [$($attack:literal),*]
+       { $($(#[$about:meta])* $member:ident: $type:ty = $default:expr),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields, default)]
+            pub struct $id {
+                /// Whether it may speak.
+                pub enabled: bool,
+                /// Instead of the rule's own.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub severity: Option<Severity>,
+                $($(#[$about])* pub $member: $type,)*
+            }
+
+            impl Default for $id {
+                fn default() -> Self {
+                    Self { enabled: true, severity: None, $($member: $default),* }
+                }
+            }
+
+            impl Configured for $id {
+                const RULE: Rule = Rule {
+                    id: stringify!($id), name: $name, severity: Severity::$severity, attack: &[$($attack),*],
+                };
+
+                fn enabled(&self) -> bool {
+                    self.enabled
+                }
+
+                fn severity(&self) -> Option<Severity> {
+                    self.severity
+                }
+            }
+        )*
+
+        /// `[detect]`: rules by their id beside what concerns all of them.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default, rename_all = "UPPERCASE")]
+        pub struct Config {
+            /// Whether rules run.
+            #[serde(rename = "enabled")]
+            pub enabled: bool,
+            /// Which score is `verdict.risk`.
+            #[serde(rename = "score")]
+            pub score: Score,
+            /// Sessions remembered at most; past it the ones unused for longest are forgotten.
+            #[serde(rename = "sessions_max")]
+            pub sessions_max: usize,
+            /// Users remembered at most.
+            #[serde(rename = "users_max")]
+            pub users_max: usize,
+            /// A session unused for this long is forgotten.
+            #[serde(rename = "session_kept")]
+            pub session_kept: Span,
+            /// A user not seen for this long is forgotten.
+            #[serde(rename = "user_kept")]
+            pub user_kept: Span,
+            $($(#[$doc])* pub $field: $id,)*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    enabled: true,
+                    score: Score::default(),
+                    sessions_max: 1_000_000,
+                    users_max: 500_000,
+                    session_kept: Span::from_days(45),
+                    user_kept: Span::from_days(180),
+                    $($field: $id::default()),*
+                }
+            }
+        }
+
+        /// Every rule there is, in the order of their ids.
+        pub const CATALOGUE: &[Rule] = &[$($id::RULE),*];
+
+        impl Config {
+            /// The names of the members: what a loader may suggest.
+            pub const KEYS: &[&str] = &[
+                "enabled", "score", "sessions_max", "users_max", "session_kept", "user_kept", $(stringify!($id)),*
+            ];
+        }
+    };
+}
+
+rules! {
+    /// The parent was already spent by another refresh.
+    ra101: RA101 "chain_fork" High ["T1550.001", "T1528"] {
+        /// Two refreshes of one parent within this are one client that asked twice.
+        leeway: Span = Span::from_secs(60),
+    }
+    /// The parent is generations behind the newest token.
+    ra102: RA102 "stale_ancestor" High ["T1550.001"] {}
+    /// A client that always sends the previous token did not.
+    ra103: RA103 "original_missing" Medium ["T1550.001"] {
+        /// Refreshes with it before one without it means anything.
+        seen_min: u32 = 3,
+        /// How many with it for each without it.
+        ratio_min: u32 = 20,
+    }
+    /// Parent and child are not of one session.
+    ra104: RA104 "parent_mismatch" High ["T1550.001", "T1606"] {}
+    /// A refresh token that works once was shown twice.
+    ra105: RA105 "one_time_value_reuse" High ["T1528"] {
+        /// The same twice within this is one client that asked twice.
+        leeway: Span = Span::from_secs(60),
+    }
+    /// A refresh after its session was revoked, or its user stopped.
+    ra106: RA106 "refresh_after_revoke" Critical ["T1550.001"] {}
+    /// Refused refreshes in a row.
+    ra107: RA107 "invalid_attempt_burst" Medium ["T1528"] {
+        /// This many of one session or address within 10 minutes.
+        attempts: u32 = 5,
+    }
+    /// An event's id came again with another body, or the sender's clock is off.
+    ra108: RA108 "event_replay" High ["T1565.002"] {
+        /// How far ahead the sender's clock may be, beyond what is usual for it.
+        skew: Span = Span::from_secs(300),
+    }
+    /// An access token with a lifetime that its application never had.
+    ra201: RA201 "token_lifetime_anomaly" Medium ["T1606"] {
+        /// Refreshes of the application before a new lifetime means anything.
+        events_min: u32 = 200,
+    }
+    /// Another issuer, signing key or algorithm.
+    ra202: RA202 "issuer_anomaly" High ["T1606"] {
+        /// How long an application must be known.
+        known: Span = Span::from_days(7),
+    }
+    /// Instants inside the tokens that cannot be.
+    ra203: RA203 "clock_lineage" Medium ["T1606"] {
+        /// How far the token's own instant may be from the event's.
+        skew: Span = Span::from_secs(120),
+    }
+    /// A session older than it should be.
+    ra204: RA204 "session_over_age" Low ["T1078"] {
+        /// How old.
+        age: Span = Span::from_days(30),
+    }
+    /// The child may do more than the parent.
+    ra205: RA205 "privilege_growth" Medium ["T1098"] {}
+    /// A refresh long before the token expires, by a client that waits for it.
+    ra301: RA301 "early_refresh" Medium ["T1550.001"] {
+        /// Refreshes before the client's habit is known.
+        seen_min: u32 = 10,
+        /// The share of early ones that is still a habit of waiting.
+        early_rate: f64 = 0.02,
+    }
+    /// Two clients take turns in one session.
+    ra302: RA302 "two_trains" High ["T1550.001"] {
+        /// Changes from one to the other and back.
+        alternations: u32 = 3,
+    }
+    /// A session wakes after a long sleep, somewhere else.
+    ra303: RA303 "dormant_wake" Medium ["T1078"] {
+        /// How long a sleep is, or four times the session's longest gap.
+        idle: Span = Span::from_days(14),
+    }
+    /// Far too many refreshes.
+    ra304: RA304 "refresh_storm" Low ["T1499"] {
+        /// This many within 10 minutes.
+        refreshes: u32 = 30,
+        /// This many are high.
+        high: u32 = 300,
+    }
+    /// An hour at which this user is never seen.
+    ra305: RA305 "odd_hour" Low ["T1078"] {
+        /// The user's share of refreshes around that hour.
+        share: f64 = 0.001,
+    }
+    /// Faster than anyone travels.
+    ra401: RA401 "impossible_travel" High ["T1078", "T1550.001"] {
+        /// Faster than this, km/h.
+        speed_kmh: f64 = 900.0,
+        /// And further than this, km.
+        distance_km: f64 = 500.0,
+        /// How wrong a place may be, km.
+        accuracy_km: f64 = 100.0,
+    }
+    /// A country where this user was never seen.
+    ra402: RA402 "new_country" Medium ["T1078"] {
+        /// How long a user must be known.
+        known: Span = Span::from_days(5),
+        /// And with how many refreshes.
+        events_min: u32 = 10,
+    }
+    /// A hosting network where this user was never seen.
+    ra403: RA403 "new_asn_hosting" High ["T1550.001", "T1090"] {}
+    /// Tor, a VPN or a proxy, where that is not this user's habit.
+    ra404: RA404 "anonymiser" Medium ["T1090.003"] {
+        /// The share of a user's refreshes that makes it a habit.
+        habit: f64 = 0.2,
+    }
+    /// One network refreshes for many users that are new to it.
+    ra405: RA405 "fan_in" Critical ["T1528", "T1550.001"] {
+        /// Users within an hour.
+        users: u32 = 10,
+        /// Times the network's own usual number.
+        factor: f64 = 5.0,
+    }
+    /// There and back again within one token's lifetime.
+    ra406: RA406 "network_flip" Medium ["T1557", "T1550.001"] {}
+    /// Another browser family, operating system or kind of device within a session.
+    ra501: RA501 "ua_class_change" High ["T1550.001", "T1539"] {}
+    /// The browser became older.
+    ra502: RA502 "ua_downgrade" Medium ["T1036"] {}
+    /// A script where people use browsers.
+    ra503: RA503 "tool_ua" High ["T1550.001"] {
+        /// The application's share of scripts below which one is odd.
+        share: f64 = 0.01,
+        /// Refreshes of the application before that share means anything.
+        events_min: u32 = 100,
+    }
+    /// The device's description contradicts its user agent.
+    ra504: RA504 "field_inconsistency" Medium ["T1036"] {
+        /// The application's share of contradictions below which one is odd.
+        share: f64 = 0.01,
+        /// Refreshes of the application before that share means anything.
+        events_min: u32 = 100,
+    }
+    /// The same rare user agent from one network for many users.
+    ra505: RA505 "rare_ua_fan_out" Medium ["T1528"] {
+        /// Users within a day.
+        users: u32 = 5,
+        /// The share of all refreshes below which a user agent is rare.
+        share: f64 = 1e-4,
+    }
+    /// Everything together.
+    ra601: RA601 "session_risk" Medium ["T1550.001"] {
+        /// The probability from which it is medium.
+        medium: f64 = 0.5,
+        /// The probability from which it is high.
+        high: f64 = 0.9,
+        /// The probability from which it is critical.
+        critical: f64 = 0.99,
+    }
+    /// Far more lineage findings than usual for a tenant.
+    ra602: RA602 "tenant_surge" Critical ["T1528"] {
+        /// Times the usual number within an hour.
+        factor: f64 = 5.0,
+        /// And at least this many.
+        findings: u32 = 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_set_by_its_id_and_nothing_is_misspelt_silently() {
+        let config: Config = toml::from_str("RA401 = { speed_kmh = 800, severity = 'low' }\nRA301.enabled = false").unwrap();
+        assert_eq!((config.ra401.speed_kmh, config.ra401.distance_km), (800.0, 500.0));
+        assert_eq!((config.ra401.severity(), config.ra301.enabled()), (Some(Severity::Low), false));
+        for wrong in ["RA999 = {}", "RA401 = { speed = 1 }", "enable = true", "RA101 = { leeway = 60 }"] {
+            assert!(toml::from_str::<Config>(wrong).is_err(), "{wrong}");
+        }
+        let again: Config = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+    }
+}

@@ -1,0 +1,103 @@
+//! RA2xx: what the tokens say of themselves.
+
+use serde_json::json;
+
+use super::{findings::Findings, seen::Seen};
+use crate::{
+    event::Claims,
+    record::Severity,
+};
+
+/// A value seen this often is no news any more.
+const NEWS_MAX: u32 = 3;
+/// Once per session.
+pub const SAID_OVER_AGE: u16 = 1;
+
+/// Looks at one refresh.
+pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
+    let access = &seen.event.tokens.access;
+    let issued = access.issued.as_ref().and_then(|token| token.claims.as_ref());
+    let previous = access.previous.as_ref().and_then(|token| token.claims.as_ref());
+    say_lifetime(seen, findings);
+    if let Some(issued) = issued {
+        say_issuer(seen, issued, findings);
+        say_clock(seen, findings);
+        if let Some(previous) = previous {
+            say_growth(seen, previous, issued, findings);
+        }
+    }
+    say_age(seen, findings);
+}
+
+fn say_lifetime(seen: &Seen<'_>, findings: &mut Findings) {
+    let (application, rule) = (seen.application, &seen.config.ra201);
+    let Some(secs) = seen.facts.lifetime() else { return };
+    if application.events >= rule.events_min && application.lifetimes.count(secs) < NEWS_MAX {
+        let reason = format!("the access token lives {secs} s, which this application's tokens never did");
+        findings.say(rule, Severity::Medium, reason, [("lifetime_seconds", json!(secs))]);
+    }
+}
+
+fn say_issuer(seen: &Seen<'_>, issued: &Claims, findings: &mut Findings) {
+    let (application, rule) = (seen.application, &seen.config.ra202);
+    if issued.alg.as_deref().is_some_and(|alg| alg.eq_ignore_ascii_case("none")) {
+        findings.say(rule, Severity::High, "the access token is not signed (alg none)", [("alg", json!("none"))]);
+        return;
+    }
+    let known = u64::from(seen.at.saturating_sub(application.first)) >= rule.known.get().as_secs();
+    if known && !application.issuers.is_empty() && application.issuers.count(seen.facts.issuer) < NEWS_MAX {
+        let reason = "the access token has an issuer, key or algorithm that this application's tokens never had; a \
+                      rotation of the signing key looks like this, too";
+        let evidence = [("iss", json!(issued.iss)), ("kid", json!(issued.kid)), ("alg", json!(issued.alg))];
+        findings.say(rule, Severity::High, reason, evidence);
+    }
+}
+
+fn say_clock(seen: &Seen<'_>, findings: &mut Findings) {
+    let (facts, rule) = (seen.facts, &seen.config.ra203);
+    let limit = i64::try_from(rule.skew.get().as_secs()).unwrap_or(i64::MAX);
+    let off = facts.issued.iat - facts.occurred;
+    let moved = seen.session.map_or(0, |session| session.auth_time);
+    let auth_time = facts.issued.auth_time;
+    let problem = if facts.issued.iat != 0 && off.abs() > limit {
+        Some(format!("the access token was issued {} s {} the event", off.abs(), if off > 0 { "after" } else { "before" }))
+    } else if facts.previous.iat > facts.issued.iat && facts.issued.iat != 0 {
+        Some("the previous access token is younger than the issued one".to_owned())
+    } else if moved != 0 && auth_time != 0 && i64::from(moved) != auth_time {
+        Some("the session's instant of authentication has moved".to_owned())
+    } else {
+        None
+    };
+    if let Some(reason) = problem {
+        findings.say(rule, Severity::Medium, reason, [("seconds_off", json!(off))]);
+    }
+}
+
+fn say_age(seen: &Seen<'_>, findings: &mut Findings) {
+    let rule = &seen.config.ra204;
+    let signed_in = seen.facts.auth_time();
+    let said = seen.session.is_some_and(|session| session.said & SAID_OVER_AGE != 0);
+    let age = seen.now - signed_in;
+    if signed_in > 0 && !said && age > i64::try_from(rule.age.get().as_secs()).unwrap_or(i64::MAX) {
+        let days = age / 86_400;
+        findings.say(rule, Severity::Low, format!("the session is {days} days old"), [("days", json!(days))]);
+    }
+}
+
+fn say_growth(seen: &Seen<'_>, previous: &Claims, issued: &Claims, findings: &mut Findings) {
+    let scopes = |claims: &Claims| -> Vec<String> {
+        claims.scope.iter().flat_map(|scope| scope.split_whitespace()).map(str::to_owned).collect()
+    };
+    let (had, has) = (scopes(previous), scopes(issued));
+    let gained: Vec<&String> = has.iter().filter(|scope| !had.contains(scope)).collect();
+    let roles = |claims: &Claims| claims.roles.as_ref().map(|roles| roles.count);
+    let more_roles = roles(previous).zip(roles(issued)).is_some_and(|(had, has)| has > had);
+    if !had.is_empty() && !gained.is_empty() {
+        let reason = "the issued access token has a scope that the previous one had not";
+        findings.say(&seen.config.ra205, Severity::Medium, reason, [("gained", json!(gained))]);
+    } else if more_roles {
+        let reason = "the issued access token has more roles than the previous one";
+        let evidence = [("roles", json!(roles(issued))), ("roles_before", json!(roles(previous)))];
+        findings.say(&seen.config.ra205, Severity::Medium, reason, evidence);
+    }
+}

@@ -1,0 +1,78 @@
+//! RA5xx: what software and device ask.
+
+use serde_json::json;
+
+use super::{findings::Findings, seen::Seen, signals::Software};
+use crate::{
+    event::RefreshEvent,
+    record::Severity,
+};
+
+/// Refreshes before a user agent can be called rare.
+const RARE_EVENTS_MIN: u64 = 10_000;
+
+/// Looks at one refresh.
+pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
+    if seen.application.is_backend() {
+        return;
+    }
+    let client = seen.event.client.clone().unwrap_or_default();
+    let (browser, os) = (json!(client.browser), json!(client.os));
+    match seen.signals.software {
+        Software::Other if seen.session.is_some() => {
+            let reason = "another browser, operating system or kind of device than before in this session";
+            findings.say(&seen.config.ra501, Severity::High, reason, [("browser", browser), ("os", os)]);
+        }
+        Software::Tool => {
+            let reason = "a script refreshes where people use browsers or apps";
+            findings.say(&seen.config.ra503, Severity::High, reason, [("client", browser)]);
+        }
+        Software::Older => {
+            let reason = "the browser is older than before in this session";
+            findings.say(&seen.config.ra502, Severity::Medium, reason, [("version", json!(client.version))]);
+        }
+        _ => {}
+    }
+    let rule = &seen.config.ra504;
+    let application = seen.application;
+    let share = f64::from(application.contradictions) / f64::from(application.events.max(1));
+    if contradicts(seen.event) && application.events >= rule.events_min && share < rule.share {
+        let reason = "the device's description contradicts its user agent";
+        findings.say(rule, Severity::Medium, reason, [("os", json!(client.os))]);
+    }
+}
+
+/// Many users of one rare user agent from one network. `users`: within a day; `count` of `all` refreshes had it.
+pub fn fanned_out(seen: &Seen<'_>, users: u32, (count, all): (u32, u64), findings: &mut Findings) {
+    let rule = &seen.config.ra505;
+    let is_rare = all >= RARE_EVENTS_MIN && f64::from(count) < rule.share * all as f64;
+    if is_rare && users >= rule.users && !seen.application.is_backend() {
+        let reason = format!("{users} users with the same rare user agent from one network within a day");
+        findings.say(rule, Severity::Medium, reason, [("users", json!(users))]);
+    }
+}
+
+/// Whether the operating system that the device claims is not the one its user agent names.
+pub fn contradicts(event: &RefreshEvent) -> bool {
+    let of_device = event.device.as_ref().and_then(|device| device.os.as_deref()).and_then(system);
+    let of_client = event.client.as_ref().and_then(|client| client.os.as_deref()).and_then(system);
+    of_device.zip(of_client).is_some_and(|(a, b)| a != b)
+}
+
+fn system(text: &str) -> Option<&'static str> {
+    let text = text.to_lowercase();
+    let names = [
+        ("windows", "windows"),
+        ("iphone", "ios"),
+        ("ipad", "ios"),
+        ("ios", "ios"),
+        ("mac", "macos"),
+        ("android", "android"),
+        ("cros", "chromeos"),
+        ("chrome os", "chromeos"),
+        ("chromeos", "chromeos"),
+        ("linux", "linux"),
+        ("ubuntu", "linux"),
+    ];
+    names.into_iter().find(|(part, _)| text.contains(part)).map(|(_, name)| name)
+}

@@ -1,0 +1,354 @@
+//! What the rules need of an event, as numbers: made once, outside of the ledger's thread, from the event as it is
+//! journaled, so that a replay makes the same.
+
+use std::net::IpAddr;
+
+use super::key::{key, short, tiny};
+use crate::event::{Claims, Location, Outcome, RefreshEvent, Token};
+
+/// What an event means to the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A refresh that happened, or is about to.
+    Refresh,
+    /// A refresh that was refused.
+    Refused,
+    /// Tokens were revoked, or a user was stopped: what is refreshed after it should not be.
+    Revocation,
+    /// Nothing that rules know.
+    Other,
+}
+
+/// The event types after which the user's older sessions should be quiet.
+const STOPPED: &[&str] = &["jwt.refresh-token.revoke", "user.deactivate", "user.delete", "user.delete.complete"];
+
+/// See the module. 0 = unknown in every key.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What it means.
+    pub meaning: Meaning,
+    /// The sender's instant, seconds since 1970.
+    pub occurred: i64,
+    /// The tenant.
+    pub tenant: u64,
+    /// The application within its tenant.
+    pub application: u64,
+    /// The user within the tenant.
+    pub user: u64,
+    /// The session, or what stands for it where the tokens name none.
+    pub session: u64,
+    /// The previous access token.
+    pub parent: u64,
+    /// The issued access token.
+    pub child: u64,
+    /// The presented refresh token.
+    pub presented: u64,
+    /// The key that these three were fingerprinted with.
+    pub keyed: u16,
+    /// What the issued token says of itself.
+    pub issued: Stamp,
+    /// What the previous token says of itself.
+    pub previous: Stamp,
+    /// Where from.
+    pub place: Place,
+    /// By what.
+    pub agent: Agent,
+    /// The device as its client describes it.
+    pub device: u32,
+    /// Issuer, key and algorithm of the issued token.
+    pub issuer: u32,
+}
+
+/// The instants of a token, seconds since 1970; 0 = unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Issued.
+    pub iat: i64,
+    /// Expires.
+    pub exp: i64,
+    /// Authenticated.
+    pub auth_time: i64,
+}
+
+/// Where an event came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Place {
+    /// The address.
+    pub ip: u32,
+    /// Its /24 or /48.
+    pub near: u64,
+    /// Its autonomous system where known, else its /16 or /32.
+    pub wide: u32,
+    /// The country.
+    pub country: u16,
+    /// The city.
+    pub city: u32,
+    /// The coordinates.
+    pub cell: Option<Cell>,
+    /// What the network is, of [`labels`].
+    pub labels: u8,
+}
+
+/// Coordinates in hundredths of a degree (about 1.1 km).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cell(pub i16, pub i16);
+
+/// Labels of a network that rules know.
+pub mod labels {
+    /// Data centres.
+    pub const HOSTING: u8 = 1;
+    /// VPN services.
+    pub const VPN: u8 = 2;
+    /// Tor exits.
+    pub const TOR: u8 = 4;
+    /// Open and residential proxies.
+    pub const PROXY: u8 = 8;
+    /// Mobile carriers, whose addresses and places mean little.
+    pub const MOBILE: u8 = 16;
+    /// Relays and satellites, whose places mean little: Apple's Private Relay, Starlink, aircraft.
+    pub const ROAMING: u8 = 32;
+    /// The operator's own: offices.
+    pub const OFFICE: u8 = 64;
+    /// Refused by the operator.
+    pub const BLOCKED: u8 = 128;
+
+    /// Whose place says nothing about where the person is.
+    pub const NOWHERE: u8 = HOSTING | VPN | TOR | PROXY | MOBILE | ROAMING;
+    /// Who hides behind another address.
+    pub const ANONYMISER: u8 = VPN | TOR | PROXY;
+
+    pub(super) fn of(name: &str) -> u8 {
+        match name {
+            "hosting" | "datacenter" | "data_center" | "cloud" => HOSTING,
+            "vpn" => VPN,
+            "tor" => TOR,
+            "proxy" | "residential_proxy" | "anonymous" => PROXY,
+            "mobile" | "cellular" | "cgnat" => MOBILE,
+            "relay" | "private_relay" | "satellite" | "inflight" => ROAMING,
+            "office" | "corporate" => OFFICE,
+            "blocked" => BLOCKED,
+            _ => 0,
+        }
+    }
+}
+
+/// What software asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agent {
+    /// The user agent's text.
+    pub text: u32,
+    /// Browser family, operating system and kind together.
+    pub class: u16,
+    /// The operating system.
+    pub os: u16,
+    /// The browser or program.
+    pub browser: u16,
+    /// The major version.
+    pub major: u16,
+    /// Whether it is a script.
+    pub tool: bool,
+    /// Whether it is a program on a server.
+    pub server: bool,
+}
+
+impl Facts {
+    /// Reads them from an event.
+    pub fn of(event: &RefreshEvent) -> Self {
+        let access = &event.tokens.access;
+        let (issued, previous) = (stamp(access.issued.as_ref()), stamp(access.previous.as_ref()));
+        let text = |id: Option<&str>| id.unwrap_or_default().to_owned();
+        let tenant_id = text(event.tenant_id.as_ref().map(|id| id.as_str()));
+        let application_id = text(event.application_id.as_ref().map(|id| id.as_str()));
+        let user_id = text(event.user_id.as_ref().map(|id| id.as_str()));
+        let presented = tag(event.tokens.refresh.presented.as_ref());
+        let mut facts = Self {
+            meaning: meaning(event),
+            occurred: event.occurred_at.millis().div_euclid(1_000),
+            tenant: key(&["t", &tenant_id]),
+            application: key(&["a", &tenant_id, &application_id]),
+            user: if user_id.is_empty() { 0 } else { key(&["u", &tenant_id, &user_id]) },
+            session: 0,
+            parent: tag(access.previous.as_ref()),
+            child: tag(access.issued.as_ref()),
+            presented,
+            keyed: keyed(event),
+            issued,
+            previous,
+            place: place(event),
+            agent: agent(event),
+            device: device(event),
+            issuer: issuer(event),
+        };
+        facts.session = session(event, &facts);
+        facts
+    }
+
+    /// The issued token's lifetime in seconds, where its claims say it and it makes sense.
+    pub fn lifetime(&self) -> Option<u32> {
+        let Stamp { iat, exp, .. } = self.issued;
+        u32::try_from(exp.checked_sub(iat)?).ok().filter(|secs| iat > 0 && *secs > 0)
+    }
+
+    /// The instant of authentication that the tokens agree on.
+    pub fn auth_time(&self) -> i64 {
+        if self.issued.auth_time == 0 { self.previous.auth_time } else { self.issued.auth_time }
+    }
+}
+
+fn meaning(event: &RefreshEvent) -> Meaning {
+    if STOPPED.contains(&event.kind.as_str()) {
+        Meaning::Revocation
+    } else if event.tokens.is_empty() && event.kind != "jwt.refresh" {
+        Meaning::Other
+    } else if event.outcome == Outcome::Failure {
+        Meaning::Refused
+    } else {
+        Meaning::Refresh
+    }
+}
+
+/// What stands for the session: its id; else user and instant of authentication, which no refresh changes; else the
+/// refresh token, which stays the same where it is reusable; else the user in the application.
+fn session(event: &RefreshEvent, facts: &Facts) -> u64 {
+    let tenant = facts.tenant.to_string();
+    if let Some(id) = &event.session_id {
+        return key(&["s", &tenant, id.as_str()]);
+    }
+    let (application, user) = (facts.application.to_string(), facts.user.to_string());
+    match (facts.user, facts.auth_time()) {
+        (0, _) | (_, 0) if facts.presented != 0 => key(&["r", &application, &user, &facts.presented.to_string()]),
+        (0, _) => 0,
+        (_, auth_time) => key(&["f", &application, &user, &auth_time.to_string()]),
+    }
+}
+
+/// A token's fingerprint as a number: 16 of its 32 hex digits. The key's id before them is left out.
+fn tag(token: Option<&Token>) -> u64 {
+    let fingerprint = token.and_then(|token| token.fingerprint.as_ref()).map(ToString::to_string);
+    let digits = fingerprint.as_deref().and_then(|text| text.split_once(':')).map_or("", |(_, digits)| digits);
+    digits.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)
+}
+
+/// The key's id of the first fingerprint there is.
+fn keyed(event: &RefreshEvent) -> u16 {
+    let tokens = [&event.tokens.refresh.presented, &event.tokens.access.issued, &event.tokens.access.previous];
+    let fingerprint = tokens.into_iter().flatten().find_map(|token| token.fingerprint.as_ref()).map(ToString::to_string);
+    fingerprint.as_deref().and_then(|text| u16::from_str_radix(text.get(..4)?, 16).ok()).unwrap_or(0)
+}
+
+fn stamp(token: Option<&Token>) -> Stamp {
+    let Some(Claims { iat, exp, auth_time, .. }) = token.and_then(|token| token.claims.as_ref()) else {
+        return Stamp::default();
+    };
+    Stamp { iat: iat.unwrap_or(0), exp: exp.unwrap_or(0), auth_time: auth_time.unwrap_or(0) }
+}
+
+fn place(event: &RefreshEvent) -> Place {
+    let mut place = Place::default();
+    if let Some(ip) = &event.ip {
+        place.ip = short(key(&[ip]));
+        let (near, wide) = event.address().map_or_else(|| (ip.clone(), ip.clone()), blocks);
+        place.near = key(&["n", &near]);
+        place.wide = short(key(&["w", &wide]));
+    }
+    if let Some(network) = &event.network {
+        if let Some(asn) = network.asn {
+            place.wide = short(key(&["asn", &asn.to_string()]));
+        }
+        place.labels = network.labels.iter().fold(0, |all, label| all | labels::of(label));
+        if let Some(country) = &network.country {
+            place.country = tiny(key(&[&country.to_uppercase()]));
+        }
+    }
+    if let Some(location) = &event.location {
+        read_location(location, &mut place);
+    }
+    place
+}
+
+fn read_location(location: &Location, place: &mut Place) {
+    if let Some(country) = &location.country {
+        place.country = tiny(key(&[&country.to_uppercase()]));
+    }
+    if let Some(city) = &location.city {
+        place.city = short(key(&[&city.to_lowercase(), location.country.as_deref().unwrap_or_default()]));
+    }
+    place.cell = location.latitude.zip(location.longitude).map(|(latitude, longitude)| {
+        // In range: the decoder checked them.
+        Cell((latitude * 100.0) as i16, (longitude * 100.0) as i16)
+    });
+}
+
+fn issuer(event: &RefreshEvent) -> u32 {
+    let Some(claims) = event.tokens.access.issued.as_ref().and_then(|token| token.claims.as_ref()) else { return 0 };
+    let text = |member: &Option<String>| member.clone().unwrap_or_default();
+    short(key(&[&text(&claims.iss), &text(&claims.kid), &text(&claims.alg)])).max(1)
+}
+
+/// The /24 and /16 of an IPv4 address, the /48 and /32 of an IPv6 address.
+fn blocks(address: IpAddr) -> (String, String) {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            (format!("{a}.{b}.{c}"), format!("{a}.{b}"))
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            (format!("{a:x}:{b:x}:{c:x}"), format!("{a:x}:{b:x}"))
+        }
+    }
+}
+
+fn agent(event: &RefreshEvent) -> Agent {
+    let Some(text) = &event.user_agent else { return Agent::default() };
+    let mut agent = Agent { text: short(key(&[text])), ..Agent::default() };
+    let Some(client) = &event.client else {
+        // A pseudonym, or nothing that parses: the words without the numbers.
+        let words: String = text.chars().filter(|c| c.is_alphabetic()).collect();
+        agent.class = tiny(key(&[&words]));
+        return agent;
+    };
+    let known = |member: &Option<String>| member.clone().unwrap_or_default();
+    let (browser, os, kind) = (known(&client.browser), known(&client.os), known(&client.kind));
+    agent.class = tiny(key(&["class", &browser, &os, &kind]));
+    agent.os = if os.is_empty() { 0 } else { tiny(key(&[&os])) };
+    agent.browser = if browser.is_empty() { 0 } else { tiny(key(&[&browser])) };
+    let major = client.version.as_deref().and_then(|version| version.split('.').next()?.parse().ok());
+    agent.major = major.unwrap_or(0);
+    agent.tool = matches!(kind.as_str(), "tool" | "bot");
+    agent.server = kind == "server";
+    agent
+}
+
+fn device(event: &RefreshEvent) -> u32 {
+    let Some(device) = &event.device else { return 0 };
+    let text = |member: &Option<String>| member.clone().unwrap_or_default();
+    short(key(&[&text(&device.name), &text(&device.kind), &text(&device.os)]))
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A refresh of one user's one session at an instant (seconds), from one access token to the next, which lives an hour.
+    pub(crate) fn refresh(now: i64, parent: u64, child: u64) -> Facts {
+        Facts {
+            meaning: Meaning::Refresh,
+            occurred: now,
+            tenant: 1,
+            application: 2,
+            user: 3,
+            session: 4,
+            parent,
+            child,
+            presented: 5,
+            keyed: 1,
+            issued: Stamp { iat: now, exp: now + 3_600, auth_time: 1 },
+            previous: Stamp::default(),
+            place: Place::default(),
+            agent: Agent::default(),
+            device: 0,
+            issuer: 0,
+        }
+    }
+}

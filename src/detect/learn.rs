@@ -1,0 +1,248 @@
+//! What a refresh teaches, after it was judged. A context is a user's own only once its session has survived probation, so
+//! that a thief is not familiar after one refresh.
+
+use super::{
+    DAY_SECS, HOUR_SECS,
+    cadence,
+    device,
+    facts::{Facts, labels},
+    key::{key_of, short},
+    seen::{Seen, hour_of},
+    score::Weights,
+    signals::{Lineage, Net, Pace, Signals},
+    state::{
+        State, StateLimits,
+        application::Application,
+        crowd::Crowd,
+        session::{Context, RATE_SECS, Session},
+        user::User,
+    },
+};
+use crate::{event::RefreshEvent, record::Severity};
+
+/// From this risk on a refresh says nothing about what is usual.
+const SUSPICIOUS: f64 = 0.5;
+/// A session with a lineage finding is on probation for this long, seconds.
+const SUSPECTED_SECS: u32 = 7 * 86_400;
+/// The share of a new gap in the usual one, as a power of two.
+const PACE_SHIFT: u32 = 4;
+
+/// What is known of a refresh once it is judged.
+pub struct Learned {
+    signals: Signals,
+    weights: Weights,
+    risk: f64,
+    lineage: Option<Severity>,
+    context: Context,
+    seconds: u32,
+    now: i64,
+    gap: Option<u32>,
+    alternates: bool,
+    contradicts: bool,
+    over_age: bool,
+    is_backend: bool,
+}
+
+impl Learned {
+    /// Keeps what is needed after the state may change.
+    pub fn new(seen: &Seen<'_>, weights: Weights, risk: f64, lineage: Option<Severity>) -> Self {
+        let age = i64::try_from(seen.config.ra204.age.get().as_secs()).unwrap_or(i64::MAX);
+        let auth_time = seen.facts.auth_time();
+        Self {
+            signals: seen.signals,
+            weights,
+            risk,
+            lineage,
+            context: seen.context(),
+            seconds: seen.seconds(),
+            now: seen.now,
+            gap: seen.gap(),
+            alternates: cadence::alternates(seen),
+            contradicts: device::contradicts(seen.event),
+            over_age: auth_time > 0 && seen.now - auth_time > age,
+            is_backend: seen.application.is_backend(),
+        }
+    }
+
+    fn is_clean(&self) -> bool {
+        self.risk < SUSPICIOUS && self.lineage < Some(Severity::High)
+    }
+}
+
+/// Learns from a refresh.
+pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, learned: Learned) {
+    if learned.is_clean() {
+        state.rates.learn(&learned.signals);
+    }
+    let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
+    if learned.is_clean() {
+        application.rates.learn(&learned.signals);
+        learn_pace(&mut application.pace, state.sessions.get(facts.session).map_or(0, |known| known.lifetime), &learned);
+    }
+    application.learn(facts, learned.contradicts);
+    let mut proved = None;
+    if facts.session != 0 {
+        let session = state.sessions.entry(facts.session, at, limits.sessions, || Session::new(facts, at));
+        if session.keyed != facts.keyed {
+            // Fingerprints under another key do not compare: the session begins anew.
+            *session = Session::new(facts, at);
+        }
+        learn_tokens(application, session, facts);
+        learn_session(session, facts, at, &learned);
+        proved = session.contexts().first().filter(|context| session.has_proved(context)).map(|_| ());
+    }
+    if facts.user == 0 {
+        return;
+    }
+    let user = state.users.entry(facts.user, at, limits.users, || User { first: at, ..User::default() });
+    learn_user(user, facts, at, &learned, proved.is_some());
+    if let Some(gone) = (facts.session != 0).then(|| user.own(facts.session)).flatten() {
+        state.sessions.remove(gone);
+    }
+}
+
+/// Whether refresh tokens of this application change.
+fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Facts) {
+    let presented = short(facts.presented);
+    if facts.presented == 0 {
+        return;
+    }
+    if session.presented[0] != 0 {
+        if session.presented[0] == presented { application.same += 1 } else { application.changed += 1 }
+    }
+    if session.presented[0] != presented {
+        session.presented = [presented, session.presented[0]];
+    }
+}
+
+fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learned) {
+    let signals = &learned.signals;
+    session.chain.learn(facts, learned.now);
+    session.events = session.events.saturating_add(1);
+    session.originals = session.originals.saturating_add(u16::from(facts.parent != 0));
+    session.omitted = session.omitted.saturating_add(u16::from(signals.lineage == Lineage::Omitted));
+    let forked = matches!(signals.lineage, Lineage::Retry | Lineage::Branch | Lineage::Stale);
+    session.forked = session.forked.saturating_add(u16::from(forked));
+    session.timed = session.timed.saturating_add(u16::from(signals.pace > Pace::Burst));
+    session.early = session.early.saturating_add(u16::from(signals.pace == Pace::Early));
+    if session.timed == u16::MAX || session.originals == u16::MAX {
+        (session.timed, session.early) = (session.timed / 2, session.early / 2);
+        (session.originals, session.omitted, session.forked) =
+            (session.originals / 2, session.omitted / 2, session.forked / 2);
+    }
+    if learned.is_clean() {
+        learn_pace(&mut session.pace, session.lifetime, learned);
+    }
+    session.gap_max = session.gap_max.max(learned.gap.unwrap_or(0));
+    session.last = session.last.max(learned.seconds);
+    if let Some(lifetime) = facts.lifetime() {
+        session.lifetime = lifetime;
+    }
+    if session.auth_time == 0 {
+        session.auth_time = u32::try_from(facts.auth_time()).unwrap_or(0);
+    }
+    if at.saturating_sub(session.rate_from) >= RATE_SECS {
+        (session.rate_from, session.rate) = (at, 0);
+    }
+    session.rate = session.rate.saturating_add(1);
+    session.alternations = if learned.alternates { session.alternations.saturating_add(1) } else { 0 };
+    if !learned.is_backend && (facts.place.ip != 0 || facts.agent.text != 0) {
+        session.visit(learned.context);
+    }
+    session.weights = learned.weights;
+    if learned.lineage >= Some(Severity::High) || learned.risk >= SUSPICIOUS {
+        session.suspected = at.max(1);
+    } else if at.saturating_sub(session.suspected) > SUSPECTED_SECS {
+        session.suspected = 0;
+    }
+    if learned.over_age {
+        session.said |= super::claims::SAID_OVER_AGE;
+    }
+}
+
+/// The usual gap in lifetimes, of those that are neither at once nor long after the end.
+fn learn_pace(pace: &mut u16, lifetime: u32, learned: &Learned) {
+    let (Some(gap), true) = (learned.gap, lifetime > 0) else { return };
+    if !matches!(learned.signals.pace, Pace::Early | Pace::OnTime) {
+        return;
+    }
+    let now = (u64::from(gap) * 1_024 / u64::from(lifetime)).clamp(1, 2_048);
+    let now = u16::try_from(now).unwrap_or(1_024);
+    *pace = if *pace == 0 { now.max(512) } else { *pace - (*pace >> PACE_SHIFT) + (now >> PACE_SHIFT) };
+}
+
+fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved: bool) {
+    user.last = at;
+    user.events = user.events.saturating_add(1);
+    user.moved = user.moved.saturating_add(u16::from(learned.signals.net >= Net::Area));
+    user.hidden = user.hidden.saturating_add(u16::from(facts.place.labels & labels::ANONYMISER != 0));
+    if user.moved >= u16::MAX / 2 {
+        (user.events, user.moved, user.hidden) = (user.events / 2, user.moved / 2, user.hidden / 2);
+    }
+    if learned.is_backend {
+        return;
+    }
+    let near = short(facts.place.near);
+    let known = user.places().any(|place| place.near == near);
+    // The very first context is all there is to compare with.
+    if known || proved || user.places().next().is_none() {
+        user.adopt(facts, at);
+        if learned.is_clean() {
+            user.count_hour(hour_of(learned.now));
+        }
+    }
+    if let Some(cell) = facts.place.cell.filter(|_| facts.place.labels & labels::NOWHERE == 0) {
+        user.at = Some((cell, learned.seconds));
+    }
+}
+
+/// Counts a user who is new to a network; how many came within the hour, and how many usually do.
+pub fn company(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32) -> (u32, f32) {
+    if facts.user == 0 || facts.place.near == 0 {
+        return (0, 0.0);
+    }
+    let near = short(facts.place.near);
+    let session = state.sessions.get(facts.session).is_some_and(|session| session.contexts().iter().any(|c| c.near == near));
+    let user = state.users.get(facts.user).is_some_and(|user| user.places().any(|known| known.near == near));
+    let crowd = state.networks.entry(facts.place.near, at, limits.networks, Crowd::default);
+    if session || user { crowd.now(at, HOUR_SECS) } else { crowd.add(facts.user, at, HOUR_SECS) }
+}
+
+/// Counts a user agent: users who had it in this network within a day, and how many of all refreshes had it.
+pub fn fans(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32) -> (u32, (u32, u64)) {
+    if facts.agent.text == 0 || facts.user == 0 {
+        return (0, (0, state.events));
+    }
+    let agent = key_of(u64::from(facts.agent.text));
+    let count = state.agents.entry(agent, at, limits.agents, || 0);
+    *count = count.saturating_add(1);
+    let count = *count;
+    // Only what is rare is worth remembering by network.
+    if u64::from(count) * 1_000 > state.events.max(10_000) {
+        return (0, (count, state.events));
+    }
+    let fans = key_of(agent ^ u64::from(facts.place.wide));
+    let crowd = state.fans.entry(fans, at, limits.agents, Crowd::default);
+    let (users, _) = crowd.add(facts.user, at, DAY_SECS);
+    (users, (count, state.events))
+}
+
+/// Tokens were revoked: of one session, of a user, or of a whole application.
+pub fn revoke(state: &mut State, event: &RefreshEvent, facts: &Facts, at: u32) {
+    let when = u32::try_from(facts.occurred.max(1)).unwrap_or(at).min(at.max(1));
+    let presented = short(facts.presented);
+    if facts.presented != 0 {
+        let sessions = state.users.get(facts.user).map_or([0; super::state::user::SESSIONS], |user| user.sessions);
+        for key in sessions.into_iter().chain([facts.session]).filter(|key| *key != 0) {
+            if let Some(session) = state.sessions.get_mut(key).filter(|session| session.presented.contains(&presented)) {
+                session.revoked = session.revoked.max(when);
+            }
+        }
+    } else if facts.user != 0 {
+        if let Some(user) = state.users.get_mut(facts.user) {
+            user.revoked = user.revoked.max(when);
+        }
+    } else if event.application_id.is_some() && let Some(application) = state.applications.get_mut(facts.application) {
+        application.revoked = application.revoked.max(when);
+    }
+}

@@ -1,0 +1,226 @@
+//! Detection: which refreshes are a thief's.
+//!
+//! ```text
+//! event -> Facts (numbers, made by the workers) -> Seen (signals, beside what is known) -> rules -> findings
+//!                                                    │                                      score -> risk
+//!                                                    └ State (sessions, users, applications, networks) <- learn
+//! ```
+//!
+//! One thread owns the [`Engine`] and shows it every event in the journal's order; the same events give the same findings,
+//! bit by bit. Judging changes nothing; learning comes after it. A new family of rules is one file with an `observe` and
+//! one word in the list below; a new rule is a row in [`catalogue`]. Knows `event` and `record`, nothing of the ledger, of
+//! files or of the wall clock. In reading order: [`catalogue`], [`facts`], [`state`], [`signals`], [`seen`], the families,
+//! [`score`], `learn`.
+
+use crate::{
+    event::RefreshEvent,
+    record::{Evidence, Finding, Seq, Severity},
+    time::ReceivedAt,
+};
+
+pub mod catalogue;
+pub mod facts;
+mod findings;
+pub mod key;
+mod learn;
+pub mod score;
+pub mod seen;
+pub mod signals;
+pub mod state;
+
+pub use catalogue::Config;
+pub use facts::Facts;
+pub use findings::Findings;
+
+use catalogue::Configured as _;
+use facts::Meaning;
+use key::key_of;
+use seen::{Known, Seen};
+use state::{State, StateLimits, application::Application, crowd::Crowd};
+
+/// The sender's instant counts at most this far behind the ledger's clock, seconds.
+const BEHIND_SECS: i64 = 30 * 86_400;
+/// And at most this far ahead.
+const AHEAD_SECS: i64 = 300;
+/// The window of a network's company.
+pub(crate) const HOUR_SECS: u32 = 3_600;
+/// The window of a rare user agent's fans.
+const DAY_SECS: u32 = 86_400;
+/// Attempts that were refused are counted for this long.
+const REFUSED_SECS: u32 = 600;
+
+macro_rules! families {
+    ($($family:ident),* $(,)?) => {
+        $(mod $family;)*
+
+        fn observe_all(seen: &Seen<'_>, findings: &mut Findings) {
+            $($family::observe(seen, findings);)*
+        }
+    };
+}
+
+families! { lineage, claims, cadence, network, device }
+
+/// What an event came to.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// In the order of the rules.
+    pub findings: Vec<Finding>,
+    /// 0 <= risk < 1; none for what is not a refresh.
+    pub risk: Option<f64>,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Engine {
+    config: Config,
+    limits: StateLimits,
+    state: State,
+}
+
+impl Engine {
+    /// Knows nothing yet.
+    pub fn new(config: Config) -> Self {
+        Self::with(config, State::default())
+    }
+
+    /// Knows what was remembered.
+    pub fn with(config: Config, state: State) -> Self {
+        Self { limits: State::limits(&config), config, state }
+    }
+
+    /// What is remembered, to be written down; a copy of it costs next to nothing.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What applies from now on.
+    pub fn configure(&mut self, config: Config) {
+        self.limits = State::limits(&config);
+        self.config = config;
+    }
+
+    /// What applies.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Judges one event, then learns from it. `at`: the ledger's clock at its record.
+    pub fn observe(&mut self, event: &RefreshEvent, facts: &Facts, evidence: &Evidence, at: ReceivedAt) -> Judgement {
+        let at_secs = at.micros().div_euclid(1_000_000);
+        let now = facts.occurred.clamp(at_secs - BEHIND_SECS, at_secs + AHEAD_SECS);
+        let at = u32::try_from(at_secs.max(0)).unwrap_or(u32::MAX);
+        self.state.now = self.state.now.max(at);
+        if evidence.stale {
+            // An earlier copy may have been judged long ago: it teaches nothing and accuses nobody.
+            return Judgement { findings: Vec::new(), risk: Some(score::probability(score::PRIOR)) };
+        }
+        match facts.meaning {
+            Meaning::Refresh => self.refresh(event, facts, evidence, at, now),
+            Meaning::Refused => self.refused(event, facts, at),
+            Meaning::Revocation => {
+                learn::revoke(&mut self.state, event, facts, at);
+                Judgement::default()
+            }
+            Meaning::Other => Judgement::default(),
+        }
+    }
+
+    fn refresh(&mut self, event: &RefreshEvent, facts: &Facts, evidence: &Evidence, at: u32, now: i64) -> Judgement {
+        let Self { config, limits, state } = self;
+        state.events += 1;
+        state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
+        let company = learn::company(state, limits, facts, at);
+        let fans = learn::fans(state, limits, facts, at);
+        let none = Application::default();
+        let session = state.sessions.get(facts.session).filter(|session| session.keyed == facts.keyed && facts.session != 0);
+        let application = state.applications.get(facts.application).unwrap_or(&none);
+        let user = state.users.get(facts.user).filter(|_| facts.user != 0);
+        let seen = Seen::new(event, facts, at, now, Known { config, session, user, application, company });
+        let mut findings = Findings::default();
+        observe_all(&seen, &mut findings);
+        lineage::skewed(&seen, evidence, state.ahead.0, &mut findings);
+        device::fanned_out(&seen, fans.0, fans.1, &mut findings);
+
+        let usual = score::Usual { application: &application.rates, all: &state.rates };
+        let said = score::evidence(&seen.signals, &usual, &seen.habits());
+        let mut weights = session.map_or_else(Default::default, |session| session.weights);
+        let odds = score::accumulate(&mut weights, &said, seen.gap().unwrap_or(0));
+        let risk = score::probability(odds);
+        say_risk(config, risk, &seen, &mut findings);
+        let learned = learn::Learned::new(&seen, weights, risk, findings.worst_of_lineage());
+        learn::refresh(state, limits, facts, at, learned);
+        surge(state, config, limits, facts, at, &mut findings);
+        Judgement { findings: findings.into_vec(), risk: Some(risk) }
+    }
+
+    fn refused(&mut self, event: &RefreshEvent, facts: &Facts, at: u32) -> Judgement {
+        let mut findings = Findings::default();
+        let place = key_of(facts.place.near ^ 0x5e);
+        let keys = [(facts.session, facts.session != 0), (place, facts.place.near != 0)];
+        let attempt = self.state.events ^ u64::from(at);
+        self.state.events += 1;
+        for (key, _) in keys.into_iter().filter(|(_, known)| *known) {
+            let crowd = self.state.fans.entry(key_of(key ^ 0x7e), at, self.limits.agents, Crowd::default);
+            let (attempts, _) = crowd.add(key_of(attempt), at, REFUSED_SECS);
+            if !findings.has(catalogue::RA107::RULE) {
+                cadence::refused(&self.config, event, attempts, &mut findings);
+            }
+        }
+        Judgement { findings: findings.into_vec(), risk: Some(score::probability(score::PRIOR)) }
+    }
+
+    /// Judges the record that an id came again with another body; `of`: the first record.
+    pub fn replayed(&self, of: Seq) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        lineage::replayed(&self.config, of, &mut findings);
+        findings.into_vec()
+    }
+
+    /// The gate refused this refresh: its token should never be seen.
+    pub fn denied(&mut self, facts: &Facts) {
+        if let Some(session) = self.state.sessions.get_mut(facts.session) {
+            session.chain.deny(facts.child);
+        }
+    }
+}
+
+/// RA601: everything together.
+fn say_risk(config: &Config, risk: f64, seen: &Seen<'_>, findings: &mut Findings) {
+    let rule = &config.ra601;
+    let severity = match risk {
+        risk if risk >= rule.critical => Severity::Critical,
+        risk if risk >= rule.high => Severity::High,
+        risk if risk >= rule.medium => Severity::Medium,
+        _ => return,
+    };
+    let signals = &seen.signals;
+    let reason = "the signals of this session together are far likelier with a thief in it than without";
+    let evidence = [
+        ("network", lineage::level(signals.net)),
+        ("network_kind", lineage::level(signals.kind)),
+        ("path", lineage::level(signals.path)),
+        ("software", lineage::level(signals.software)),
+        ("lineage", lineage::level(signals.lineage)),
+        ("pace", lineage::level(signals.pace)),
+        ("company", lineage::level(signals.company)),
+        ("hour", lineage::level(signals.hour)),
+    ];
+    findings.say(rule, severity, reason, evidence);
+}
+
+/// RA602: sessions of one tenant with lineage findings, far more than usual within an hour; said once when it begins.
+fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts, at: u32, findings: &mut Findings) {
+    if findings.worst_of_lineage() < Some(Severity::High) {
+        return;
+    }
+    let crowd = state.tenants.entry(facts.tenant, at, limits.tenants, Crowd::default);
+    let (before, _) = crowd.now(at, HOUR_SECS);
+    let (count, usual) = crowd.add(facts.session, at, HOUR_SECS);
+    let rule = &config.ra602;
+    let much = |count: u32| count >= rule.findings && f64::from(count) > rule.factor * f64::from(usual);
+    if much(count) && !much(before) {
+        let reason = format!("{count} sessions of this tenant with lineage findings within an hour, usually {usual:.1}");
+        findings.say(rule, Severity::Critical, reason, [("sessions", serde_json::json!(count))]);
+    }
+}

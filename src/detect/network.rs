@@ -1,0 +1,82 @@
+//! RA4xx: where a refresh comes from.
+
+use serde_json::json;
+
+use super::{
+    findings::Findings,
+    lineage::level,
+    seen::Seen,
+    signals::{Company, Kind, Net, Path},
+};
+use crate::record::Severity;
+
+/// Looks at one refresh.
+pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
+    if seen.application.is_backend() {
+        return;
+    }
+    say_travel(seen, findings);
+    say_country(seen, findings);
+    say_kind(seen, findings);
+    say_company(seen, findings);
+    if seen.signals.path == Path::Flip {
+        let reason = "back in a network that the session left less than two token lifetimes ago";
+        findings.say(&seen.config.ra406, Severity::Medium, reason, []);
+    }
+}
+
+fn say_travel(seen: &Seen<'_>, findings: &mut Findings) {
+    let rule = &seen.config.ra401;
+    let (found, severity, what) = match seen.signals.path {
+        Path::Travel => (seen.travel(), Severity::High, "the session's last place"),
+        Path::Elsewhere => (seen.elsewhere(), Severity::Medium, "the user's place in another session"),
+        _ => return,
+    };
+    let Some((km, kmh)) = found else { return };
+    let reason = format!("{km:.0} km from {what}, at {kmh:.0} km/h");
+    findings.say(rule, severity, reason, [("km", json!(km.round())), ("km_per_hour", json!(kmh.round()))]);
+}
+
+fn say_country(seen: &Seen<'_>, findings: &mut Findings) {
+    let (Some(user), rule) = (seen.user, &seen.config.ra402) else { return };
+    let known = u64::from(seen.at.saturating_sub(user.first)) >= rule.known.get().as_secs();
+    if seen.signals.net != Net::Abroad || !known || user.events < rule.events_min {
+        return;
+    }
+    let of_place = seen.event.location.as_ref().and_then(|location| location.country.clone());
+    let country = of_place.or_else(|| seen.event.network.as_ref()?.country.clone()).unwrap_or_default();
+    let reason = format!("this user was never seen in {country} before");
+    findings.say(rule, Severity::Medium, reason, [("country", json!(country))]);
+}
+
+fn say_kind(seen: &Seen<'_>, findings: &mut Findings) {
+    let org = seen.event.network.as_ref().and_then(|network| network.org.clone());
+    match seen.signals.kind {
+        Kind::Hosting => {
+            let reason = "from a data centre's network, where this user was never seen";
+            findings.say(&seen.config.ra403, Severity::High, reason, [("org", json!(org))]);
+        }
+        kind @ (Kind::Hidden | Kind::Tor) => {
+            let rule = &seen.config.ra404;
+            let habit = seen.user.is_some_and(|user| {
+                user.events > 0 && f64::from(user.hidden) >= rule.habit * f64::from(user.events)
+            });
+            if !habit {
+                let severity = if kind == Kind::Tor { Severity::High } else { Severity::Medium };
+                let labels = seen.event.network.as_ref().map(|network| network.labels.clone());
+                let reason = "through an anonymising network, which is not this user's habit";
+                findings.say(rule, severity, reason, [("labels", json!(labels)), ("org", json!(org))]);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn say_company(seen: &Seen<'_>, findings: &mut Findings) {
+    if seen.signals.company == Company::Many {
+        let (users, usual) = seen.company;
+        let reason = format!("{users} users that are new to this network refreshed from it within an hour");
+        let evidence = [("users", json!(users)), ("usually", json!(usual)), ("network", level(seen.signals.net))];
+        findings.say(&seen.config.ra405, Severity::Critical, reason, evidence);
+    }
+}

@@ -1,0 +1,248 @@
+//! The composite score: how much likelier the signals of a session are with a thief in it than without.
+//!
+//! Without: learned, per application, from all applications, from a small table, in this order, and per session or user
+//! for what is a habit of theirs (a client that refreshes early, a person who changes networks). With: a small table for
+//! each of a few ways to be a thief, kept apart because they do not mix: who copies the network has no foreign one. The
+//! evidence of a session adds up (a CUSUM per way, Page 1954) and fades; a refresh speaks for itself unless it adds to it.
+//!
+//! `ln` and `exp` are libm's: the same on every machine.
+
+use serde::{Deserialize, Serialize};
+
+use super::signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software};
+
+/// Ways to be a thief: see [`THIEVES`].
+pub const WAYS: usize = 4;
+/// The ln odds that a refresh is a thief's, before anything is known: 1 in 10,000 (facts on operating points are in
+/// `docs/detection.md`).
+pub const PRIOR: f64 = -9.21;
+/// Refreshes that the table below counts as, against what was really seen in all applications.
+const TABLE_WEIGHT: f64 = 200.0;
+/// Refreshes that all applications count as, against what was really seen in one.
+const ALL_WEIGHT: f64 = 200.0;
+/// Refreshes that an application's rate counts as, against a session's or user's own.
+const HABIT_WEIGHT: f64 = 12.0;
+/// Past this many, all counts of a table are halved: old habits fade.
+const COUNT_MAX: f32 = 200_000.0;
+/// No single signal says more than this, either way.
+const TERM_MAX: f64 = 7.0;
+/// A usual network does not excuse what else is odd.
+const NETWORK_MIN: f64 = -0.5;
+/// The evidence of a session never says more than this.
+const WEIGHT_MAX: f64 = 25.0;
+/// Evidence halves in this time, seconds.
+const HALF_LIFE_SECS: f64 = 4.0 * 86_400.0;
+
+/// The evidence of one session so far, one for each way.
+pub type Weights = [f32; WAYS];
+
+macro_rules! tables {
+    ($($field:ident: $signal:ident [$($usual:expr),*] { $([$($attack:expr),*])* })*) => {
+        /// How often each level came.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        pub struct Rates { $(#[doc = stringify!($signal)] $field: [f32; $signal::LEVELS]),* }
+
+        /// What a table says of each level.
+        struct Table { $($field: [f64; $signal::LEVELS]),* }
+
+        /// What is usual before anything is learned.
+        const USUAL: Table = Table { $($field: [$($usual),*]),* };
+
+        /// What a session with a thief in it looks like, theirs and the victim's refreshes together: 0 a careless one
+        /// elsewhere, 1 a careful one elsewhere (copied user agent), 2 one in the same network, 3 one who replays many.
+        const THIEVES: [Table; WAYS] = {
+            $(let $field: [[f64; $signal::LEVELS]; WAYS] = [$([$($attack),*]),*];)*
+            [
+                Table { $($field: $field[0]),* }, Table { $($field: $field[1]),* },
+                Table { $($field: $field[2]),* }, Table { $($field: $field[3]),* },
+            ]
+        };
+
+        impl Rates {
+            /// Counts what came.
+            pub fn learn(&mut self, signals: &Signals) {
+                $(count(&mut self.$field, signals.$field.index());)*
+            }
+        }
+    };
+}
+
+tables! {
+    net: Net [0.90, 0.06, 0.02, 0.015, 0.002] {
+        [0.34, 0.26, 0.06, 0.19, 0.15] [0.36, 0.24, 0.17, 0.19, 0.04] [0.85, 0.12, 0.02, 0.008, 0.002] [0.40, 0.10, 0.05, 0.30, 0.15]
+    }
+    kind: Kind [0.85, 0.10, 0.03, 0.004, 0.002, 0.0002] {
+        [0.40, 0.04, 0.10, 0.14, 0.27, 0.05] [0.62, 0.08, 0.06, 0.20, 0.03, 0.01] [0.85, 0.10, 0.03, 0.01, 0.005, 0.005] [0.35, 0.05, 0.05, 0.25, 0.25, 0.05]
+    }
+    path: Path [0.975, 0.015, 0.002, 0.001] {
+        [0.56, 0.28, 0.08, 0.08] [0.62, 0.28, 0.06, 0.04] [0.97, 0.02, 0.005, 0.005] [0.80, 0.10, 0.05, 0.05]
+    }
+    software: Software [0.96, 0.02, 0.01, 0.0005, 0.002, 0.0002] {
+        [0.36, 0.24, 0.04, 0.04, 0.24, 0.08] [0.86, 0.08, 0.03, 0.02, 0.009, 0.001] [0.93, 0.04, 0.015, 0.005, 0.008, 0.002] [0.45, 0.05, 0.05, 0.05, 0.30, 0.10]
+    }
+    lineage: Lineage [0.975, 0.003, 0.008, 0.004, 0.002, 0.001, 0.002] {
+        [0.40, 0.14, 0.02, 0.14, 0.17, 0.11, 0.02] [0.40, 0.14, 0.02, 0.14, 0.17, 0.11, 0.02]
+        [0.42, 0.12, 0.02, 0.14, 0.18, 0.10, 0.02] [0.45, 0.20, 0.02, 0.08, 0.05, 0.18, 0.02]
+    }
+    pace: Pace [0.02, 0.03, 0.45, 0.35, 0.15] {
+        [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.46, 0.22, 0.18, 0.08] [0.10, 0.40, 0.15, 0.20, 0.15]
+    }
+    company: Company [0.99, 0.008, 0.0005] {
+        [0.96, 0.03, 0.01] [0.98, 0.015, 0.005] [0.99, 0.008, 0.002] [0.10, 0.30, 0.60]
+    }
+    hour: Hour [0.97, 0.02, 0.01] {
+        [0.80, 0.12, 0.08] [0.82, 0.11, 0.07] [0.85, 0.09, 0.06] [0.80, 0.12, 0.08]
+    }
+}
+
+fn count(counts: &mut [f32], level: Option<usize>) {
+    let Some(level) = level else { return };
+    counts[level] += 1.0;
+    if counts[level] >= COUNT_MAX {
+        counts.iter_mut().for_each(|count| *count /= 2.0);
+    }
+}
+
+/// What a session or user does more or less often than others: how many of how many.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habit {
+    /// How many were out of the ordinary.
+    pub odd: f64,
+    /// Of how many.
+    pub of: f64,
+}
+
+/// The habits that count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// The user changes networks.
+    pub moves: Habit,
+    /// The session's client leaves out the parent or forks.
+    pub forks: Habit,
+    /// The session's client refreshes early.
+    pub early: Habit,
+}
+
+/// The rates of one application, and of all.
+pub struct Usual<'a> {
+    /// The application's.
+    pub application: &'a Rates,
+    /// All together.
+    pub all: &'a Rates,
+}
+
+/// How often a level comes when nothing is wrong.
+fn usual(level: usize, own: &[f32], all: &[f32], table: &[f64]) -> f64 {
+    let sum = |counts: &[f32]| counts.iter().map(|count| f64::from(*count)).sum::<f64>();
+    let all = (f64::from(all[level]) + TABLE_WEIGHT * table[level]) / (sum(all) + TABLE_WEIGHT);
+    (f64::from(own[level]) + ALL_WEIGHT * all) / (sum(own) + ALL_WEIGHT)
+}
+
+/// The same for someone with a habit: `odd` says which levels the habit is about.
+fn personal(level: usize, own: &[f32], all: &[f32], table: &[f64], habit: Habit, odd: fn(usize) -> bool) -> f64 {
+    let rate = |level| usual(level, own, all, table);
+    let general: f64 = (0..table.len()).filter(|level| odd(*level)).map(rate).sum();
+    let mine = (habit.odd + HABIT_WEIGHT * general) / (habit.of + HABIT_WEIGHT);
+    let share = if odd(level) { mine / general } else { (1.0 - mine) / (1.0 - general) };
+    rate(level) * share
+}
+
+/// One refresh: how much each way explains it better than nothing being wrong.
+pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> [f64; WAYS] {
+    let Usual { application: own, all } = *usual_rates;
+    macro_rules! term {
+        ($field:ident, $way:expr) => {
+            signals.$field.index().map_or(0.0, |level| {
+                ratio(THIEVES[$way].$field[level], usual(level, &own.$field, &all.$field, &USUAL.$field))
+            })
+        };
+        ($field:ident, $way:expr, $habit:ident, $odd:expr) => {
+            signals.$field.index().map_or(0.0, |level| {
+                let table = &USUAL.$field;
+                ratio(THIEVES[$way].$field[level], personal(level, &own.$field, &all.$field, table, habits.$habit, $odd))
+            })
+        };
+    }
+    std::array::from_fn(|way| {
+        let net = term!(net, way, moves, |level| level >= 2);
+        // These three say much the same: the loudest counts.
+        let network = net.max(term!(kind, way)).max(term!(path, way)).max(NETWORK_MIN);
+        network
+            + term!(software, way)
+            + term!(lineage, way, forks, |level| level != 0)
+            + term!(pace, way, early, |level| level == 1)
+            + term!(company, way)
+            + term!(hour, way).max(0.0)
+    })
+}
+
+fn ratio(attack: f64, usual: f64) -> f64 {
+    libm::log(attack / usual.max(1e-9)).clamp(-TERM_MAX, TERM_MAX)
+}
+
+/// Adds one refresh to a session's evidence, `secs` after the last; returns ln odds of a thief.
+pub fn accumulate(weights: &mut Weights, evidence: &[f64; WAYS], secs: u32) -> f64 {
+    let fade = libm::exp(-f64::from(secs) / HALF_LIFE_SECS * std::f64::consts::LN_2);
+    let mut said = [0.0; WAYS];
+    for way in 0..WAYS {
+        let before = f64::from(weights[way]) * fade;
+        let after = (before + evidence[way]).clamp(0.0, WEIGHT_MAX);
+        weights[way] = after as f32;
+        // What adds nothing is no worse for what came before it.
+        said[way] = if evidence[way] > 0.0 { after } else { evidence[way] };
+    }
+    PRIOR + mean_of_exponents(&said)
+}
+
+/// ln of the mean of the exponentials.
+fn mean_of_exponents(terms: &[f64; WAYS]) -> f64 {
+    let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = terms.iter().map(|term| libm::exp(term - most)).sum();
+    most + libm::log(sum / WAYS as f64)
+}
+
+/// The probability of some ln odds, below 1.
+pub fn probability(odds: f64) -> f64 {
+    1.0 / (1.0 + libm::exp(-odds.clamp(-36.0, 36.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_distributions() {
+        for table in [&USUAL, &THIEVES[0], &THIEVES[1], &THIEVES[2], &THIEVES[3]] {
+            for levels in [&table.net[..], &table.kind, &table.path, &table.software, &table.lineage, &table.pace] {
+                let sum: f64 = levels.iter().sum();
+                assert!((sum - 1.0).abs() < 0.02, "{levels:?} sum up to {sum}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_known_says_nothing_and_evidence_adds_up_and_fades() {
+        let none = Rates::default();
+        let usual = Usual { application: &none, all: &none };
+        let nothing = evidence(&Signals::default(), &usual, &Habits::default());
+        assert!(nothing.iter().all(|evidence| *evidence <= 0.0 && *evidence >= NETWORK_MIN));
+        let mut weights = Weights::default();
+        let once = accumulate(&mut weights, &[3.0; WAYS], 0);
+        let twice = accumulate(&mut weights, &[3.0; WAYS], 0);
+        assert!((once - (PRIOR + 3.0)).abs() < 1e-9 && (twice - (PRIOR + 6.0)).abs() < 1e-9);
+        // Four days later half of it is left.
+        let later = accumulate(&mut weights, &[0.5; WAYS], 4 * 86_400);
+        assert!((later - (PRIOR + 3.5)).abs() < 1e-6, "{later}");
+        assert!(probability(1e9) < 1.0 && probability(-1e9) > 0.0 && probability(0.0) == 0.5);
+    }
+
+    #[test]
+    fn a_habit_of_early_refreshes_makes_one_more_of_them_say_less() {
+        let none = Rates::default();
+        let usual = Usual { application: &none, all: &none };
+        let signals = Signals { pace: Pace::Early, ..Signals::default() };
+        let of = |odd, of| evidence(&signals, &usual, &Habits { early: Habit { odd, of }, ..Habits::default() })[2];
+        assert!(of(0.0, 100.0) > of(0.0, 0.0) && of(0.0, 0.0) > of(40.0, 100.0));
+        assert!(of(40.0, 100.0) < 0.5);
+    }
+}

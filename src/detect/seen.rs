@@ -1,0 +1,425 @@
+//! One refresh beside what is known: the signals it shows. Pure; changes nothing.
+
+use super::{
+    catalogue::Config,
+    facts::{Cell, Facts, Place, labels},
+    key::{key, short, tiny},
+    score::{Habit, Habits},
+    signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software},
+    state::{
+        application::Application,
+        chain::Parent,
+        session::{Context, Session},
+        user::User,
+    },
+};
+use crate::event::RefreshEvent;
+
+/// Places this near to each other are one, km: what a geolocation of addresses is good for.
+const SAME_PLACE_KM: f64 = 50.0;
+/// Refreshes closer than this are one client that asked twice, seconds.
+pub const LEEWAY_SECS: u32 = 60;
+/// A session that sent its parent this often always does.
+const ORIGINALS_MIN: u16 = 1;
+/// An application whose clients send it this often always do.
+const COVERAGE_MIN: f64 = 0.98;
+/// Refreshes before a user's hours say anything.
+const HOURS_MIN: u32 = 80;
+
+/// See the module.
+pub struct Seen<'a> {
+    /// `[detect]`.
+    pub config: &'a Config,
+    /// The event, for words.
+    pub event: &'a RefreshEvent,
+    /// The event, in numbers.
+    pub facts: &'a Facts,
+    /// The ledger's clock, seconds since 1970.
+    pub at: u32,
+    /// The sender's instant, clamped.
+    pub now: i64,
+    /// What is known of the session; none at its first sight.
+    pub session: Option<&'a Session>,
+    /// What is known of the user.
+    pub user: Option<&'a User>,
+    /// What is known of the application.
+    pub application: &'a Application,
+    /// How the parent stands to the session's tokens.
+    pub parent: Parent,
+    /// Users new to the network in this hour, and how many usually are.
+    pub company: (u32, f32),
+    /// The signals.
+    pub signals: Signals,
+}
+
+/// What is needed to see.
+pub struct Known<'a> {
+    /// `[detect]`.
+    pub config: &'a Config,
+    /// See [`Seen`].
+    pub session: Option<&'a Session>,
+    /// See [`Seen`].
+    pub user: Option<&'a User>,
+    /// See [`Seen`].
+    pub application: &'a Application,
+    /// See [`Seen`].
+    pub company: (u32, f32),
+}
+
+impl<'a> Seen<'a> {
+    /// Looks at a refresh.
+    pub fn new(event: &'a RefreshEvent, facts: &'a Facts, at: u32, now: i64, known: Known<'a>) -> Self {
+        let Known { config, session, user, application, company } = known;
+        let leeway = u32::try_from(config.ra101.leeway.get().as_secs()).unwrap_or(LEEWAY_SECS);
+        let parent = session.map_or(Parent::Fresh, |session| session.chain.parent(facts, now, leeway));
+        let mut seen = Self {
+            config,
+            event,
+            facts,
+            at,
+            now,
+            session,
+            user,
+            application,
+            parent,
+            company,
+            signals: Signals::default(),
+        };
+        seen.signals = seen.signals();
+        seen
+    }
+
+    fn signals(&self) -> Signals {
+        let (lineage, pace) = (self.lineage(), self.pace());
+        if self.application.is_backend() {
+            // Address and user agent are the server's: they say nothing about who holds the token.
+            return Signals { lineage, pace, ..Signals::default() };
+        }
+        let net = self.net();
+        Signals {
+            net,
+            kind: self.kind(),
+            path: self.path(),
+            software: self.software(),
+            lineage,
+            pace,
+            company: self.company_level(net),
+            hour: self.hour(),
+        }
+    }
+
+    /// The session's last context.
+    pub fn last_context(&self) -> Option<&'a Context> {
+        self.session?.contexts().first()
+    }
+
+    /// This refresh as a context.
+    pub fn context(&self) -> Context {
+        Context::of(&self.facts.place, &self.facts.agent, self.seconds())
+    }
+
+    /// The sender's instant as state keeps it.
+    pub fn seconds(&self) -> u32 {
+        u32::try_from(self.now.max(0)).unwrap_or(u32::MAX)
+    }
+
+    /// Seconds since the session's last refresh.
+    pub fn gap(&self) -> Option<u32> {
+        self.session.map(|session| self.seconds().saturating_sub(session.last))
+    }
+
+    fn net(&self) -> Net {
+        let place = &self.facts.place;
+        if place.ip == 0 {
+            return Net::Unknown;
+        }
+        let near = short(place.near);
+        let contexts = self.session.map_or(&[][..], Session::contexts);
+        let contexts = contexts.iter().filter(|context| context.ip != 0);
+        if contexts.clone().next().is_some_and(|last| last.near == near || last.ip == place.ip) {
+            return Net::Same;
+        }
+        let own = self.user.into_iter().flat_map(User::places);
+        let known = contexts.map(spot_of_context).chain(own.map(|known| {
+            (known.near, known.wide, known.country, known.cell)
+        }));
+        let mut net = Net::Unknown;
+        for (other_near, wide, country, cell) in known {
+            let level = if other_near == near {
+                Net::Own
+            } else if wide == place.wide || is_one_place(cell, place.cell) {
+                Net::Area
+            } else if country == place.country && country != 0 {
+                Net::Country
+            } else if country == 0 || place.country == 0 {
+                // Without a country, all that is known is that it is new.
+                Net::Country
+            } else {
+                Net::Abroad
+            };
+            net = if net == Net::Unknown { level } else { net.min(level) };
+        }
+        net
+    }
+
+    fn kind(&self) -> Kind {
+        let place = &self.facts.place;
+        if place.ip == 0 {
+            return Kind::Unknown;
+        }
+        let special = place.labels & (labels::ANONYMISER | labels::HOSTING);
+        if special == 0 {
+            let moves = place.labels & (labels::MOBILE | labels::ROAMING) != 0;
+            return if moves { Kind::Mobile } else { Kind::Plain };
+        }
+        let contexts = self.session.map_or(&[][..], Session::contexts).iter().map(|context| context.labels);
+        let places = self.user.into_iter().flat_map(User::places).map(|known| known.labels);
+        if contexts.chain(places).any(|had| had & special != 0) {
+            Kind::Habit
+        } else if special & labels::TOR != 0 {
+            Kind::Tor
+        } else if special & labels::HOSTING != 0 {
+            Kind::Hosting
+        } else {
+            Kind::Hidden
+        }
+    }
+
+    fn path(&self) -> Path {
+        if self.facts.place.ip == 0 {
+            return Path::Unknown;
+        }
+        if self.travel().is_some() {
+            Path::Travel
+        } else if self.elsewhere().is_some() {
+            Path::Elsewhere
+        } else if self.flip() {
+            Path::Flip
+        } else {
+            Path::Plain
+        }
+    }
+
+    /// Back in a network that the session left less than a token's lifetime ago, with another one in between.
+    pub fn flip(&self) -> bool {
+        let Some(session) = self.session else { return false };
+        let near = short(self.facts.place.near);
+        let lifetime = session.lifetime.max(LEEWAY_SECS);
+        let moves = |labels: u8| labels & (labels::MOBILE | labels::ROAMING) != 0;
+        let Some((last, before)) = session.contexts().split_first() else { return false };
+        last.near != near
+            && !moves(last.labels)
+            && !moves(self.facts.place.labels)
+            && before.iter().any(|context| {
+                context.near == near && self.seconds().saturating_sub(context.last) < lifetime.saturating_mul(2)
+            })
+    }
+
+    /// Distance in km and speed in km/h since the session's last place, where that is faster than anyone travels.
+    pub fn travel(&self) -> Option<(f64, f64)> {
+        let last = self.last_context()?;
+        self.too_fast(last.cell?, last.labels, last.last)
+    }
+
+    /// The same against the user's other sessions.
+    pub fn elsewhere(&self) -> Option<(f64, f64)> {
+        let (cell, when) = self.user?.at?;
+        self.too_fast(cell, 0, when)
+    }
+
+    fn too_fast(&self, from: Cell, from_labels: u8, when: u32) -> Option<(f64, f64)> {
+        let rule = &self.config.ra401;
+        let place: &Place = &self.facts.place;
+        if (from_labels | place.labels) & labels::NOWHERE != 0 {
+            return None;
+        }
+        let far = distance_km(from, place.cell?);
+        let sure = far - 2.0 * rule.accuracy_km;
+        let hours = (f64::from(self.seconds().abs_diff(when)) / 3_600.0).max(1.0 / 60.0);
+        (far > rule.distance_km && sure / hours > rule.speed_kmh).then_some((far, sure / hours))
+    }
+
+    fn software(&self) -> Software {
+        let agent = &self.facts.agent;
+        if agent.text == 0 {
+            return Software::Unknown;
+        }
+        let contexts: Vec<&Context> =
+            self.session.map_or(&[][..], Session::contexts).iter().filter(|context| context.agent != 0).collect();
+        let own = || self.user.into_iter().flat_map(User::agents);
+        if contexts.first().is_some_and(|last| last.agent == agent.text) {
+            return Software::Same;
+        }
+        if contexts.iter().any(|context| context.agent == agent.text) {
+            return Software::Own;
+        }
+        if contexts.is_empty() {
+            let any = own().next().is_some();
+            return if own().any(|known| known.text == agent.text || known.class == agent.class) {
+                Software::Own
+            } else if agent.tool && self.tools_are_rare() {
+                Software::Tool
+            } else if any {
+                Software::Other
+            } else {
+                Software::Unknown
+            };
+        }
+        match contexts.iter().find(|context| context.class == agent.class) {
+            Some(known) if agent.major != 0 && agent.major < known.major => Software::Older,
+            Some(_) => Software::Update,
+            None if contexts.iter().any(|context| self.is_desktop_mode(context)) => Software::Update,
+            None if agent.tool && self.tools_are_rare() => Software::Tool,
+            None => Software::Other,
+        }
+    }
+
+    /// The same browser that asks for a desktop's page: an iPhone says Macintosh, an Android phone says Linux.
+    fn is_desktop_mode(&self, context: &Context) -> bool {
+        let agent = &self.facts.agent;
+        let systems = |os: &str| tiny(key(&[os]));
+        let class_of = |browser: &str, os: &str, kind: &str| tiny(key(&["class", browser, os, kind]));
+        let Some(client) = &self.event.client else { return false };
+        let (Some(browser), Some(kind)) = (&client.browser, &client.kind) else { return false };
+        let turned = |from: &str, to: &str| {
+            agent.os == systems(to)
+                && [browser.as_str(), "Mobile Safari", "Safari"]
+                    .iter()
+                    .any(|browser| context.class == class_of(browser, from, kind))
+        };
+        turned("iOS", "macOS") || turned("macOS", "iOS") || turned("Android", "Linux") || turned("Linux", "Android")
+    }
+
+    /// Whether scripts are odd in this application.
+    pub fn tools_are_rare(&self) -> bool {
+        let rule = &self.config.ra503;
+        let events = f64::from(self.application.events.max(1));
+        f64::from(self.application.tools) / events < rule.share || self.application.events < rule.events_min
+    }
+
+    fn lineage(&self) -> Lineage {
+        match self.parent {
+            Parent::None if self.always_sends_parent() => Lineage::Omitted,
+            Parent::Fresh | Parent::None => Lineage::Unknown,
+            Parent::Head => Lineage::Head,
+            Parent::Race => Lineage::Race,
+            Parent::Retry(_) => Lineage::Retry,
+            Parent::Branch => Lineage::Branch,
+            Parent::Stale(_) | Parent::Denied => Lineage::Stale,
+            Parent::Unknown => Lineage::Strange,
+        }
+    }
+
+    fn always_sends_parent(&self) -> bool {
+        let sends = self.session.is_some_and(|session| session.originals >= ORIGINALS_MIN);
+        sends || self.application.events >= 50 && self.application.coverage() >= COVERAGE_MIN
+    }
+
+    fn pace(&self) -> Pace {
+        let (Some(session), Some(gap)) = (self.session, self.gap()) else { return Pace::Unknown };
+        if session.lifetime == 0 || session.events == 0 {
+            return Pace::Unknown;
+        }
+        let lifetime = f64::from(session.lifetime);
+        let usual = if session.pace == 0 { self.application.pace } else { session.pace };
+        let usual = if usual == 0 { 1.0 } else { (f64::from(usual) / 1_024.0).clamp(0.05, 1.0) };
+        let lifetimes = f64::from(gap) / lifetime;
+        if f64::from(gap) <= f64::from(LEEWAY_SECS).max(0.02 * lifetime).min(0.2 * lifetime) {
+            Pace::Burst
+        } else if lifetimes < 0.8 * usual {
+            Pace::Early
+        } else if lifetimes < 1.2 {
+            Pace::OnTime
+        } else if lifetimes < 8.0 {
+            Pace::Late
+        } else {
+            Pace::Idle
+        }
+    }
+
+    fn company_level(&self, net: Net) -> Company {
+        let rule = &self.config.ra405;
+        let (count, usual) = (f64::from(self.company.0), f64::from(self.company.1));
+        if self.facts.place.ip == 0 {
+            Company::Unknown
+        } else if net < Net::Area && net != Net::Unknown {
+            Company::Alone
+        } else if self.company.0 >= rule.users && count > rule.factor * usual {
+            Company::Many
+        } else if count >= 4.0 && count > 3.0 * usual + 2.0 {
+            Company::Some
+        } else {
+            Company::Alone
+        }
+    }
+
+    fn hour(&self) -> Hour {
+        let Some(user) = self.user else { return Hour::Unknown };
+        let total: u32 = user.hours.iter().map(|count| u32::from(*count)).sum();
+        if total < HOURS_MIN {
+            return Hour::Unknown;
+        }
+        let hour = hour_of(self.now);
+        let around: u32 = [23, 0, 1].iter().map(|off| u32::from(user.hours[(hour + off) % 24])).sum();
+        match around {
+            0 => Hour::Never,
+            few if f64::from(few) < 0.02 * f64::from(total) => Hour::Rare,
+            _ => Hour::Usual,
+        }
+    }
+
+    /// What this session and user do more often than others.
+    pub fn habits(&self) -> Habits {
+        let user = self.user.map_or_else(Habit::default, |user| Habit { odd: user.moved.into(), of: user.events.into() });
+        let Some(session) = self.session else { return Habits { moves: user, ..Habits::default() } };
+        Habits {
+            moves: user,
+            forks: Habit {
+                odd: f64::from(session.forked) + f64::from(session.omitted),
+                of: f64::from(session.originals) + f64::from(session.omitted),
+            },
+            early: Habit { odd: session.early.into(), of: session.timed.into() },
+        }
+    }
+}
+
+fn spot_of_context(context: &Context) -> (u32, u32, u16, Option<Cell>) {
+    (context.near, context.wide, context.country, context.cell)
+}
+
+/// The hour of the day, UTC.
+pub fn hour_of(now: i64) -> usize {
+    usize::try_from(now.rem_euclid(86_400) / 3_600).unwrap_or(0)
+}
+
+fn is_one_place(a: Option<Cell>, b: Option<Cell>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| distance_km(a, b) <= SAME_PLACE_KM)
+}
+
+/// The great-circle distance by the haversine formula on a sphere of 6,371 km.
+pub fn distance_km(from: Cell, to: Cell) -> f64 {
+    let radians = |hundredths: i16| f64::from(hundredths) / 100.0 * std::f64::consts::PI / 180.0;
+    let (lat_a, lat_b) = (radians(from.0), radians(to.0));
+    let (dlat, dlon) = (lat_b - lat_a, radians(to.1) - radians(from.1));
+    let (sin_lat, sin_lon) = (libm::sin(dlat / 2.0), libm::sin(dlon / 2.0));
+    let a = sin_lat * sin_lat + libm::cos(lat_a) * libm::cos(lat_b) * sin_lon * sin_lon;
+    2.0 * 6_371.0 * libm::asin(libm::sqrt(a.min(1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_those_of_an_atlas() {
+        // Helsinki to Turku 150 km, London to New York 5,570 km, across the date line 111 km a degree.
+        for (from, to, km) in [
+            (Cell(6_017, 2_494), Cell(6_045, 2_227), 150.0),
+            (Cell(5_151, -13), Cell(4_071, -7_401), 5_570.0),
+            (Cell(0, 17_950), Cell(0, -17_950), 111.2),
+        ] {
+            let found = distance_km(from, to);
+            assert!((found - km).abs() < 0.01 * km + 1.0, "{found} for {km}");
+        }
+    }
+}

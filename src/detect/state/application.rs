@@ -1,0 +1,134 @@
+//! What is learned of one application: how its clients behave when nothing is wrong.
+
+use serde::{Deserialize, Serialize};
+
+use super::distinct::Distinct;
+use crate::detect::{facts::Facts, score::Rates};
+
+/// Values remembered of each kind.
+const VALUES: usize = 8;
+/// Users before an application's addresses say what it is.
+const BACKEND_USERS_MIN: f64 = 20.0;
+/// A back end has at most this share of addresses to users.
+const BACKEND_ADDRESSES: f64 = 0.1;
+/// Refreshes before the share of clients that send the previous token says anything.
+const STYLE_EVENTS_MIN: u32 = 50;
+/// Presented refresh tokens that could have changed, before it is known whether they do.
+const ONE_TIME_EVENTS_MIN: u32 = 20;
+
+/// One value and how often it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The value or its key.
+    pub value: u32,
+    /// How often; 0 = nothing here.
+    pub count: u32,
+}
+
+/// A few values, the rarest of which goes when another comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Values(pub [Seen; VALUES]);
+
+impl Values {
+    /// How often it came.
+    pub fn count(&self, value: u32) -> u32 {
+        self.0.iter().find(|seen| seen.value == value && seen.count != 0).map_or(0, |seen| seen.count)
+    }
+
+    /// Counts it.
+    pub fn add(&mut self, value: u32) {
+        let at = self.0.iter().position(|seen| seen.value == value && seen.count != 0);
+        let rarest = || self.0.iter().enumerate().min_by_key(|(_, seen)| seen.count).map_or(0, |(at, _)| at);
+        let at = at.unwrap_or_else(rarest);
+        if self.0[at].value != value {
+            self.0[at] = Seen { value, count: 0 };
+        }
+        self.0[at].count = self.0[at].count.saturating_add(1);
+    }
+
+    /// Whether nothing was counted yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|seen| seen.count == 0)
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Application {
+    /// When it was first seen, seconds since 1970.
+    pub first: u32,
+    /// How many refreshes.
+    pub events: u32,
+    /// How often each level of each signal comes when nothing is wrong.
+    pub rates: Rates,
+    /// Refreshes that named the previous token.
+    pub originals: u32,
+    /// Refreshes by scripts.
+    pub tools: u32,
+    /// Refreshes by servers.
+    pub servers: u32,
+    /// Refreshes whose device contradicts its user agent.
+    pub contradictions: u32,
+    /// Lifetimes of its tokens, seconds.
+    pub lifetimes: Values,
+    /// Issuers, keys and algorithms.
+    pub issuers: Values,
+    /// Presented refresh tokens that differed from the session's one before.
+    pub changed: u32,
+    /// Presented refresh tokens that were the same.
+    pub same: u32,
+    /// Its networks.
+    pub addresses: Distinct,
+    /// Its users.
+    pub users: Distinct,
+    /// The usual gap in token lifetimes, times 1,024; 0 = not known.
+    pub pace: u16,
+    /// Everything of before was revoked then; 0 = was not.
+    pub revoked: u32,
+}
+
+impl Application {
+    /// The first sight of an application.
+    pub fn new(now: u32) -> Self {
+        Self { first: now, ..Self::default() }
+    }
+
+    /// Whether a server refreshes for its users: then address and user agent are the server's.
+    pub fn is_backend(&self) -> bool {
+        let users = self.users.estimate();
+        let one_place = users >= BACKEND_USERS_MIN && self.addresses.estimate() <= users * BACKEND_ADDRESSES;
+        one_place || self.events >= STYLE_EVENTS_MIN && self.servers * 2 > self.events
+    }
+
+    /// The share of refreshes that name the previous token.
+    pub fn coverage(&self) -> f64 {
+        f64::from(self.originals) / f64::from(self.events.max(1))
+    }
+
+    /// Whether refresh tokens work once, as far as it is known.
+    pub fn is_one_time(&self) -> Option<bool> {
+        let all = self.changed + self.same;
+        (all >= ONE_TIME_EVENTS_MIN).then(|| self.changed >= all / 20 * 19)
+    }
+
+    /// Counts what a refresh shows of the application.
+    pub fn learn(&mut self, facts: &Facts, contradicts: bool) {
+        self.events = self.events.saturating_add(1);
+        self.originals += u32::from(facts.parent != 0);
+        self.tools += u32::from(facts.agent.tool);
+        self.servers += u32::from(facts.agent.server);
+        self.contradictions += u32::from(contradicts);
+        if facts.place.near != 0 {
+            self.addresses.add(facts.place.near);
+        }
+        if facts.user != 0 {
+            self.users.add(facts.user);
+        }
+        if let Some(secs) = facts.lifetime() {
+            self.lifetimes.add(secs);
+        }
+        if facts.issuer != 0 {
+            self.issuers.add(facts.issuer);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The token chain of one session: which access token was issued from which, and which were spent.
+//!
+//! Holds the newest [`LINKS`] tokens by the first 8 bytes of their fingerprints, so that a storm of refreshes cannot make a
+//! spent parent look unknown: what fell out is still known by its instant.
+
+use serde::{Deserialize, Serialize};
+
+use crate::detect::facts::Facts;
+
+/// Tokens remembered of one session.
+pub const LINKS: usize = 8;
+
+/// Seen as a parent before its own refresh arrived.
+const UNSEEN: u8 = 1;
+/// Its refresh was refused by the gate.
+const DENIED: u8 = 2;
+
+/// One token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Link {
+    tag: [u32; 2],
+    issued: u32,
+    /// 0 = not spent.
+    spent: u32,
+    /// The end of the tag it was issued for; 0 = not known.
+    parent: u16,
+    flags: u8,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// Oldest first.
+    links: [Link; LINKS],
+    len: u8,
+    /// The instant of the newest token that fell out; 0 = none did.
+    fallen: u32,
+}
+
+/// How a refresh's parent stands to what is known of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Parent {
+    /// Nothing is known of the session yet.
+    Fresh,
+    /// No parent was sent.
+    None,
+    /// The newest token, not yet spent: as it should be.
+    Head,
+    /// Spent within the leeway, or issued in such a race: one client that asked twice.
+    Race,
+    /// Spent, and what was issued for it was never used: a lost answer, a refresh that was undone, or the first sight of
+    /// a second holder. Seconds since it was spent.
+    Retry(u32),
+    /// Issued beside the newest and not spent: a second holder's, or a second tab's.
+    Branch,
+    /// Long spent, and the chain went on from it: how many tokens were issued since, at least.
+    Stale(u32),
+    /// Never seen: a refresh that was not announced to us.
+    Unknown,
+    /// Its refresh was refused by us, and yet it exists: someone else let it through.
+    Denied,
+}
+
+fn halves(tag: u64) -> [u32; 2] {
+    [(tag >> 32) as u32, (tag & 0xffff_ffff) as u32]
+}
+
+/// An instant as it is kept.
+fn secs(instant: i64) -> u32 {
+    u32::try_from(instant.max(0)).unwrap_or(u32::MAX)
+}
+
+impl Link {
+    fn is_child_of(&self, other: &Self) -> bool {
+        self.parent != 0 && self.parent == end(other.tag)
+    }
+}
+
+/// What a child keeps of its parent's tag; never 0.
+fn end(tag: [u32; 2]) -> u16 {
+    ((tag[1] & 0xffff) as u16).max(1)
+}
+
+impl Chain {
+    fn known(&self) -> &[Link] {
+        &self.links[..usize::from(self.len).min(LINKS)]
+    }
+
+    fn find(&self, tag: u64) -> Option<usize> {
+        let tag = halves(tag);
+        self.known().iter().position(|link| link.tag == tag)
+    }
+
+    /// The newest token whose refresh was let through.
+    fn head(&self) -> Option<usize> {
+        self.known().iter().rposition(|link| link.flags & (DENIED | UNSEEN) == 0)
+    }
+
+    /// How the parent of a refresh stands to what is known. `leeway`: seconds.
+    pub fn parent(&self, facts: &Facts, now: i64, leeway: u32) -> Parent {
+        if self.len == 0 {
+            return Parent::Fresh;
+        }
+        if facts.parent == 0 {
+            return Parent::None;
+        }
+        // Its refresh arrived after the one that spends it: two deliveries overtook each other.
+        if facts.child != 0 && self.find(facts.child).is_some() {
+            return Parent::Head;
+        }
+        let Some(at) = self.find(facts.parent) else { return self.unknown(facts) };
+        let link = &self.known()[at];
+        if link.flags & DENIED != 0 {
+            return Parent::Denied;
+        }
+        if link.spent == 0 {
+            return match self.head() {
+                Some(head) if head != at && !self.raced(link, leeway) => Parent::Branch,
+                Some(head) if head != at => Parent::Race,
+                _ => Parent::Head,
+            };
+        }
+        let gap = secs(now).saturating_sub(link.spent);
+        let carried_on = self.known().iter().any(|child| child.is_child_of(link) && child.spent != 0);
+        if !carried_on {
+            if gap <= leeway { Parent::Race } else { Parent::Retry(gap) }
+        } else {
+            // How many were issued since, the parent's own child left out.
+            let behind = self.known()[at + 1..].iter().filter(|link| link.flags & DENIED == 0).count();
+            Parent::Stale(u32::try_from(behind.saturating_sub(1).max(1)).unwrap_or(1))
+        }
+    }
+
+    /// Whether it was issued together with another one for the same parent: either may be the one that is used.
+    fn raced(&self, link: &Link, leeway: u32) -> bool {
+        let together = |other: &Link| other.issued.abs_diff(link.issued) <= leeway;
+        self.known().iter().any(|other| other.tag != link.tag && other.parent == link.parent && together(other))
+            && link.parent != 0
+    }
+
+    /// A parent that is not in the list: older than everything in it, or issued behind our back.
+    fn unknown(&self, facts: &Facts) -> Parent {
+        let first = self.known().first().map_or(0, |link| link.issued);
+        let iat = secs(facts.previous.iat);
+        let is_old = if iat == 0 { self.fallen != 0 } else { iat <= self.fallen || iat < first };
+        if is_old { Parent::Stale(u32::from(self.len)) } else { Parent::Unknown }
+    }
+
+    /// Remembers a refresh.
+    pub fn learn(&mut self, facts: &Facts, now: i64) {
+        let now = secs(now).max(1);
+        if facts.parent != 0 {
+            match self.find(facts.parent) {
+                Some(at) => {
+                    self.links[at].spent = now;
+                    self.links[at].flags &= !DENIED;
+                }
+                None => {
+                    let issued = if facts.previous.iat > 0 { secs(facts.previous.iat) } else { now };
+                    // Its own refresh may still arrive, overtaken by this one.
+                    let flags = if self.len == 0 { 0 } else { UNSEEN };
+                    self.push(Link { tag: halves(facts.parent), issued, spent: now, parent: 0, flags });
+                }
+            }
+        }
+        if facts.child == 0 {
+            return;
+        }
+        let parent = if facts.parent == 0 { 0 } else { end(halves(facts.parent)) };
+        match self.find(facts.child) {
+            Some(at) => {
+                self.links[at].flags &= !UNSEEN;
+                self.links[at].parent = parent;
+            }
+            None => {
+                let issued = if facts.issued.iat > 0 { secs(facts.issued.iat) } else { now };
+                self.push(Link { tag: halves(facts.child), issued, spent: 0, parent, flags: 0 });
+            }
+        }
+    }
+
+    fn push(&mut self, link: Link) {
+        if usize::from(self.len) < LINKS {
+            self.links[usize::from(self.len)] = link;
+            self.len += 1;
+        } else {
+            self.fallen = self.fallen.max(self.links[0].issued);
+            self.links.rotate_left(1);
+            self.links[LINKS - 1] = link;
+        }
+    }
+
+    /// The gate refused the refresh that issued this token: it should not exist, and is not the newest.
+    pub fn deny(&mut self, child: u64) {
+        if let Some(at) = self.find(child).filter(|_| child != 0) {
+            self.links[at].flags |= DENIED;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::facts::testing::refresh;
+
+    /// Runs refreshes (seconds, parent, child) through a chain; what the last one's parent is.
+    fn last(refreshes: &[(i64, u64, u64)]) -> Parent {
+        let mut chain = Chain::default();
+        let mut parent = Parent::Fresh;
+        for (now, from, to) in refreshes {
+            let facts = refresh(*now, *from, *to);
+            parent = chain.parent(&facts, *now, 60);
+            chain.learn(&facts, *now);
+        }
+        parent
+    }
+
+    #[test]
+    fn a_parent_stands_where_hand_and_paper_put_it() {
+        let day: &[(i64, u64, u64)] = &[(1_000, 1, 2), (4_600, 2, 3), (8_200, 3, 4)];
+        for (more, expected) in [
+            // As it should be.
+            (&[][..], Parent::Head),
+            (&[(11_800, 4, 5)], Parent::Head),
+            // Two tabs ask for the same within the leeway, and go on with either.
+            (&[(8_230, 3, 5)], Parent::Race),
+            (&[(8_230, 3, 5), (11_800, 4, 6)], Parent::Race),
+            (&[(8_230, 3, 5), (11_800, 5, 6)], Parent::Head),
+            // A lost answer: the same parent again, an hour later.
+            (&[(11_800, 3, 5)], Parent::Retry(3_600)),
+            (&[(11_800, 3, 5), (15_400, 5, 6)], Parent::Head),
+            // Two holders: the other's child is used, too.
+            (&[(11_800, 3, 5), (11_900, 4, 6)], Parent::Branch),
+            // A thief's old copy.
+            (&[(11_800, 2, 5)], Parent::Stale(1)),
+            (&[(11_800, 1, 5)], Parent::Stale(2)),
+            // Nothing sent; never seen.
+            (&[(11_800, 0, 5)], Parent::None),
+            (&[(11_800, 99, 5)], Parent::Unknown),
+        ] {
+            assert_eq!(last(&[day, more].concat()), expected, "{more:?}");
+        }
+        assert_eq!(last(&day[..1]), Parent::Fresh);
+    }
+
+    #[test]
+    fn deliveries_that_overtake_each_other_are_no_fork() {
+        // 2 -> 3 arrives after 3 -> 4.
+        assert_eq!(last(&[(1_000, 1, 2), (8_200, 3, 4), (4_600, 2, 3)]), Parent::Head);
+        assert_eq!(last(&[(1_000, 1, 2), (8_200, 3, 4), (4_600, 2, 3), (11_800, 4, 5)]), Parent::Head);
+    }
+
+    #[test]
+    fn a_storm_cannot_make_a_spent_parent_look_unknown() {
+        let mut storm = vec![(1_000, 1, 2), (1_010, 2, 3)];
+        storm.extend((0..20).map(|n| (1_100 + 100 * n, 3 + n as u64, 4 + n as u64)));
+        storm.push((9_000, 2, 50));
+        assert!(matches!(last(&storm), Parent::Stale(_)));
+    }
+
+    #[test]
+    fn a_refused_child_is_not_the_newest_and_is_recognised_if_it_is_used() {
+        let mut chain = Chain::default();
+        for (now, from, to) in [(1_000, 1, 2), (4_600, 2, 3)] {
+            chain.learn(&refresh(now, from, to), now);
+        }
+        chain.deny(3);
+        assert_eq!(chain.parent(&refresh(8_200, 3, 4), 8_200, 60), Parent::Denied);
+        assert_eq!(chain.parent(&refresh(8_200, 2, 4), 8_200, 60), Parent::Retry(3_600));
+    }
+}

@@ -1,0 +1,93 @@
+//! What detection remembers: sessions, users, applications, networks, user agents; each bounded, all of it copied and
+//! written as one.
+
+use serde::{Deserialize, Serialize};
+
+pub mod application;
+pub mod chain;
+pub mod crowd;
+pub mod distinct;
+pub mod session;
+pub mod table;
+pub mod user;
+
+use application::Application;
+use crowd::Crowd;
+use session::Session;
+use table::{Limits, Table};
+use user::User;
+
+use super::{catalogue::Config, score::Rates};
+
+/// Applications remembered; about 1 KiB each.
+const APPLICATIONS_MAX: usize = 4_096;
+/// Networks remembered; about 150 bytes each.
+const NETWORKS_MAX: usize = 200_000;
+/// User agents, and user agents of one network, remembered.
+const AGENTS_MAX: usize = 100_000;
+/// Tenants remembered.
+const TENANTS_MAX: usize = 4_096;
+/// What is not a session or a user is forgotten after this long unused, seconds.
+const OTHERS_KEPT: u32 = 30 * 86_400;
+/// An application is forgotten after this long unused, seconds.
+const APPLICATIONS_KEPT: u32 = 365 * 86_400;
+
+/// See the module.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    /// By their key.
+    pub sessions: Table<Session>,
+    /// By their key.
+    pub users: Table<User>,
+    /// By their key.
+    pub applications: Table<Application>,
+    /// Users new to a network, by its /24 or /48.
+    pub networks: Table<Crowd>,
+    /// How often a user agent comes.
+    pub agents: Table<u32>,
+    /// Users of one user agent from one network.
+    pub fans: Table<Crowd>,
+    /// Lineage findings of a tenant.
+    pub tenants: Table<Crowd>,
+    /// What is usual in all applications together.
+    pub rates: Rates,
+    /// How many refreshes.
+    pub events: u64,
+    /// The latest instant of any event, seconds since 1970.
+    pub now: u32,
+    /// How far ahead the sender's clock usually is, seconds, and of how many that is known.
+    pub ahead: (f32, u32),
+}
+
+impl State {
+    /// How much each table may hold.
+    pub fn limits(config: &Config) -> StateLimits {
+        let secs = |span: crate::units::Span| u32::try_from(span.get().as_secs()).unwrap_or(u32::MAX);
+        let limits = |entries, kept| Limits { entries, kept };
+        StateLimits {
+            sessions: limits(config.sessions_max, secs(config.session_kept)),
+            users: limits(config.users_max, secs(config.user_kept)),
+            applications: limits(APPLICATIONS_MAX, APPLICATIONS_KEPT),
+            networks: limits(NETWORKS_MAX, OTHERS_KEPT),
+            agents: limits(AGENTS_MAX, OTHERS_KEPT),
+            tenants: limits(TENANTS_MAX, APPLICATIONS_KEPT),
+        }
+    }
+}
+
+/// See [`State::limits`].
+#[derive(Clone, Copy)]
+pub struct StateLimits {
+    /// Of sessions.
+    pub sessions: Limits,
+    /// Of users.
+    pub users: Limits,
+    /// Of applications.
+    pub applications: Limits,
+    /// Of networks.
+    pub networks: Limits,
+    /// Of user agents.
+    pub agents: Limits,
+    /// Of tenants.
+    pub tenants: Limits,
+}

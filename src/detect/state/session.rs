@@ -1,0 +1,166 @@
+//! What is remembered of one session: about 300 bytes.
+
+use serde::{Deserialize, Serialize};
+
+use super::chain::Chain;
+use crate::detect::{
+    facts::{Agent, Cell, Facts, Place},
+    score::Weights,
+};
+
+/// Contexts remembered of one session.
+pub const CONTEXTS: usize = 4;
+/// A context that came this often, over [`PROBATION_SECS`], without a lineage finding, is the user's own.
+pub const PROBATION_EVENTS: u16 = 3;
+/// See [`PROBATION_EVENTS`].
+pub const PROBATION_SECS: u32 = 86_400;
+/// Refreshes are counted in windows of this length.
+pub const RATE_SECS: u32 = 600;
+
+/// Where and by what a session was refreshed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Context {
+    /// See [`Place`].
+    pub ip: u32,
+    /// See [`Place`]; the low half.
+    pub near: u32,
+    /// See [`Place`].
+    pub wide: u32,
+    /// See [`Place`].
+    pub cell: Option<Cell>,
+    /// See [`Place`].
+    pub country: u16,
+    /// See [`Place`].
+    pub labels: u8,
+    /// The agent's text.
+    pub agent: u32,
+    /// See [`Agent`].
+    pub class: u16,
+    /// See [`Agent`].
+    pub browser: u16,
+    /// See [`Agent`].
+    pub major: u16,
+    /// When it was first seen, seconds since 1970.
+    pub first: u32,
+    /// When it was last seen.
+    pub last: u32,
+    /// How often.
+    pub count: u16,
+}
+
+impl Context {
+    /// What an event looks like.
+    pub fn of(place: &Place, agent: &Agent, now: u32) -> Self {
+        Self {
+            ip: place.ip,
+            near: crate::detect::key::short(place.near),
+            wide: place.wide,
+            cell: place.cell,
+            country: place.country,
+            labels: place.labels,
+            agent: agent.text,
+            class: agent.class,
+            browser: agent.browser,
+            major: agent.major,
+            first: now,
+            last: now,
+            count: 1,
+        }
+    }
+
+    /// Whether both are of one network and one kind of software: one holder, as far as anyone can see.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.near == other.near || self.ip == other.ip) && self.class == other.class
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Whose; to find what a user's sessions are.
+    pub user: u64,
+    /// The key of its fingerprints.
+    pub keyed: u16,
+    /// When it was first seen (received), seconds since 1970.
+    pub first: u32,
+    /// When its last refresh happened (the sender's instant).
+    pub last: u32,
+    /// When the newest token expires; 0 = unknown.
+    pub expires: u32,
+    /// The newest token's lifetime, seconds; 0 = unknown.
+    pub lifetime: u32,
+    /// When its user signed in.
+    pub auth_time: u32,
+    /// When it was revoked; 0 = was not.
+    pub revoked: u32,
+    /// Its tokens.
+    pub chain: Chain,
+    /// Where it was refreshed; the newest first.
+    pub contexts: [Context; CONTEXTS],
+    /// How many refreshes.
+    pub events: u32,
+    /// How many named the previous token.
+    pub originals: u16,
+    /// How many did not, though others did.
+    pub omitted: u16,
+    /// How many came long before the token's end.
+    pub early: u16,
+    /// How many can be told early or not.
+    pub timed: u16,
+    /// How many had a spent parent or one of another branch.
+    pub forked: u16,
+    /// The longest gap, seconds.
+    pub gap_max: u32,
+    /// The usual gap in token lifetimes, times 1,024; 0 = not known.
+    pub pace: u16,
+    /// Refreshes in the window that began at `rate_from`.
+    pub rate: u16,
+    /// See `rate`.
+    pub rate_from: u32,
+    /// Refused attempts in the same window.
+    pub refused: u16,
+    /// Changes from one context to another and back.
+    pub alternations: u8,
+    /// The presented refresh token, and the one before.
+    pub presented: [u32; 2],
+    /// The score's memory.
+    pub weights: Weights,
+    /// When a lineage rule last spoke; 0 = never.
+    pub suspected: u32,
+    /// Rules that speak once per session and have spoken, a bit each.
+    pub said: u16,
+}
+
+impl Session {
+    /// The first sight of a session.
+    pub fn new(facts: &Facts, now: u32) -> Self {
+        Self { user: facts.user, keyed: facts.keyed, first: now, ..Self::default() }
+    }
+
+    /// The contexts that hold something, the newest first.
+    pub fn contexts(&self) -> &[Context] {
+        let len = self.contexts.iter().position(|context| context.count == 0).unwrap_or(CONTEXTS);
+        &self.contexts[..len]
+    }
+
+    /// Remembers where a refresh came from: the newest first, the one unused for longest goes.
+    pub fn visit(&mut self, seen: Context) {
+        let at = self.contexts().iter().position(|known| known.is_like(&seen));
+        let mut newest = seen;
+        if let Some(at) = at {
+            let known = self.contexts[at];
+            newest.first = known.first;
+            newest.count = known.count.saturating_add(1);
+        }
+        let end = at.unwrap_or(CONTEXTS - 1);
+        self.contexts.copy_within(0..end, 1);
+        self.contexts[0] = newest;
+    }
+
+    /// Whether a context has been its own long enough to be the user's.
+    pub fn has_proved(&self, context: &Context) -> bool {
+        context.count >= PROBATION_EVENTS
+            && context.last.saturating_sub(context.first) >= PROBATION_SECS
+            && self.suspected == 0
+    }
+}

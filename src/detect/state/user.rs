@@ -1,0 +1,128 @@
+//! What is remembered of one user: about 300 bytes, learned only from contexts that have proved themselves.
+
+use serde::{Deserialize, Serialize};
+
+use crate::detect::{
+    facts::{Cell, Facts},
+    key::short,
+};
+
+/// Networks remembered of one user.
+pub const PLACES: usize = 8;
+/// Kinds of software remembered.
+pub const AGENTS: usize = 5;
+/// Sessions remembered: a user who makes more forgets their own, nobody else's.
+pub const SESSIONS: usize = 12;
+
+/// A network a user was in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// The /24 or /48; 0 = nothing here.
+    pub near: u32,
+    /// The autonomous system, or /16 or /32.
+    pub wide: u32,
+    /// The country.
+    pub country: u16,
+    /// Where.
+    pub cell: Option<Cell>,
+    /// What the network is.
+    pub labels: u8,
+    /// When it was last seen.
+    pub last: u32,
+}
+
+/// Software a user has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Software {
+    /// The user agent's text; 0 = nothing here.
+    pub text: u32,
+    /// Its class.
+    pub class: u16,
+    /// When it was last seen.
+    pub last: u32,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct User {
+    /// When they were first seen, seconds since 1970.
+    pub first: u32,
+    /// When they were last seen.
+    pub last: u32,
+    /// How many refreshes.
+    pub events: u32,
+    /// How many came from a network that was new then.
+    pub moved: u16,
+    /// How many came through a VPN, Tor or a proxy.
+    pub hidden: u16,
+    /// Networks, the newest first.
+    pub places: [Known; PLACES],
+    /// Software, the newest first.
+    pub agents: [Software; AGENTS],
+    /// Refreshes by hour of the day (UTC), of the last few hundred.
+    pub hours: [u8; 24],
+    /// Sessions, the newest first; the upper half of their keys is in the table.
+    pub sessions: [u64; SESSIONS],
+    /// Where and when they were last, in any session.
+    pub at: Option<(Cell, u32)>,
+    /// Everything of before was revoked then; 0 = was not.
+    pub revoked: u32,
+}
+
+impl User {
+    /// The networks that hold something.
+    pub fn places(&self) -> impl Iterator<Item = &Known> {
+        self.places.iter().filter(|known| known.last != 0)
+    }
+
+    /// The software that holds something.
+    pub fn agents(&self) -> impl Iterator<Item = &Software> {
+        self.agents.iter().filter(|known| known.last != 0)
+    }
+
+    /// Remembers a network and software as the user's own.
+    pub fn adopt(&mut self, facts: &Facts, now: u32) {
+        let place = &facts.place;
+        if place.ip != 0 {
+            let known = Known {
+                near: short(place.near),
+                wide: place.wide,
+                country: place.country,
+                cell: place.cell,
+                labels: place.labels,
+                last: now,
+            };
+            let at = self.places.iter().position(|other| other.near == known.near && other.last != 0);
+            self.places.copy_within(0..at.unwrap_or(PLACES - 1), 1);
+            self.places[0] = known;
+        }
+        if facts.agent.text != 0 {
+            let known = Software { text: facts.agent.text, class: facts.agent.class, last: now };
+            // A browser that was updated takes the place of what it was.
+            let at = self.agents.iter().position(|other| other.class == known.class && other.last != 0);
+            self.agents.copy_within(0..at.unwrap_or(AGENTS - 1), 1);
+            self.agents[0] = known;
+        }
+    }
+
+    /// Remembers that a session is theirs; returns the one that has to go for it.
+    pub fn own(&mut self, session: u64) -> Option<u64> {
+        if let Some(at) = self.sessions.iter().position(|own| *own == session) {
+            self.sessions.copy_within(0..at, 1);
+            self.sessions[0] = session;
+            return None;
+        }
+        let gone = self.sessions[SESSIONS - 1];
+        self.sessions.copy_within(0..SESSIONS - 1, 1);
+        self.sessions[0] = session;
+        (gone != 0).then_some(gone)
+    }
+
+    /// Counts an hour of the day; halves all when one is full, so that old habits fade.
+    pub fn count_hour(&mut self, hour: usize) {
+        if self.hours[hour] == u8::MAX {
+            self.hours.iter_mut().for_each(|count| *count /= 2);
+        }
+        self.hours[hour] += 1;
+    }
+}
