@@ -59,6 +59,7 @@ fn start(dir: &Path, window: Span) -> Outcome<(Ledger, Running)> {
         node: "bench".to_owned(),
         dedupe: DedupeConfig { window },
         journal: JournalConfig { min_free: ByteSize::new(1), ..JournalConfig::default() },
+        detect: detect::Config { enabled: false, ..detect::Config::default() },
         key_scheme: KeyScheme::EventId,
         signer: None,
         consumers: Consumers::default(),

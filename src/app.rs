@@ -197,6 +197,7 @@ impl App {
             node: self.config.node.clone(),
             dedupe: self.config.dedupe.clone(),
             journal: self.config.journal.clone(),
+            detect: self.config.detect.clone(),
             key_scheme,
             signer: self.signer.take(),
             consumers,
@@ -217,6 +218,7 @@ fn build_intake(config: &Config, alarms: &Alarms, metrics: &Arc<Metrics>) -> Res
         privacy: config.privacy,
         fingerprints: config.fingerprinter().map_err(|error| StartError::Config(error.to_string()))?,
         on_storage_failure: config.server.on_storage_failure,
+        detects: config.detect.enabled,
         alarms: alarms.clone(),
         metrics: Arc::clone(metrics),
     }))

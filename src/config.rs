@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::{
     deliver::DeliveryConfig,
+    detect,
     ledger::{DedupeConfig, JournalConfig},
     privacy,
     scope::Scope,
@@ -35,7 +36,7 @@ use document::{Document, Origin};
 use error::Place;
 
 pub use error::ConfigError;
-pub use later::{DetectConfig, EnrichConfig, GateConfig, GateMode};
+pub use later::{EnrichConfig, GateConfig, GateMode};
 
 /// What applies where no file is found; also the documentation of every key.
 pub const EMBEDDED: &str = include_str!("../config.toml");
@@ -88,7 +89,7 @@ pub struct Config {
     /// `[enrich]`.
     pub enrich: EnrichConfig,
     /// `[detect]`.
-    pub detect: DetectConfig,
+    pub detect: detect::Config,
     /// `[gate]`.
     pub gate: GateConfig,
     /// `[[sinks]]`.

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    detect::Facts,
     event::RefreshEvent,
     ledger::{Admission, Entry, Ledger, Unavailable},
     privacy,
@@ -60,6 +61,7 @@ pub struct Intake {
     privacy: privacy::Config,
     fingerprints: Fingerprinter,
     on_storage_failure: OnStorageFailure,
+    detects: bool,
     /// Whether events went unrecorded since the last one that was.
     unrecorded: AtomicBool,
     ledger: OnceLock<Ledger>,
@@ -118,6 +120,8 @@ pub struct Parts {
     pub fingerprints: Fingerprinter,
     /// `server.on_storage_failure`.
     pub on_storage_failure: OnStorageFailure,
+    /// `detect.enabled`.
+    pub detects: bool,
     /// Where trouble goes.
     pub alarms: Alarms,
     /// Where numbers go.
@@ -143,6 +147,7 @@ impl Intake {
             privacy: parts.privacy,
             fingerprints: parts.fingerprints,
             on_storage_failure: parts.on_storage_failure,
+            detects: parts.detects,
             // Raised before a restart: the first recorded event clears it.
             unrecorded: AtomicBool::new(true),
             ledger: OnceLock::new(),
@@ -235,7 +240,8 @@ impl Intake {
         };
         let body_sha256 = body_hash(evidence, request.body);
         let evidence = Evidence { body_sha256: Some(hex::encode(body_sha256)), ..evidence.clone() };
-        let entry = Entry { source: Arc::clone(&slot.name), evidence, event, event_json, body_sha256 };
+        let facts = self.detects.then(|| Box::new(Facts::of(&event)));
+        let entry = Entry { source: Arc::clone(&slot.name), evidence, event, facts, event_json, body_sha256 };
         match ledger.admit(entry).await {
             Admission::Accepted { seq } => {
                 if self.unrecorded.swap(false, Ordering::Relaxed) {

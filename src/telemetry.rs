@@ -20,7 +20,7 @@ use prometheus_client::{
 };
 use std::sync::atomic::AtomicU64;
 
-use crate::record::{AlarmChange, AlarmState};
+use crate::record::{AlarmChange, AlarmState, Finding};
 
 macro_rules! alarms {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),* $(,)?) => {
@@ -335,6 +335,13 @@ impl Metrics {
     /// Counts one request.
     pub fn count(&self, source: &Arc<str>, outcome: RequestOutcome) {
         self.events.get_or_create(&EventLabels { source: Arc::clone(source), outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts what rules found in one event.
+    pub fn found(&self, findings: &[Finding]) {
+        for Finding { rule, severity, .. } in findings {
+            self.findings.get_or_create(&FindingLabels { rule: rule.clone(), severity: severity.as_str() }).inc();
+        }
     }
 
     /// OpenMetrics text.

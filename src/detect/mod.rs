@@ -10,7 +10,7 @@
 //! bit by bit. Judging changes nothing; learning comes after it. A new family of rules is one file with an `observe` and
 //! one word in the list below; a new rule is a row in [`catalogue`]. Knows `event` and `record`, nothing of the ledger, of
 //! files or of the wall clock. In reading order: [`catalogue`], [`facts`], [`state`], [`signals`], [`seen`], the families,
-//! [`score`], `learn`.
+//! [`score`], `learn`, [`judge`].
 
 use crate::{
     event::RefreshEvent,
@@ -21,6 +21,7 @@ use crate::{
 pub mod catalogue;
 pub mod facts;
 mod findings;
+pub mod judge;
 pub mod key;
 mod learn;
 pub mod score;

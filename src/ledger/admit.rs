@@ -22,6 +22,7 @@ use super::{
     lookup::JournalLookup,
 };
 use crate::{
+    detect::judge::Ruling,
     record::{Draft, Evidence, Kind, OperatorAction, Replay, Seq},
     time::ReceivedAt,
 };
@@ -105,6 +106,7 @@ pub struct Admitter {
     pub(super) chores: Instant,
     pub(super) checkpointed: (Instant, Seq),
     pub(super) filters_saved: Seq,
+    pub(super) state_saved: Seq,
 }
 
 impl Admitter {
@@ -136,6 +138,7 @@ impl Admitter {
             chores: now,
             checkpointed: (now, last),
             filters_saved: 0,
+            state_saved: last,
         }
     }
 
@@ -144,6 +147,7 @@ impl Admitter {
         // Every sender waits for this thread. Where the system does not allow it, it is as any other.
         let _ = rustix::process::setpriority_process(None, PRIORITY);
         let mut running = true;
+        self.stage_config();
         while running {
             let wait = if self.asked.is_empty() { IDLE_WAIT } else { ASKED_WAIT };
             match inbox.recv_timeout(wait) {
@@ -222,10 +226,17 @@ impl Admitter {
         let at = self.now();
         let evidence = judge(entry.evidence.clone(), entry.event.occurred_at.millis(), at, self.places.window);
         let Some(core) = &mut self.core else { return };
+        let ruling = match &entry.facts {
+            Some(facts) => core.judge.event(&entry.event, facts, &evidence, at),
+            None => Ruling::default(),
+        };
+        self.settings.metrics.found(&ruling.findings);
         let draft = Draft {
             source: Some(&entry.source),
             evidence: Some(&evidence),
             event: Some(&entry.event_json),
+            findings: &ruling.findings,
+            verdict: ruling.verdict.as_ref(),
             ..Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Event, at)
         };
         let Some(seq) = self.batch.stage(core, &draft) else { return };
@@ -259,10 +270,13 @@ impl Admitter {
         let entry = &waiting.entry;
         let at = self.now();
         let Some(core) = &mut self.core else { return };
+        let findings = core.judge.replayed(known.seq);
+        self.settings.metrics.found(&findings);
         let draft = Draft {
             source: Some(&entry.source),
             evidence: Some(&entry.evidence),
             event: Some(&entry.event_json),
+            findings: &findings,
             replay: Some(Replay { of: known.seq }),
             ..Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Replay, at)
         };
@@ -283,6 +297,17 @@ impl Admitter {
         if let Some(seq) = self.batch.stage(core, &Draft { operator: Some(action), ..head }) {
             core.dedupe.pass(seq);
             self.batch.answers.push((reply, Admission::Accepted { seq }));
+        }
+    }
+
+    /// Records what decides from here on, where that is not what was last recorded.
+    pub(super) fn stage_config(&mut self) {
+        let at = self.now();
+        let Some(core) = &mut self.core else { return };
+        let Some(change) = core.judge.configure(&self.settings.detect) else { return };
+        let head = Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Config, at);
+        if let Some(seq) = self.batch.stage(core, &Draft { config: Some(&change), ..head }) {
+            core.dedupe.pass(seq);
         }
     }
 

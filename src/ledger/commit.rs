@@ -122,6 +122,7 @@ impl Admitter {
         let (core, _) = core::load(&self.places, self.clock.last())?;
         self.cut_to = core.synced;
         self.core = Some(core);
+        self.stage_config();
         Ok(())
     }
 
@@ -137,9 +138,13 @@ impl Admitter {
         self.index.watch(now);
         self.is_open();
         let Some(core) = &self.core else { return };
-        let (last, hash) = (core.tail.next - 1, core.tail.hash);
+        let (last, hash, remembered) = (core.tail.next - 1, core.tail.hash, core.judge.remembered());
         if last >= self.filters_saved + FILTERS_EVERY_SEQS {
             self.save_filters();
+        }
+        // A copy costs what is remembered, so it is made once for as many records at least.
+        if last >= self.state_saved + FILTERS_EVERY_SEQS.max(remembered as Seq) {
+            self.save_state();
         }
         if last > self.checkpointed.1 && self.checkpointed.0.elapsed() >= self.settings.journal.checkpoint_every.get() {
             self.checkpoint(last, hash);
@@ -155,6 +160,12 @@ impl Admitter {
         let Some(core) = &self.core else { return };
         self.filters_saved = core.dedupe.filters().covered();
         self.keeper.hand(Job::SaveFilters(Box::new(core.dedupe.filters().clone())));
+    }
+
+    fn save_state(&mut self) {
+        let Some(core) = self.core.as_ref().filter(|_| self.settings.detect.enabled) else { return };
+        self.state_saved = core.tail.next - 1;
+        self.keeper.hand(Job::SaveState(self.state_saved, Box::new(core.judge.memory())));
     }
 
     fn expire(&mut self, now: Instant) {
@@ -184,6 +195,7 @@ impl Admitter {
                 self.checkpoint(last, hash);
             }
             self.save_filters();
+            self.save_state();
         }
         self.index.stop();
         self.keeper.stop();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    state,
     dedupe::{self, Dedupe, Remembered},
     filter::{self, Filters},
     journal::{Tail, Writer},
@@ -16,7 +17,11 @@ use super::{
     segment::{self, journal_dir},
 };
 use crate::{
-    record::{Kind, Seq},
+    detect::{
+        self,
+        judge::{Judge, Memory},
+    },
+    record::{Kind, Record, Seq},
     time::ReceivedAt,
 };
 
@@ -38,6 +43,8 @@ pub struct Places {
     pub window: Duration,
     /// `journal.segment`.
     pub segment_bytes: u64,
+    /// `[detect]`.
+    pub detect: detect::Config,
 }
 
 impl Places {
@@ -54,6 +61,11 @@ impl Places {
     /// `state/alarms.json`: what is raised, so that a restart does not raise it again.
     pub fn alarms_file(&self) -> PathBuf {
         self.data_dir.join("state").join("alarms.json")
+    }
+
+    /// `state/`.
+    pub fn state_dir(&self) -> PathBuf {
+        self.data_dir.join("state")
     }
 
     /// `index/`.
@@ -75,6 +87,8 @@ pub struct Core {
     pub writer: Writer,
     /// The dedupe window.
     pub dedupe: Dedupe,
+    /// What detection remembers.
+    pub judge: Judge,
     /// First seq and length of the open segment, as far as it is synced.
     pub synced: (Seq, u64),
 }
@@ -94,9 +108,10 @@ pub fn load(places: &Places, now: ReceivedAt) -> io::Result<(Core, Found)> {
     let last = recovered.tail.next - 1;
     let now = recovered.tail.last_received.map_or(now, |received| received.min(now));
     let filters = load_filters(places, last, now)?;
+    let judge = load_judge(places, last, now)?;
     let synced = recovered.writer.position();
     let dedupe = Dedupe::new(places.window, filters);
-    let core = Core { tail: recovered.tail, writer: recovered.writer, dedupe, synced };
+    let core = Core { tail: recovered.tail, writer: recovered.writer, dedupe, judge, synced };
     Ok((core, Found { cut: recovered.cut, damage: recovered.damage }))
 }
 
@@ -135,6 +150,40 @@ fn load_filters(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Filte
     Ok(filters)
 }
 
+/// What detection remembers up to `last`: its durable copy and the journal after it, or as much of the journal as it would
+/// remember.
+fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Judge> {
+    if !places.detect.enabled {
+        return Ok(Judge::new(&places.detect, Memory::default()));
+    }
+    let (covered, memory) = match state::load(&places.state_dir(), &places.journal, last) {
+        Some(loaded) => loaded,
+        None => (first_within(places, now, places.detect.session_kept.get())?.saturating_sub(1), Memory::default()),
+    };
+    let mut judge = Judge::new(&places.detect, memory);
+    let mut reader = Reader::new(&places.journal_dir(), covered + 1);
+    let mut said = Instant::now();
+    while reader.next() <= last {
+        let items = reader.read(last, REPLAY_RECORDS, REPLAY_BYTES)?;
+        if items.is_empty() {
+            break;
+        }
+        for item in items {
+            // A line of a later version teaches nothing.
+            if let Item::Line { text, .. } = item
+                && let Ok(record) = serde_json::from_slice::<Record>(&text)
+            {
+                judge.remember(&record);
+            }
+        }
+        if said.elapsed() >= PROGRESS_EVERY {
+            said = Instant::now();
+            tracing::info!(seq = reader.next() - 1, of = last, "detection learns from the journal what it had learned");
+        }
+    }
+    Ok(judge)
+}
+
 fn replay(line: &[u8], bucket_secs: u64, filters: &mut Filters) {
     // A line that checks but does not parse was written by a later version; its id is not ours to know.
     let Ok(record) = serde_json::from_slice::<Remembered<'_>>(line) else { return };
@@ -145,10 +194,15 @@ fn replay(line: &[u8], bucket_secs: u64, filters: &mut Filters) {
 
 /// The first seq of the newest segment that begins before the window does.
 fn first_in_window(places: &Places, now: ReceivedAt) -> io::Result<Seq> {
+    first_within(places, now, places.window)
+}
+
+/// The first seq of the newest segment that begins more than `span` ago.
+fn first_within(places: &Places, now: ReceivedAt, span: Duration) -> io::Result<Seq> {
     for segment in segment::list(&places.journal_dir())?.iter().rev() {
         let Some(line) = LineReader::open(segment)?.next_line()? else { continue };
         let received = serde_json::from_slice::<Remembered<'_>>(&line).ok().map(|record| record.received_at);
-        if received.is_some_and(|received| now.since(received) > places.window) {
+        if received.is_some_and(|received| now.since(received) > span) {
             return Ok(segment.first);
         }
     }

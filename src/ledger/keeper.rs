@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::{
+    state,
     Consumers, JournalConfig, WhenFull, checkpoint,
     checkpoint::Checkpoint,
     filter::{self, Filters},
@@ -23,6 +24,7 @@ use super::{
     segment::{self, Segment, compressed_path, plain_path, sync_dir},
 };
 use crate::{
+    detect::judge::Memory,
     record::{Record, Seq},
     telemetry::{Alarm, Alarms, Metrics},
     time::ReceivedAt,
@@ -41,6 +43,9 @@ const NICENESS: i32 = 10;
 /// The disk is called low at this many times what must stay free.
 const LOW_FACTOR: u64 = 2;
 
+/// Detection's place in the journal: what is older can be learned from its copy only.
+pub const STATE_CONSUMER: &str = "detection's state";
+
 /// What the ledger hands over.
 pub enum Job {
     /// A segment was sealed.
@@ -49,6 +54,8 @@ pub enum Job {
     Checkpoint(Checkpoint),
     /// Keep a copy of the filters.
     SaveFilters(Box<Filters>),
+    /// Keep a copy of what detection remembers after this seq.
+    SaveState(Seq, Box<Memory>),
     /// End after what came before.
     Stop,
 }
@@ -59,6 +66,8 @@ pub struct Home {
     pub journal_dir: PathBuf,
     /// `index/filters/`.
     pub filters_dir: PathBuf,
+    /// `state/`.
+    pub state_dir: PathBuf,
     /// The journal's id.
     pub journal: String,
     /// Width of a dedupe bucket.
@@ -127,6 +136,7 @@ impl Work {
                 Ok(Job::Sealed) => tidied = None,
                 Ok(Job::Checkpoint(checkpoint)) => self.checkpoint(&checkpoint),
                 Ok(Job::SaveFilters(filters)) => self.save(&filters),
+                Ok(Job::SaveState(seq, memory)) => self.save_state(seq, &memory),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -154,6 +164,16 @@ impl Work {
         let home = &self.home;
         if let Err(error) = filter::save(filters, &home.filters_dir, &home.journal, home.bucket_secs) {
             tracing::warn!(%error, "the dedupe filters cannot be saved; the next start reads the journal instead");
+        }
+    }
+
+    fn save_state(&self, seq: Seq, memory: &Memory) {
+        let home = &self.home;
+        match state::save(&home.state_dir, &home.journal, seq, memory) {
+            Ok(()) => home.consumers.set(STATE_CONSUMER, seq + 1),
+            Err(error) => {
+                tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");
+            }
         }
     }
 

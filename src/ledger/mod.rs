@@ -3,7 +3,7 @@
 //! Reached through one small handle, [`Ledger`]; one thread behind it (`admit`) owns the dedupe filter, the journal's
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
-//! `core` (what is in memory, and how it comes back), `admit`, `resolve` and `commit` (the thread), `keeper` (housekeeping),
+//! `state`, `core` (what is in memory, and how it comes back), `admit`, `resolve` and `commit` (the thread), `keeper` (housekeeping),
 //! [`checkpoint`], `start`, [`verify`].
 
 use std::{
@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    detect::{self, Facts},
     event::RefreshEvent,
     record::{Evidence, OperatorAction, Seq},
     telemetry::{Alarms, Metrics},
@@ -51,6 +52,7 @@ mod resolve;
 pub mod search;
 pub mod segment;
 mod start;
+mod state;
 #[cfg(test)]
 mod tests;
 pub mod verify;
@@ -124,6 +126,8 @@ pub struct Entry {
     pub evidence: Evidence,
     /// The event, for detection.
     pub event: Box<RefreshEvent>,
+    /// The event in numbers, made outside the ledger's thread; none where detection is off.
+    pub facts: Option<Box<Facts>>,
     /// The event's JSON, made once, outside the ledger's thread.
     pub event_json: Box<RawValue>,
     /// SHA-256 of the request body: tells a duplicate from a replay.
@@ -207,6 +211,8 @@ pub struct Settings {
     pub dedupe: DedupeConfig,
     /// `[journal]`.
     pub journal: JournalConfig,
+    /// `[detect]`.
+    pub detect: detect::Config,
     /// How sinks' idempotency keys are made, if the journal is new.
     pub key_scheme: KeyScheme,
     /// Signs checkpoints; `None` = no checkpoints.

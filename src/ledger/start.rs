@@ -62,6 +62,7 @@ impl Ledger {
             journal: meta.journal.clone(),
             window: settings.dedupe.window.get(),
             segment_bytes: settings.journal.segment.get(),
+            detect: settings.detect.clone(),
         };
         restore_alarms(&places, &settings.alarms);
         let wall = ReceivedAt::wall();
@@ -118,6 +119,7 @@ fn start_keeper(settings: &mut Settings, places: &Places) -> io::Result<Keeper> 
     let home = keeper::Home {
         journal_dir: places.journal_dir(),
         filters_dir: places.filters_dir(),
+        state_dir: places.state_dir(),
         journal: places.journal.clone(),
         bucket_secs: Dedupe::bucket_secs(places.window),
         config: settings.journal.clone(),

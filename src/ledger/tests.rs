@@ -24,6 +24,7 @@ fn settings(dir: &Path) -> Settings {
         node: "audit-1".to_owned(),
         dedupe: DedupeConfig { window: Span::from_days(7) },
         journal,
+        detect: crate::detect::Config::default(),
         key_scheme: KeyScheme::EventId,
         signer: None,
         consumers: Consumers::default(),
@@ -45,6 +46,7 @@ fn entry(id: &str, body: u8) -> Entry {
         source: "fusionauth".into(),
         evidence: Evidence { body_sha256: Some(hex::encode([body; 32])), ..Evidence::default() },
         event_json: RawValue::from_string(serde_json::to_string(&event).unwrap()).unwrap(),
+        facts: Some(Box::new(crate::detect::Facts::of(&event))),
         event: Box::new(event),
         body_sha256: [body; 32],
     }
