@@ -19,6 +19,7 @@ use std::{
 };
 
 use refresh_audit::{
+    detect,
     event::RefreshEvent,
     ledger::{
         Admission, Consumers, DedupeConfig, Entry, JournalConfig, KeyScheme, Ledger, Running, Settings, lock::DataLock,
@@ -80,6 +81,7 @@ fn entry(n: u64) -> Outcome<Entry> {
     Ok(Entry {
         source: "fusionauth".into(),
         evidence: Evidence { body_sha256: Some(hex::encode([7; 32])), ..Evidence::default() },
+        facts: None,
         event: Box::new(event),
         event_json: RawValue::from_string(json)?,
         body_sha256: [7; 32],

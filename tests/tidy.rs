@@ -42,14 +42,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("web", "deliver intake ledger secret source telemetry"),
     ("config", "deliver detect enrich format intake ledger privacy scope secret sink source telemetry web"),
     ("keys", "config ledger secret"),
-    (
-        "app",
-        "config deliver detect enrich format intake keys ledger privacy scope secret sink source telemetry web",
-    ),
-    (
-        "cli",
-        "app config deliver detect enrich format intake keys ledger privacy scope secret sink source telemetry",
-    ),
+    ("app", "config deliver detect enrich format intake keys ledger privacy scope secret sink source telemetry web"),
+    ("cli", "app config deliver detect enrich format intake keys ledger privacy scope secret sink source telemetry"),
     ("main", "cli"),
     ("lib", ""),
 ];

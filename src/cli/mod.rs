@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod admin;
+mod backtest;
 mod check;
 mod keygen;
 mod records;
@@ -61,6 +62,7 @@ enum Command {
     Records(records::Arguments),
     Verify(verify::Arguments),
     Sinks(sinks::Arguments),
+    Backtest(backtest::Arguments),
     Schema(schema::Arguments),
 }
 
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Some(Command::Records(given)) => records::run(&given, load),
         Some(Command::Verify(given)) => verify::run(&given, load),
         Some(Command::Sinks(given)) => sinks::run(&given, load),
+        Some(Command::Backtest(given)) => backtest::run(&given, load),
         Some(Command::Schema(given)) => schema::run(&given),
     };
     match done {

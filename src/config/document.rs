@@ -169,12 +169,6 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// The members of a section that nobody has taken yet.
-    pub(super) fn keys(&self, section: &str) -> Vec<String> {
-        let table = self.root.get(section).and_then(|value| value.get_ref().as_table());
-        table.map(|table| table.keys().map(|key| key.get_ref().to_string()).collect()).unwrap_or_default()
-    }
-
     /// Whether there is something at a path.
     pub(super) fn has(&self, path: &str) -> bool {
         self.spans.contains_key(path)

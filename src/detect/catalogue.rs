@@ -295,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_rule_is_set_by_its_id_and_nothing_is_misspelt_silently() {
-        let config: Config = toml::from_str("RA401 = { speed_kmh = 800, severity = 'low' }\nRA301.enabled = false").unwrap();
+        let config: Config =
+            toml::from_str("RA401 = { speed_kmh = 800, severity = 'low' }\nRA301.enabled = false").unwrap();
         assert_eq!((config.ra401.speed_kmh, config.ra401.distance_km), (800.0, 500.0));
         assert_eq!((config.ra401.severity(), config.ra301.enabled()), (Some(Severity::Low), false));
         for wrong in ["RA999 = {}", "RA401 = { speed = 1 }", "enable = true", "RA101 = { leeway = 60 }"] {

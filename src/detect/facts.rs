@@ -232,7 +232,8 @@ fn tag(token: Option<&Token>) -> u64 {
 /// The key's id of the first fingerprint there is.
 fn keyed(event: &RefreshEvent) -> u16 {
     let tokens = [&event.tokens.refresh.presented, &event.tokens.access.issued, &event.tokens.access.previous];
-    let fingerprint = tokens.into_iter().flatten().find_map(|token| token.fingerprint.as_ref()).map(ToString::to_string);
+    let fingerprint =
+        tokens.into_iter().flatten().find_map(|token| token.fingerprint.as_ref()).map(ToString::to_string);
     fingerprint.as_deref().and_then(|text| u16::from_str_radix(text.get(..4)?, 16).ok()).unwrap_or(0)
 }
 

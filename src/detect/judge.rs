@@ -59,11 +59,8 @@ impl Judge {
             return Ruling::default();
         }
         let judgement = self.engine.observe(event, facts, evidence, at);
-        let verdict = judgement.risk.map(|risk| Verdict {
-            action: crate::record::Action::Allow,
-            would: None,
-            risk: Some(risk),
-        });
+        let verdict =
+            judgement.risk.map(|risk| Verdict { action: crate::record::Action::Allow, would: None, risk: Some(risk) });
         Ruling { findings: judgement.findings, verdict }
     }
 

@@ -2,13 +2,11 @@
 //! that a thief is not familiar after one refresh.
 
 use super::{
-    DAY_SECS, HOUR_SECS,
-    cadence,
-    device,
+    DAY_SECS, HOUR_SECS, cadence, device,
     facts::{Facts, labels},
     key::{key_of, short},
-    seen::{Seen, hour_of},
     score::Weights,
+    seen::{Seen, hour_of},
     signals::{Lineage, Net, Pace, Signals},
     state::{
         State, StateLimits,
@@ -77,7 +75,11 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
     let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
     if learned.is_clean() {
         application.rates.learn(&learned.signals);
-        learn_pace(&mut application.pace, state.sessions.get(facts.session).map_or(0, |known| known.lifetime), &learned);
+        learn_pace(
+            &mut application.pace,
+            state.sessions.get(facts.session).map_or(0, |known| known.lifetime),
+            &learned,
+        );
     }
     application.learn(facts, learned.contradicts);
     let mut proved = None;
@@ -202,7 +204,8 @@ pub fn company(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32) 
         return (0, 0.0);
     }
     let near = short(facts.place.near);
-    let session = state.sessions.get(facts.session).is_some_and(|session| session.contexts().iter().any(|c| c.near == near));
+    let session =
+        state.sessions.get(facts.session).is_some_and(|session| session.contexts().iter().any(|c| c.near == near));
     let user = state.users.get(facts.user).is_some_and(|user| user.places().any(|known| known.near == near));
     let crowd = state.networks.entry(facts.place.near, at, limits.networks, Crowd::default);
     if session || user { crowd.now(at, HOUR_SECS) } else { crowd.add(facts.user, at, HOUR_SECS) }
@@ -234,7 +237,8 @@ pub fn revoke(state: &mut State, event: &RefreshEvent, facts: &Facts, at: u32) {
     if facts.presented != 0 {
         let sessions = state.users.get(facts.user).map_or([0; super::state::user::SESSIONS], |user| user.sessions);
         for key in sessions.into_iter().chain([facts.session]).filter(|key| *key != 0) {
-            if let Some(session) = state.sessions.get_mut(key).filter(|session| session.presented.contains(&presented)) {
+            if let Some(session) = state.sessions.get_mut(key).filter(|session| session.presented.contains(&presented))
+            {
                 session.revoked = session.revoked.max(when);
             }
         }
@@ -242,7 +246,9 @@ pub fn revoke(state: &mut State, event: &RefreshEvent, facts: &Facts, at: u32) {
         if let Some(user) = state.users.get_mut(facts.user) {
             user.revoked = user.revoked.max(when);
         }
-    } else if event.application_id.is_some() && let Some(application) = state.applications.get_mut(facts.application) {
+    } else if event.application_id.is_some()
+        && let Some(application) = state.applications.get_mut(facts.application)
+    {
         application.revoked = application.revoked.max(when);
     }
 }

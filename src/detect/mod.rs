@@ -21,6 +21,7 @@ use crate::{
 pub mod catalogue;
 pub mod facts;
 mod findings;
+mod geo;
 pub mod judge;
 pub mod key;
 mod learn;
@@ -134,7 +135,8 @@ impl Engine {
         let company = learn::company(state, limits, facts, at);
         let fans = learn::fans(state, limits, facts, at);
         let none = Application::default();
-        let session = state.sessions.get(facts.session).filter(|session| session.keyed == facts.keyed && facts.session != 0);
+        let session =
+            state.sessions.get(facts.session).filter(|session| session.keyed == facts.keyed && facts.session != 0);
         let application = state.applications.get(facts.application).unwrap_or(&none);
         let user = state.users.get(facts.user).filter(|_| facts.user != 0);
         let seen = Seen::new(event, facts, at, now, Known { config, session, user, application, company });
@@ -221,7 +223,8 @@ fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts
     let rule = &config.ra602;
     let much = |count: u32| count >= rule.findings && f64::from(count) > rule.factor * f64::from(usual);
     if much(count) && !much(before) {
-        let reason = format!("{count} sessions of this tenant with lineage findings within an hour, usually {usual:.1}");
+        let reason =
+            format!("{count} sessions of this tenant with lineage findings within an hour, usually {usual:.1}");
         findings.say(rule, Severity::Critical, reason, [("sessions", serde_json::json!(count))]);
     }
 }

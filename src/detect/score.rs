@@ -159,7 +159,10 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
         ($field:ident, $way:expr, $habit:ident, $odd:expr) => {
             signals.$field.index().map_or(0.0, |level| {
                 let table = &USUAL.$field;
-                ratio(THIEVES[$way].$field[level], personal(level, &own.$field, &all.$field, table, habits.$habit, $odd))
+                ratio(
+                    THIEVES[$way].$field[level],
+                    personal(level, &own.$field, &all.$field, table, habits.$habit, $odd),
+                )
             })
         };
     }

@@ -3,6 +3,7 @@
 use super::{
     catalogue::Config,
     facts::{Cell, Facts, Place, labels},
+    geo::{distance_km, is_one_place},
     key::{key, short, tiny},
     score::{Habit, Habits},
     signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software},
@@ -15,8 +16,6 @@ use super::{
 };
 use crate::event::RefreshEvent;
 
-/// Places this near to each other are one, km: what a geolocation of addresses is good for.
-const SAME_PLACE_KM: f64 = 50.0;
 /// Refreshes closer than this are one client that asked twice, seconds.
 pub const LEEWAY_SECS: u32 = 60;
 /// A session that sent its parent this often always does.
@@ -140,9 +139,8 @@ impl<'a> Seen<'a> {
             return Net::Same;
         }
         let own = self.user.into_iter().flat_map(User::places);
-        let known = contexts.map(spot_of_context).chain(own.map(|known| {
-            (known.near, known.wide, known.country, known.cell)
-        }));
+        let known =
+            contexts.map(spot_of_context).chain(own.map(|known| (known.near, known.wide, known.country, known.cell)));
         let mut net = Net::Unknown;
         for (other_near, wide, country, cell) in known {
             let level = if other_near == near {
@@ -370,7 +368,8 @@ impl<'a> Seen<'a> {
 
     /// What this session and user do more often than others.
     pub fn habits(&self) -> Habits {
-        let user = self.user.map_or_else(Habit::default, |user| Habit { odd: user.moved.into(), of: user.events.into() });
+        let user =
+            self.user.map_or_else(Habit::default, |user| Habit { odd: user.moved.into(), of: user.events.into() });
         let Some(session) = self.session else { return Habits { moves: user, ..Habits::default() } };
         Habits {
             moves: user,
@@ -390,36 +389,4 @@ fn spot_of_context(context: &Context) -> (u32, u32, u16, Option<Cell>) {
 /// The hour of the day, UTC.
 pub fn hour_of(now: i64) -> usize {
     usize::try_from(now.rem_euclid(86_400) / 3_600).unwrap_or(0)
-}
-
-fn is_one_place(a: Option<Cell>, b: Option<Cell>) -> bool {
-    a.zip(b).is_some_and(|(a, b)| distance_km(a, b) <= SAME_PLACE_KM)
-}
-
-/// The great-circle distance by the haversine formula on a sphere of 6,371 km.
-pub fn distance_km(from: Cell, to: Cell) -> f64 {
-    let radians = |hundredths: i16| f64::from(hundredths) / 100.0 * std::f64::consts::PI / 180.0;
-    let (lat_a, lat_b) = (radians(from.0), radians(to.0));
-    let (dlat, dlon) = (lat_b - lat_a, radians(to.1) - radians(from.1));
-    let (sin_lat, sin_lon) = (libm::sin(dlat / 2.0), libm::sin(dlon / 2.0));
-    let a = sin_lat * sin_lat + libm::cos(lat_a) * libm::cos(lat_b) * sin_lon * sin_lon;
-    2.0 * 6_371.0 * libm::asin(libm::sqrt(a.min(1.0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distances_are_those_of_an_atlas() {
-        // Helsinki to Turku 150 km, London to New York 5,570 km, across the date line 111 km a degree.
-        for (from, to, km) in [
-            (Cell(6_017, 2_494), Cell(6_045, 2_227), 150.0),
-            (Cell(5_151, -13), Cell(4_071, -7_401), 5_570.0),
-            (Cell(0, 17_950), Cell(0, -17_950), 111.2),
-        ] {
-            let found = distance_km(from, to);
-            assert!((found - km).abs() < 0.01 * km + 1.0, "{found} for {km}");
-        }
-    }
 }

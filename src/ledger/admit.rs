@@ -224,7 +224,7 @@ impl Admitter {
         }
         let entry = waiting.entry;
         let at = self.now();
-        let evidence = judge(entry.evidence.clone(), entry.event.occurred_at.millis(), at, self.places.window);
+        let evidence = judge_instant(entry.evidence.clone(), entry.event.occurred_at.millis(), at, self.places.window);
         let Some(core) = &mut self.core else { return };
         let ruling = match &entry.facts {
             Some(facts) => core.judge.event(&entry.event, facts, &evidence, at),
@@ -333,7 +333,7 @@ impl Admitter {
 }
 
 /// What the ledger adds to the evidence: whether the sender's instant is too old to be sure of dedupe, or off.
-fn judge(evidence: Evidence, occurred_millis: i64, at: ReceivedAt, window: Duration) -> Evidence {
+pub fn judge_instant(evidence: Evidence, occurred_millis: i64, at: ReceivedAt, window: Duration) -> Evidence {
     let behind = (at.micros() / 1_000).saturating_sub(occurred_millis);
     let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     Evidence {

@@ -8,13 +8,13 @@ use std::{
 };
 
 use super::{
-    state,
     dedupe::{self, Dedupe, Remembered},
     filter::{self, Filters},
     journal::{Tail, Writer},
     read::{Item, LineReader, Reader},
     recovery::{self, CutTail, Damage},
     segment::{self, journal_dir},
+    state,
 };
 use crate::{
     detect::{

@@ -16,12 +16,12 @@ use std::{
 };
 
 use super::{
-    state,
     Consumers, JournalConfig, WhenFull, checkpoint,
     checkpoint::Checkpoint,
     filter::{self, Filters},
     read::LineReader,
     segment::{self, Segment, compressed_path, plain_path, sync_dir},
+    state,
 };
 use crate::{
     detect::judge::Memory,

@@ -57,6 +57,7 @@ mod state;
 mod tests;
 pub mod verify;
 
+pub use admit::judge_instant;
 pub use meta::{KeyScheme, Meta};
 pub use start::Running;
 

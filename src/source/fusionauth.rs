@@ -36,9 +36,21 @@ pub struct Fusionauth {
     credentials: Credentials,
     /// `None`: unsigned.
     signed: Option<Signed>,
+    decoder: Decoder,
+    quiet_after: Option<Duration>,
+}
+
+/// What reads FusionAuth's bodies.
+pub struct Decoder {
     events: Vec<String>,
     keep: Keep,
-    quiet_after: Option<Duration>,
+}
+
+impl Decoder {
+    /// See [`Source::decode`].
+    pub fn decode(&self, body: &Authentic<'_>, fingerprints: &Fingerprinter) -> Result<Vec<Decoded>, SourceError> {
+        body::decode(body.body(), &self.events, &self.keep, fingerprints).map(|decoded| vec![decoded])
+    }
 }
 
 /// Where signatures are checked against.
@@ -76,7 +88,7 @@ impl Source for Fusionauth {
     }
 
     fn decode(&self, body: &Authentic<'_>, fingerprints: &Fingerprinter) -> Result<Vec<Decoded>, SourceError> {
-        body::decode(body.body(), &self.events, &self.keep, fingerprints).map(|decoded| vec![decoded])
+        self.decoder.decode(body, fingerprints)
     }
 
     async fn connect(&self) -> Result<(), SourceError> {

@@ -164,7 +164,22 @@ macro_rules! sources {
         /// Any configured source.
         pub enum AnySource { $(#[doc = stringify!($module)] $variant($module::$variant)),* }
 
+        /// What reads the bodies of any source, without proving them: for bodies out of a file.
+        pub enum AnyDecoder { $(#[doc = stringify!($module)] $variant($module::Decoder)),* }
+
+        impl AnyDecoder {
+            /// See [`Source::decode`].
+            pub fn decode(&self, body: &Authentic<'_>, fingerprints: &Fingerprinter) -> Result<Vec<Decoded>, SourceError> {
+                match self { $(Self::$variant(decoder) => decoder.decode(body, fingerprints)),* }
+            }
+        }
+
         impl SourceConfig {
+            /// What reads its bodies.
+            pub fn decoder(&self) -> Result<AnyDecoder, BuildError> {
+                match self { $(Self::$variant(config) => config.decoder().map(AnyDecoder::$variant)),* }
+            }
+
             /// Every `type` there is.
             pub const TYPES: &[&str] = &[$(stringify!($module)),*];
 

@@ -98,6 +98,11 @@ impl<V: Clone> Table<V> {
         self.len
     }
 
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// All of them, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
         self.shards.iter().flat_map(|shard| shard.iter().map(|slot| (slot.key, &*slot.value)))

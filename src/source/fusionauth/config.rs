@@ -11,7 +11,7 @@ use base64::{
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Alg, Credentials, Fusionauth, Jwks, Keep, Key, Signed};
+use super::{Alg, Credentials, Decoder, Fusionauth, Jwks, Keep, Key, Signed};
 use crate::{
     secret::{Secret, SecretRef},
     source::{
@@ -113,19 +113,24 @@ impl Config {
         if signed.is_none() && !credentials.any_secret() {
             return wrong("unsigned = true needs basic_auth or headers: without them anyone can send events");
         }
-        if self.events.iter().any(String::is_empty) || self.events.is_empty() {
-            return wrong("events must name at least one event type, such as \"jwt.refresh\"");
-        }
+        let decoder = self.decoder()?;
         if !self.trusted_proxies.is_empty() && self.allow_from.is_empty() {
             tracing::warn!("trusted_proxies does nothing without allow_from");
         }
         Ok(Fusionauth {
             credentials,
             signed,
-            events: self.events.clone(),
-            keep: Keep::build(&self.keep)?,
+            decoder,
             quiet_after: self.quiet_after.map(Span::get),
         })
+    }
+
+    /// What reads its bodies: needs no key and proves nothing.
+    pub fn decoder(&self) -> Result<Decoder, BuildError> {
+        if self.events.iter().any(String::is_empty) || self.events.is_empty() {
+            return wrong("events must name at least one event type, such as \"jwt.refresh\"");
+        }
+        Ok(Decoder { events: self.events.clone(), keep: Keep::build(&self.keep)? })
     }
 
     fn signed(&self, base: &Path) -> Result<Option<Signed>, BuildError> {
