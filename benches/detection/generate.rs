@@ -3,11 +3,13 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
+    net::{Ipv4Addr, Ipv6Addr},
     path::Path,
 };
 
 use crate::{
     body,
+    mmdb::{Database, Value},
     networks::{Kind, Pool},
     places::CITIES,
     policy::{Original, Storage},
@@ -31,7 +33,7 @@ pub fn traffic(options: &Options) -> Traffic {
     traffic
 }
 
-/// `events.jsonl`, `labels.jsonl`, `thefts.jsonl`, `networks.csv`, `geo.csv`.
+/// `events.jsonl`, `labels.jsonl`, `thefts.jsonl`, `networks.csv`, `geo.csv`, `geo.mmdb`.
 pub fn write(traffic: &Traffic, out: &Path) -> std::io::Result<()> {
     fs::create_dir_all(out)?;
     let open = |name: &str| File::create(out.join(name)).map(|file| BufWriter::with_capacity(1 << 20, file));
@@ -39,7 +41,8 @@ pub fn write(traffic: &Traffic, out: &Path) -> std::io::Result<()> {
     labels(traffic, &mut open("labels.jsonl")?)?;
     thefts(traffic, &mut open("thefts.jsonl")?)?;
     networks(traffic, &mut open("networks.csv")?)?;
-    geo(traffic, &mut open("geo.csv")?)
+    geo(traffic, &mut open("geo.csv")?)?;
+    fs::write(out.join("geo.mmdb"), database(traffic))
 }
 
 fn events(traffic: &Traffic, out: &mut impl Write) -> std::io::Result<()> {
@@ -136,8 +139,8 @@ fn listed(kind: Kind) -> Option<(&'static str, f64)> {
 }
 
 fn prefixes(pool: &Pool, v6: bool) -> Vec<String> {
-    let v4 = format!("{}/{}", std::net::Ipv4Addr::from(pool.base), pool.bits);
-    let six = format!("{}/48", std::net::Ipv6Addr::from(u128::from(pool.v6) << 80));
+    let v4 = format!("{}/{}", Ipv4Addr::from(pool.base), pool.bits);
+    let six = format!("{}/48", Ipv6Addr::from(u128::from(pool.v6) << 80));
     if v6 { vec![v4, six] } else { vec![v4] }
 }
 
@@ -176,4 +179,34 @@ fn geo(traffic: &Traffic, out: &mut impl Write) -> std::io::Result<()> {
         }
     }
     out.flush()
+}
+
+/// What `geo.csv` says, as a provider's database.
+fn database(traffic: &Traffic) -> Vec<u8> {
+    let mut database = Database::new();
+    for pool in &traffic.world.pools {
+        let network = &traffic.world.networks[pool.network];
+        let city = &CITIES[pool.city];
+        let name = |name| Value::Map(vec![("names", Value::Map(vec![("en", Value::Text(name))]))]);
+        let value = Value::Map(vec![
+            ("autonomous_system_number", Value::U32(network.asn)),
+            ("autonomous_system_organization", Value::Text(&network.org)),
+            ("city", name(city.name)),
+            ("country", Value::Map(vec![("iso_code", Value::Text(city.country))])),
+            (
+                "location",
+                Value::Map(vec![
+                    ("accuracy_radius", Value::U16(20)),
+                    ("latitude", Value::Double(city.latitude)),
+                    ("longitude", Value::Double(city.longitude)),
+                ]),
+            ),
+            ("subdivisions", Value::Array(vec![Value::Map(vec![("iso_code", Value::Text(city.region))])])),
+        ]);
+        database.insert(Ipv4Addr::from(pool.base).into(), pool.bits, &value);
+        if network.v6 {
+            database.insert(Ipv6Addr::from(u128::from(pool.v6) << 80).into(), 48, &value);
+        }
+    }
+    database.bytes("Example-City-ASN")
 }

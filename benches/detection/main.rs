@@ -5,13 +5,18 @@
 //! to the released command (`backtest`) and compares what it says with the labels. Where the parameters come from, and the
 //! figures, stand in `README.md` beside this file.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops by panicking")]
-#![expect(clippy::print_stderr, reason = "its figures are its output")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
 
 mod actor;
 mod agents;
 mod body;
+mod evaluate;
 mod family;
+#[path = "../../src/detect/freeman.rs"]
+#[allow(dead_code, reason = "its tests run where it belongs")]
+mod freeman;
 mod generate;
+mod mmdb;
 mod networks;
 mod person;
 mod places;
@@ -24,7 +29,12 @@ mod traffic;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-const USAGE: &str = "cargo bench --bench detection -- generate [--seed 1] [--users 1500] [--days 45] --out DIR";
+const USAGE: &str = "\
+cargo bench --bench detection -- generate [--seed 1] [--users 1500] [--days 45] --out DIR
+cargo bench --bench detection -- evaluate [--tune 1..5|none] [--seeds 101..110] [--users 1500] [--days 45] [--format json]
+    [--product PATH|none] [--config FILE] [--plain]   the binary, settings of its own, without network lists and databases
+    [--records FILE]                                  judge this output, of the one seed in --seeds, instead of running it
+    [--keep DIR]                                      leave the traffic there";
 
 /// The value after `--name`.
 fn option(words: &[String], name: &str) -> Option<String> {
@@ -41,6 +51,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let done = match words.first().map(String::as_str) {
         Some("generate") => generate(&words),
+        Some("evaluate") => evaluate::run(&words).map(|()| ExitCode::SUCCESS),
         _ => None,
     };
     done.unwrap_or_else(|| {
