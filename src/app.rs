@@ -2,6 +2,7 @@
 //! direction of the data.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -21,6 +22,7 @@ use tokio::{
 use crate::{
     config::Config,
     deliver::{self, Deliverer, SinkHandle, SinkState},
+    enrich::{self, Enricher},
     files,
     intake::{Intake, Parts},
     keys::Made,
@@ -64,6 +66,7 @@ pub struct App {
     operator: Bound,
     tls: Option<rustls::ServerConfig>,
     intake: Arc<Intake>,
+    enricher: Enricher,
     shared: Data<admin::Shared>,
     sinks: Vec<NamedSink>,
     signer: Option<Signer>,
@@ -81,7 +84,9 @@ impl App {
         let lock = DataLock::acquire(&config.data_dir).map_err(|error| StartError::Failed(error.to_string()))?;
         let metrics = Metrics::new();
         let alarms = Alarms::new(Arc::clone(&metrics));
-        let intake = Arc::new(build_intake(&config, &alarms, &metrics)?);
+        let enricher = config.enrich.build(&config.base).map_err(|error| StartError::Config(error.to_string()))?;
+        enricher.summary().iter().for_each(|file| tracing::info!("enrichment from {file}"));
+        let intake = Arc::new(build_intake(&config, enricher.clone(), &alarms, &metrics)?);
         let sinks = build_sinks(&config)?;
         let signer = Secret::from_file(&config.checkpoint_key_file())
             .map_err(|error| error.to_string())
@@ -104,6 +109,7 @@ impl App {
             operator: bind(config.admin.listen)?,
             tls: tls.transpose().map_err(StartError::Config)?,
             intake,
+            enricher,
             shared: Data::new(shared),
             sinks,
             signer: Some(signer),
@@ -179,8 +185,10 @@ impl App {
         tracing::info!("ready");
 
         let watch = tokio::spawn(watch_sources(Arc::clone(&self.intake)));
+        let watch_files = tokio::spawn(watch_files(self.enricher, self.alarms.clone()));
         stop.await;
         watch.abort();
+        watch_files.abort();
         tracing::info!("stopping: first the webhooks, then the journal, then the sinks");
         public.stop(true).await;
         let _ = tokio::task::spawn_blocking(move || running.stop()).await;
@@ -207,7 +215,12 @@ impl App {
     }
 }
 
-fn build_intake(config: &Config, alarms: &Alarms, metrics: &Arc<Metrics>) -> Result<Intake, StartError> {
+fn build_intake(
+    config: &Config,
+    enricher: Enricher,
+    alarms: &Alarms,
+    metrics: &Arc<Metrics>,
+) -> Result<Intake, StartError> {
     let sources = config.sources.iter().map(|entry| {
         let built = entry.config.build(&config.base);
         built.map(|source| (entry.name.clone(), source)).map_err(|error| in_entry("sources", &entry.name, &error))
@@ -215,6 +228,7 @@ fn build_intake(config: &Config, alarms: &Alarms, metrics: &Arc<Metrics>) -> Res
     Ok(Intake::new(Parts {
         sources: sources.collect::<Result<_, _>>()?,
         scope: config.scope.clone(),
+        enricher,
         privacy: config.privacy,
         fingerprints: config.fingerprinter().map_err(|error| StartError::Config(error.to_string()))?,
         on_storage_failure: config.server.on_storage_failure,
@@ -254,6 +268,26 @@ async fn watch_sources(intake: Arc<Intake>) {
     loop {
         every.tick().await;
         intake.watch();
+    }
+}
+
+/// Keeps what enrichment reads fresh. An alarm is about what is configured now: of a file that was taken out it is over.
+async fn watch_files(enricher: Enricher, alarms: Alarms) {
+    let mut every = tokio::time::interval(enrich::REFRESH_EVERY);
+    loop {
+        every.tick().await;
+        let files = enricher.clone();
+        let Ok(stale) = tokio::task::spawn_blocking(move || files.refresh()).await else { continue };
+        let stale: BTreeMap<_, _> =
+            stale.into_iter().map(|stale| (stale.file.display().to_string(), stale.reason)).collect();
+        for (file, reason) in &stale {
+            let message = format!("{file} {reason}; what was read of it before is still used");
+            alarms.raise(Alarm::EnrichmentStale, Some(file), message);
+        }
+        let raised = alarms.raised().into_iter().filter(|alarm| alarm.name == Alarm::EnrichmentStale.name());
+        for file in raised.filter_map(|alarm| alarm.subject).filter(|file| !stale.contains_key(file)) {
+            alarms.clear(Alarm::EnrichmentStale, Some(&file), "it is read again, or no longer asked for");
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::{
     deliver::DeliveryConfig,
-    detect,
+    detect, enrich,
     ledger::{DedupeConfig, JournalConfig},
     privacy,
     scope::Scope,
@@ -36,7 +36,7 @@ use document::{Document, Origin};
 use error::Place;
 
 pub use error::ConfigError;
-pub use later::{EnrichConfig, GateConfig, GateMode};
+pub use later::{GateConfig, GateMode};
 
 /// What applies where no file is found; also the documentation of every key.
 pub const EMBEDDED: &str = include_str!("../config.toml");
@@ -87,7 +87,7 @@ pub struct Config {
     /// `[journal]`.
     pub journal: JournalConfig,
     /// `[enrich]`.
-    pub enrich: EnrichConfig,
+    pub enrich: enrich::Config,
     /// `[detect]`.
     pub detect: detect::Config,
     /// `[gate]`.
@@ -173,7 +173,7 @@ impl Config {
         let mut document = Document::parse(origin, as_text)?;
         let sources = sources(&mut document)?;
         let sinks = sinks(&mut document)?;
-        let (enrich, detect, gate) = later::take(&mut document)?;
+        let (detect, gate) = later::take(&mut document)?;
         let config = Self {
             data_dir: base.join(document.take_if_there::<PathBuf>("data_dir")?.unwrap_or_else(|| "data".into())),
             node: document.take_if_there("node")?.unwrap_or_else(host_name),
@@ -186,7 +186,7 @@ impl Config {
             fingerprint: document.take("fingerprint")?,
             dedupe: document.take("dedupe")?,
             journal: document.take("journal")?,
-            enrich,
+            enrich: document.take("enrich")?,
             detect,
             gate,
             sinks,

@@ -1,7 +1,7 @@
-//! The way in: prove, decode, filter, record. One function, one outcome per request, each counted.
+//! The way in: prove, decode, filter, enrich, record. One function, one outcome per request, each counted.
 //!
-//! Knows sources, the scope, privacy and the ledger's handle; nothing of HTTP beyond the raw request. Whatever goes wrong
-//! here is logged once, here, without a value from the body.
+//! Knows sources, the scope, enrichment, privacy and the ledger's handle; nothing of HTTP beyond the raw request. Whatever
+//! goes wrong here is logged once, here, without a value from the body.
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     detect::Facts,
+    enrich::Enricher,
     event::RefreshEvent,
     ledger::{Admission, Entry, Ledger, Unavailable},
     privacy,
@@ -58,6 +59,7 @@ pub struct Slot {
 pub struct Intake {
     sources: BTreeMap<String, Slot>,
     scope: Scope,
+    enricher: Enricher,
     privacy: privacy::Config,
     fingerprints: Fingerprinter,
     on_storage_failure: OnStorageFailure,
@@ -114,6 +116,8 @@ pub struct Parts {
     pub sources: Vec<(String, AnySource)>,
     /// `[scope]`.
     pub scope: Scope,
+    /// Fills in what local files know.
+    pub enricher: Enricher,
     /// `[privacy]`.
     pub privacy: privacy::Config,
     /// Makes fingerprints.
@@ -144,6 +148,7 @@ impl Intake {
         Self {
             sources: parts.sources.into_iter().map(slot).collect(),
             scope: parts.scope,
+            enricher: parts.enricher,
             privacy: parts.privacy,
             fingerprints: parts.fingerprints,
             on_storage_failure: parts.on_storage_failure,
@@ -233,6 +238,8 @@ impl Intake {
         if !self.scope.takes(&event) {
             return Outcome::Filtered;
         }
+        // Before privacy: from what is then left of the address nothing could be looked up.
+        self.enricher.enrich(&mut event);
         self.privacy.apply(&mut event, &self.fingerprints);
         let json = serde_json::to_string(&event).and_then(RawValue::from_string);
         let Ok(event_json) = json else {

@@ -3,12 +3,12 @@
 //! One way for data to flow:
 //!
 //! ```text
-//! POST /webhooks/{source} -> web -> intake (source, scope, privacy) -> ledger -> journal on disk -> 2xx
-//!                                                                         journal -> deliver -> sink
+//! POST /webhooks/{source} -> web -> intake (source, scope, enrich, privacy) -> ledger -> journal on disk -> 2xx
+//!                                                                                 journal -> deliver -> sink
 //! ```
 //!
 //! The modules, in reading order. Arrows: `main -> cli -> app -> {web, ledger, deliver}`, `web -> intake`,
-//! `intake -> {source, scope, privacy, ledger's handle}`, `deliver -> {sink, format, scope, the journal's reader}`.
+//! `intake -> {source, scope, enrich, privacy, ledger's handle}`, `deliver -> {sink, format, scope, the journal's reader}`.
 //! Everything may use `event`, `record`, `time` and `units`; those use nothing of ours but each other.
 
 pub mod event;
@@ -20,6 +20,7 @@ pub mod units;
 pub mod secret;
 pub mod source;
 
+pub mod enrich;
 pub mod intake;
 pub mod privacy;
 pub mod scope;

@@ -1,7 +1,8 @@
 //! `[privacy]`: how much of the personal members of an event is written down. What is hashed into a chain cannot be
 //! taken back, so this comes before the journal.
 //!
-//! Pure; knows `event` and `secret`. What was derived before (`network`, `client`) stays as it is. A value that `keep`
+//! Pure; knows `event` and `secret`. What was derived before from the address and the user agent (`network`, `client`)
+//! stays as it is; a place derived from the address is a `location` like any other. A value that `keep`
 //! copied into `kept` is removed where it repeats what was changed here.
 
 use std::net::IpAddr;

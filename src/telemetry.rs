@@ -65,6 +65,8 @@ alarms! {
     EventsUnrecorded = "events_unrecorded",
     /// A source's JWKS cannot be refreshed.
     JwksStale = "jwks_stale",
+    /// A file of `[enrich]` has changed and cannot be used; what was read before it did is used.
+    EnrichmentStale = "enrichment_stale",
     /// The fingerprint key was made anew; older fingerprints no longer compare.
     FingerprintKeyNew = "fingerprint_key_new",
 }

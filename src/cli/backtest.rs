@@ -19,6 +19,7 @@ use crate::{
         Facts,
         judge::{Judge, Memory, Ruling},
     },
+    enrich::Enricher,
     event::RefreshEvent,
     ledger::chain,
     record::{Draft, Evidence, Finding, Kind, Replay, Seq, Severity},
@@ -29,7 +30,7 @@ use crate::{
 
 /// Judge raw bodies of before, one JSON a line, and print the records they would become
 ///
-/// Scope and dedupe apply as in the service; what is filtered or a duplicate is left out. The clock is the latest
+/// Scope, dedupe and enrichment apply as in the service; what is filtered or a duplicate is left out. The clock is the latest
 /// createInstant so far. Starts with nothing known. A file may be `-` for the standard input.
 #[derive(Args)]
 #[command(after_help = "\
@@ -84,6 +85,7 @@ struct Backtest<'a> {
     config: &'a Config,
     source: &'a str,
     decoder: AnyDecoder,
+    enricher: Enricher,
     fingerprints: Fingerprinter,
     judge: Judge,
     /// First record and the body's hash of every id, and whether a replay of it is recorded.
@@ -111,6 +113,7 @@ impl<'a> Backtest<'a> {
             config,
             source: &entry.name,
             decoder: entry.config.decoder().with_context(|| format!("sources `{}`", entry.name))?,
+            enricher: config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error))?,
             fingerprints: Fingerprinter::new(&[]),
             judge: Judge::new(&config.detect, Memory::default()),
             seen: HashMap::new(),
@@ -176,6 +179,7 @@ impl<'a> Backtest<'a> {
 
     fn event(&mut self, mut event: RefreshEvent, evidence: &Evidence, hash: [u8; 32]) -> anyhow::Result<()> {
         let at = self.tick(&event);
+        self.enricher.enrich(&mut event);
         self.config.privacy.apply(&mut event, &self.fingerprints);
         let evidence = Evidence { body_sha256: Some(hex::encode(hash)), ..evidence.clone() };
         let window = self.config.dedupe.window.get();

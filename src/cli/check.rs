@@ -1,4 +1,4 @@
-//! `check`: builds every source and sink without starting anything and, when asked, tries what they talk to.
+//! `check`: builds every source and sink and reads every file without starting anything and, when asked, tries what they talk to.
 
 use std::path::PathBuf;
 
@@ -30,6 +30,10 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let missing = missing_default_keys(&config);
     for file in &missing {
         print(&format!("note {} does not exist yet: `refresh-audit serve` makes it", file.display()))?;
+    }
+    let enricher = config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error))?;
+    for file in enricher.summary() {
+        print(&format!("ok   enrichment from {}", printable(&file)))?;
     }
     let mut sources = Vec::new();
     for entry in &config.sources {

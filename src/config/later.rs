@@ -1,22 +1,10 @@
-//! `[enrich]` and `[gate]`: read in full, and refused where they ask for what this version cannot do, so
+//! `[detect]` and `[gate]`: read in full, and refused where they ask for what this version cannot do, so
 //! that nobody believes to be protected by a setting that nothing acts on.
-
-use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::{document::Document, error::ConfigError};
 use crate::detect;
-
-/// `[enrich]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EnrichConfig {
-    /// Files in MaxMind's format.
-    pub databases: Vec<PathBuf>,
-    /// A file of `cidr,label` lines.
-    pub networks: Option<PathBuf>,
-}
 
 /// `[gate]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -41,19 +29,10 @@ pub enum GateMode {
 
 const NOT_AVAILABLE: &str = "not available in this version";
 
-/// Reads the three sections.
-pub(super) fn take(document: &mut Document<'_>) -> Result<(EnrichConfig, detect::Config, GateConfig), ConfigError> {
-    let enrich: EnrichConfig = document.take("enrich")?;
+/// Reads the two sections.
+pub(super) fn take(document: &mut Document<'_>) -> Result<(detect::Config, GateConfig), ConfigError> {
     let detect: detect::Config = document.take("detect")?;
     let gate: GateConfig = document.take("gate")?;
-    if !enrich.databases.is_empty() {
-        let error = document.error("enrich.databases", format!("enrichment from databases is {NOT_AVAILABLE}"));
-        return Err(error.hint("write databases = []"));
-    }
-    if enrich.networks.is_some() {
-        let error = document.error("enrich.networks", format!("enrichment from a networks file is {NOT_AVAILABLE}"));
-        return Err(error.hint("remove it"));
-    }
     if gate.mode == GateMode::Enforce {
         let error = document.error("gate.mode", format!("gate.mode = \"enforce\" is {NOT_AVAILABLE}"));
         return Err(error.hint("write \"observe\" or \"off\""));
@@ -61,5 +40,5 @@ pub(super) fn take(document: &mut Document<'_>) -> Result<(EnrichConfig, detect:
     if document.has("rules") {
         return Err(document.error("rules", format!("[[rules]] is {NOT_AVAILABLE}")).hint("remove it"));
     }
-    Ok((enrich, detect, gate))
+    Ok((detect, gate))
 }

@@ -86,7 +86,8 @@ fn the_shipped_files_settings_that_are_off_are_true() {
 #[test]
 fn the_shipped_file_explains_every_key() {
     let mut keys = BTreeSet::new();
-    for section in ["server", "admin", "log", "scope", "privacy", "fingerprint", "dedupe", "journal", "gate"] {
+    for section in ["server", "admin", "log", "scope", "privacy", "fingerprint", "dedupe", "journal", "enrich", "gate"]
+    {
         let error = parse(&format!("[{section}]\nxxxxxxxx = 1\n{LEAST}"), &[]).unwrap_err();
         keys.extend(error.split_once("allowed: ").expect(&error).1.split(", ").map(str::to_owned));
     }

@@ -16,6 +16,8 @@ mod config;
 mod crash;
 mod decode;
 mod delivery;
+mod enrich;
+mod enrich_files;
 mod fake_http;
 mod faults;
 mod http_sink;

@@ -6,6 +6,7 @@ pub mod event;
 pub mod http;
 pub mod journal;
 pub mod load;
+pub mod mmdb;
 pub mod needles;
 pub mod receiver;
 pub mod shim;
