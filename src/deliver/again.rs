@@ -10,8 +10,9 @@ use super::{
     batch::{Batch, Selection},
     books::{Again, Books, Redriven},
     feed::read_range,
-    run::{Deliverer, Outcome, Work},
+    run::Deliverer,
     status::SinkState,
+    work::{Outcome, Work},
 };
 use crate::{
     ledger::read::Reader,
@@ -45,7 +46,7 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
             return false;
         };
         let part = redo.work.part();
-        match self.attempt(&redo.work.batch, part.clone(), stop).await {
+        match self.attempt(&mut redo.work, part.clone(), stop).await {
             Outcome::Split => redo.work.halving.refused(),
             Outcome::Failed { reason, after, .. } => {
                 self.again_failed(reason, after);

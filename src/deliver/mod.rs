@@ -8,9 +8,8 @@
 //!
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
-//! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], [`backoff`], `lane`, [`feed`],
-//! [`status`], [`handle`], [`run`], `again`, [`offline`],
-//! [`proof`], [`reconcile`], [`probe`].
+//! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], `work`, [`backoff`],
+//! `lane`, [`feed`], [`status`], [`handle`], [`run`], `again`, [`offline`], [`proof`], [`reconcile`], [`probe`].
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -49,6 +48,7 @@ pub mod redrive;
 pub mod requests;
 pub mod run;
 pub mod status;
+mod work;
 
 pub use books::Journal;
 pub use handle::SinkHandle;

@@ -1,7 +1,6 @@
 //! The sending half of a sink's loop: takes turns between the journal's batches and what is to be delivered again.
 
 use std::{
-    collections::BTreeMap,
     ops::Range,
     sync::{Arc, Mutex},
     time::Duration,
@@ -19,13 +18,14 @@ use super::{
     books::{Books, Progress},
     check_name,
     feed::{Feed, POLL},
-    halving::Halving,
     handle::{Shared, SinkHandle},
     lane::{Lane, only_about_sinks},
     status::SinkState,
+    work::{Outcome, Work},
 };
 use crate::{
     ledger::read::Reader,
+    record::Seq,
     sink::{Ack, AnySink, BuildError, Message, Sink, SinkError},
     telemetry::Alarm,
 };
@@ -48,34 +48,6 @@ pub struct Deliverer<S = AnySink> {
     pub(super) reader: Mutex<Option<Reader>>,
     saved_at: Instant,
     unsaved: bool,
-}
-
-/// A batch on its way.
-pub(super) struct Work {
-    pub(super) batch: Batch,
-    pub(super) halving: Halving,
-}
-
-/// What an attempt came to.
-pub(super) enum Outcome {
-    /// Settled; these were refused, by their index in the batch, and this was said of the others.
-    Settled(Vec<(usize, String)>, Ack),
-    /// To be tried in halves.
-    Split,
-    /// To be tried again.
-    Failed { reason: String, after: Option<Duration>, fault: bool },
-}
-
-impl Work {
-    pub(super) fn new(batch: Batch, part: usize) -> Self {
-        Self { halving: Halving::new(batch.messages.len(), part), batch }
-    }
-
-    /// What to send next; empty when only the cursor has to move.
-    pub(super) fn part(&self) -> Range<usize> {
-        let len = self.batch.messages.len();
-        self.halving.next().unwrap_or(len..len)
-    }
 }
 
 impl<S: Sink + Send + Sync> Deliverer<S> {
@@ -149,7 +121,7 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
             return false;
         };
         let part = work.part();
-        match self.attempt(&work.batch, part.clone(), stop).await {
+        match self.attempt(&mut work, part.clone(), stop).await {
             Outcome::Split => work.halving.refused(),
             Outcome::Failed { reason, after, fault } => self.live_failed(&work.batch, reason, after, fault),
             Outcome::Settled(refused, ack) => match self.advance(&work.batch, part, &refused, ack).await {
@@ -210,24 +182,18 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         true
     }
 
-    /// One call of the sink, and what it came to. An empty part is settled without one.
-    pub(super) async fn attempt(&self, batch: &Batch, part: Range<usize>, stop: &mut watch::Receiver<bool>) -> Outcome {
-        let messages = batch.messages.get(part.clone()).unwrap_or_default();
-        if messages.is_empty() {
-            return Outcome::Settled(Vec::new(), Ack::none());
-        }
-        match self.deliver(messages, stop).await {
-            Ok(ack) => Outcome::Settled(Vec::new(), ack),
-            Err(SinkError::Retry { reason, after, fault }) => Outcome::Failed { reason, after, fault },
-            Err(SinkError::Refused { .. }) if messages.len() > 1 => Outcome::Split,
-            Err(SinkError::Refused { reason }) => Outcome::Settled(vec![(part.start, reason)], Ack::none()),
-            Err(SinkError::Reject { refused, ack }) => {
-                let at = |seq| messages.iter().position(|message| message.seq == seq).map(|at| part.start + at);
-                let refused: BTreeMap<_, _> =
-                    refused.into_iter().filter_map(|(seq, reason)| Some((at(seq)?, reason))).collect();
-                Outcome::Settled(refused.into_iter().collect(), ack)
-            }
-        }
+    /// One call of the sink, and what it came to. A part with nothing to send is settled without one.
+    pub(super) async fn attempt(
+        &self,
+        work: &mut Work,
+        part: Range<usize>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Outcome {
+        let messages = work.open(part.clone());
+        let seqs: Vec<Seq> = messages.iter().map(|message| message.seq).collect();
+        let result = if seqs.is_empty() { Ok(Ack::none()) } else { self.deliver(&messages, stop).await };
+        drop(messages);
+        work.outcome(part, &seqs, result)
     }
 
     /// Waits for the sink, whatever else happens; keeps the numbers current and the cursor written, at once when a stop

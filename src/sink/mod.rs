@@ -56,6 +56,23 @@ pub enum SinkError {
         /// Why, with status and a cut of the answer.
         reason: String,
     },
+    /// Try some of the batch again, these alone: the other side answered for each record, and the rest is settled. Where
+    /// an answer stands for the whole batch, or order matters more than that, it is [`SinkError::Retry`].
+    #[error("{} records to be tried again: {reason}", .again.len())]
+    Partly {
+        /// Which.
+        again: Vec<Seq>,
+        /// Refused for good, and why; what is neither here nor in `again` was delivered.
+        refused: Vec<(Seq, String)>,
+        /// What the other side said to those that it took.
+        ack: Ack,
+        /// Why some are to be tried again.
+        reason: String,
+        /// As of [`SinkError::Retry`].
+        after: Option<Duration>,
+        /// As of [`SinkError::Retry`].
+        fault: bool,
+    },
     /// These were refused for good; every other record of the batch was delivered.
     #[error("{} records refused", .refused.len())]
     Reject {

@@ -1,0 +1,186 @@
+//! A batch on its way: what of it is still to be sent, and what an attempt came to. Pure.
+//!
+//! The cursor passes a part as a whole. What a sink settled of a part in advance ([`SinkError::Partly`]) is remembered
+//! here and not sent again; a crash forgets it, and the idempotency key stands for it.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    time::Duration,
+};
+
+use super::{batch::Batch, halving::Halving};
+use crate::{
+    record::Seq,
+    sink::{Ack, Message, SinkError},
+};
+
+/// A batch on its way.
+pub(super) struct Work {
+    pub(super) batch: Batch,
+    pub(super) halving: Halving,
+    /// Settled ahead of the cursor, by index in the batch: `None` is delivered, a reason is refused.
+    settled: BTreeMap<usize, Option<String>>,
+    /// What the other side said of those that it took.
+    ack: Ack,
+}
+
+/// What an attempt came to.
+pub(super) enum Outcome {
+    /// The part is settled; these were refused, by their index in the batch. What was said of the others.
+    Settled(Vec<(usize, String)>, Ack),
+    /// To be tried in halves.
+    Split,
+    /// To be tried again.
+    Failed { reason: String, after: Option<Duration>, fault: bool },
+}
+
+impl Work {
+    pub(super) fn new(batch: Batch, part: usize) -> Self {
+        let halving = Halving::new(batch.messages.len(), part);
+        Self { halving, batch, settled: BTreeMap::new(), ack: Ack::none() }
+    }
+
+    /// What to send next; empty when only the cursor has to move.
+    pub(super) fn part(&self) -> Range<usize> {
+        let len = self.batch.messages.len();
+        self.halving.next().unwrap_or(len..len)
+    }
+
+    /// The messages of a part that are not settled.
+    pub(super) fn open(&self, part: Range<usize>) -> Cow<'_, [Message]> {
+        let messages = self.batch.messages.get(part.clone()).unwrap_or_default();
+        if self.settled.range(part.clone()).next().is_none() {
+            return Cow::Borrowed(messages);
+        }
+        let open = part.zip(messages).filter(|(at, _)| !self.settled.contains_key(at));
+        open.map(|(_, message)| message.clone()).collect()
+    }
+
+    /// What the attempt to send `seqs`, the open messages of a part, came to.
+    pub(super) fn outcome(&mut self, part: Range<usize>, seqs: &[Seq], result: Result<Ack, SinkError>) -> Outcome {
+        match result {
+            Ok(ack) => self.took(ack),
+            Err(SinkError::Retry { reason, after, fault }) => return Outcome::Failed { reason, after, fault },
+            Err(SinkError::Refused { .. }) if seqs.len() > 1 => return Outcome::Split,
+            Err(SinkError::Refused { reason }) => {
+                self.refuse(&part, seqs.iter().map(|seq| (*seq, reason.clone())).collect());
+            }
+            Err(SinkError::Reject { refused, ack }) => {
+                self.took(ack);
+                self.refuse(&part, refused);
+            }
+            Err(SinkError::Partly { again, refused, ack, reason, after, fault }) => {
+                self.took(ack);
+                self.refuse(&part, refused);
+                let again: BTreeSet<Seq> = again.into_iter().collect();
+                for at in part {
+                    if self.batch.messages.get(at).is_some_and(|message| !again.contains(&message.seq)) {
+                        self.settled.entry(at).or_insert(None);
+                    }
+                }
+                return Outcome::Failed { reason, after, fault };
+            }
+        }
+        let later = self.settled.split_off(&part.end);
+        let done = std::mem::replace(&mut self.settled, later);
+        let refused = done.into_iter().filter_map(|(at, refusal)| Some((at, refusal?))).collect();
+        Outcome::Settled(refused, std::mem::take(&mut self.ack))
+    }
+
+    fn took(&mut self, ack: Ack) {
+        if !ack.text.is_empty() {
+            self.ack.text = ack.text;
+        }
+        self.ack.records.extend(ack.records);
+    }
+
+    fn refuse(&mut self, part: &Range<usize>, refused: Vec<(Seq, String)>) {
+        let mut reasons: BTreeMap<Seq, String> = refused.into_iter().collect();
+        // Whatever else a sink names that it was not given is not refused.
+        for at in part.clone() {
+            let reason = self.batch.messages.get(at).and_then(|message| reasons.remove(&message.seq));
+            if let Some(reason) = reason {
+                self.settled.insert(at, Some(reason));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Kind;
+
+    fn work(count: u64) -> Work {
+        let mut batch = Batch::default();
+        for seq in 1..=count {
+            let (key, line) = (seq.to_string(), "{}".into());
+            batch.add(Message { seq, kind: Kind::Event, key, body: line, line: "{}".into() });
+        }
+        Work::new(batch, usize::MAX)
+    }
+
+    fn open(work: &Work) -> Vec<Seq> {
+        work.open(work.part()).iter().map(|message| message.seq).collect()
+    }
+
+    fn attempt(work: &mut Work, result: Result<Ack, SinkError>) -> Outcome {
+        let seqs = open(work);
+        work.outcome(work.part(), &seqs, result)
+    }
+
+    fn partly(again: &[Seq], refused: &[Seq]) -> Result<Ack, SinkError> {
+        let refused = refused.iter().map(|seq| (*seq, format!("no {seq}"))).collect();
+        let ack = Ack { text: "some".to_owned(), records: vec![(1, "one".to_owned())] };
+        Err(SinkError::Partly {
+            again: again.to_vec(),
+            refused,
+            ack,
+            reason: "busy".to_owned(),
+            after: None,
+            fault: false,
+        })
+    }
+
+    #[test]
+    fn what_is_settled_is_not_sent_again() {
+        let mut work = work(6);
+        assert!(matches!(attempt(&mut work, partly(&[2, 5], &[4])), Outcome::Failed { .. }));
+        assert_eq!(open(&work), [2, 5]);
+        let later = Err(SinkError::passing("down"));
+        assert!(matches!(attempt(&mut work, later), Outcome::Failed { .. }));
+        assert_eq!(open(&work), [2, 5], "a failure settles nothing");
+        let Outcome::Settled(refused, ack) = attempt(&mut work, Ok(Ack::new("rest"))) else { panic!("not settled") };
+        assert_eq!(refused, [(3, "no 4".to_owned())], "by index");
+        assert_eq!((&*ack.text, &ack.records[..]), ("rest", &[(1, "one".to_owned())][..]));
+        assert!(work.settled.is_empty());
+    }
+
+    #[test]
+    fn halves_leave_out_what_is_settled() {
+        let mut work = work(4);
+        assert!(matches!(attempt(&mut work, partly(&[3, 4], &[])), Outcome::Failed { .. }));
+        let whole = || Err(SinkError::Refused { reason: "too much".to_owned() });
+        assert!(matches!(attempt(&mut work, whole()), Outcome::Split));
+        work.halving.refused();
+        assert_eq!(open(&work), [] as [Seq; 0], "the first half is settled without a call");
+        assert!(matches!(attempt(&mut work, Ok(Ack::none())), Outcome::Settled(refused, _) if refused.is_empty()));
+        work.halving.settled();
+        assert_eq!(open(&work), [3, 4]);
+        assert!(matches!(attempt(&mut work, whole()), Outcome::Split));
+        work.halving.refused();
+        let Outcome::Settled(refused, _) = attempt(&mut work, whole()) else { panic!("not settled") };
+        assert_eq!(refused, [(2, "too much".to_owned())]);
+    }
+
+    #[test]
+    fn what_a_sink_was_not_given_is_not_refused() {
+        let mut work = work(2);
+        let refused = vec![(2, "no".to_owned()), (9, "no".to_owned())];
+        let result = Err(SinkError::Reject { refused, ack: Ack::none() });
+        let Outcome::Settled(refused, _) = attempt(&mut work, result) else { panic!("not settled") };
+        assert_eq!(refused, [(1, "no".to_owned())]);
+    }
+}
