@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
@@ -129,6 +130,16 @@ impl HttpClient {
             .ok_or_else(|| BuildError("a secret for a header holds control characters".to_owned()))?;
         self.never_quote(secret);
         Ok(value)
+    }
+
+    /// The value of `Authorization` for a user and password (RFC 7617), neither of which an answer is quoted with.
+    pub fn basic_value(&mut self, username: &str, password: Secret) -> Result<HeaderValue, BuildError> {
+        if username.contains(':') {
+            return Err(BuildError("a user name for basic authentication cannot hold a colon".to_owned()));
+        }
+        let pair = Secret::new([username.as_bytes(), b":", password.expose()].concat());
+        self.never_quote(password);
+        self.secret_value("Basic ", Secret::new(STANDARD.encode(pair.expose()).into_bytes()))
     }
 
     /// Configured headers; those of the protocol and of the sink itself (`own`, in lower case) are refused.

@@ -13,6 +13,7 @@ use crate::record::{Kind, Record, Seq};
 pub use crate::source::BuildError;
 
 pub mod client;
+pub mod gzip;
 pub mod tls;
 
 /// One record, filtered and encoded, ready for a sink.
@@ -225,4 +226,5 @@ sinks! {
     file => File,
     stdout => Stdout,
     http => Http,
+    elasticsearch => Elasticsearch,
 }

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use refresh_audit::{
     deliver::{SinkState, Which},
     record::Kind,
-    sink::SinkError,
+    sink::{Ack, SinkError},
 };
 use tokio::sync::Semaphore;
 
@@ -260,4 +260,31 @@ async fn a_journal_that_cannot_be_read_for_a_while_is_read_on() {
     fs::rename(&aside, &world.context.journal_dir).unwrap();
     assert_eq!(counts(&running.drained().await), [10, 0, 0, 0, 0, 0]);
     assert_eq!(sink.taken(), (1..=10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_settled_in_part_is_not_sent_again_but_after_a_crash() {
+    let mut world = World::new();
+    world.events(4);
+    let partly = |again: &[u64], refused: &[u64]| {
+        let refused = refused.iter().map(|seq| (*seq, "no".to_owned())).collect();
+        let ack = Ack::none();
+        Err(SinkError::Partly { again: again.to_vec(), refused, ack, reason: "some".into(), after: None, fault: false })
+    };
+    let sink = Scripted::new(move |batch| if batch.len() == 4 { partly(&[2, 4], &[1]) } else { fail(batch) });
+    let running = world.start("s", CONFIG, sink.clone());
+    eventually("a second attempt", || (sink.calls() >= 2).then_some(())).await;
+    assert_eq!(sink.calls.lock().unwrap()[..2], [vec![1, 2, 3, 4], vec![2, 4]]);
+    let status = running.handle.status();
+    assert_eq!((status.next, counts(&status)), (1, [0, 0, 0, 0, 0, 4]), "the cursor passes the batch as a whole");
+    running.crash().await;
+    let running = world.start("s", CONFIG, sink.clone());
+    let calls = sink.calls();
+    eventually("two more attempts", || (sink.calls() >= calls + 2).then_some(())).await;
+    assert_eq!(sink.calls.lock().unwrap()[calls..calls + 2], [vec![1, 2, 3, 4], vec![2, 4]]);
+    sink.now(accept);
+    let status = running.drained().await;
+    assert_eq!(counts(&status), [3, 0, 1, 0, 0, 0]);
+    assert_eq!(sink.taken(), [3, 3, 2, 4]);
+    assert_eq!(json(&world.sink_file("s", "parked.jsonl"))["seq"], 1);
 }

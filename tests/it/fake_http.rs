@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read as _,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use flate2::read::GzDecoder;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpSocket,
@@ -17,9 +19,14 @@ use tokio::{
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
+    /// Path and query.
+    pub target: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// Decompressed, as text as far as it is any.
     pub body: String,
+    /// Decompressed.
+    pub bytes: Vec<u8>,
     pub at: Instant,
     /// The status it was answered with; 0 = none.
     pub status: u16,
@@ -32,6 +39,8 @@ pub struct Request {
 pub enum Reply {
     /// Answer; headers as lines with CRLF.
     Status(u16, &'static str, &'static str),
+    /// The same with any bytes.
+    Bytes(u16, &'static str, Vec<u8>),
     /// Say nothing, keep the connection.
     Hang,
     /// One byte of an answer that never ends, now and then.
@@ -134,7 +143,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     let mut stream = BufReader::new(stream);
     while let Some(mut request) = read(&mut stream, connection).await {
         let reply = (script.lock().unwrap())(&request);
-        if let Reply::Status(status, ..) = reply {
+        if let Reply::Status(status, ..) | Reply::Bytes(status, ..) = reply {
             request.status = status;
         }
         requests.lock().unwrap().push(request);
@@ -162,8 +171,19 @@ async fn read<T: AsyncRead + Unpin>(stream: &mut BufReader<T>, connection: usize
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    let method = first.split(' ').next()?.to_owned();
-    Some(Request { method, headers, body: String::from_utf8(body).unwrap(), at: Instant::now(), status: 0, connection })
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, target) = (words.next()?, words.next()?);
+    let bytes = match headers.get("content-encoding").map(String::as_str) {
+        Some("gzip") => {
+            let mut plain = Vec::new();
+            GzDecoder::new(&*body).read_to_end(&mut plain).unwrap();
+            plain
+        }
+        None => body,
+        other => panic!("unexpected encoding {other:?}"),
+    };
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    Some(Request { method, target, headers, body, bytes, at: Instant::now(), status: 0, connection })
 }
 
 async fn answer<T: AsyncWrite + Unpin>(stream: &mut T, reply: Reply) -> Option<()> {
@@ -171,6 +191,10 @@ async fn answer<T: AsyncWrite + Unpin>(stream: &mut T, reply: Reply) -> Option<(
         Reply::Status(status, headers, body) => {
             let text = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len());
             stream.write_all(text.as_bytes()).await.ok()
+        }
+        Reply::Bytes(status, headers, body) => {
+            let head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()
         }
         Reply::Hang => std::future::pending().await,
         Reply::Drip => loop {

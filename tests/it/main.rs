@@ -16,6 +16,7 @@ mod config;
 mod crash;
 mod decode;
 mod delivery;
+mod elasticsearch;
 mod enrich;
 mod enrich_files;
 mod fake_http;

@@ -62,6 +62,9 @@ impl Sink for Scripted {
         let refused: Vec<Seq> = match &result {
             Ok(()) => Vec::new(),
             Err(SinkError::Reject { refused, .. }) => refused.iter().map(|(seq, _)| *seq).collect(),
+            Err(SinkError::Partly { again, refused, .. }) => {
+                refused.iter().map(|(seq, _)| *seq).chain(again.iter().copied()).collect()
+            }
             Err(_) => return result.map(|()| Ack::none()),
         };
         self.taken.lock().unwrap().extend(seqs.iter().filter(|seq| !refused.contains(seq)));

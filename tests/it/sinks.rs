@@ -23,6 +23,8 @@ use crate::{
     journal::{World, adds_up, json},
 };
 
+pub mod bulk;
+
 /// What the other side does for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Situation {
@@ -75,6 +77,14 @@ trait Receiver {
     async fn end(&self);
     /// Seqs in the order of their arrival.
     fn arrived(&self) -> Vec<Seq>;
+    /// What a reason says of a record that was refused.
+    fn refusal(&self) -> &'static str {
+        "422"
+    }
+    /// What the sink's entry has beside its own members.
+    fn config(&self) -> &'static str {
+        ""
+    }
 }
 
 /// The table: a new sink is a line here.
@@ -87,6 +97,8 @@ async fn every_sink_keeps_the_contract() {
         check("http-single", &HttpReceiver::new("single").await, *situation).await;
         check("http-array", &HttpReceiver::new("array").await, *situation).await;
         check("http-lines", &HttpReceiver::new("lines").await, *situation).await;
+        check("elasticsearch", &bulk::BulkReceiver::new(false).await, *situation).await;
+        check("elasticsearch-gzip", &bulk::BulkReceiver::new(true).await, *situation).await;
     }
 }
 
@@ -95,7 +107,7 @@ async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
         return;
     }
     let case = format!("{name}, {situation:?}");
-    let config = "batch = { records = 7, wait = '5ms' }";
+    let config = &format!("batch = {{ records = 7, wait = '5ms' }}\n{}", receiver.config());
     let mut world = World::new();
     world.events(RECORDS / 2);
     let mut running = world.start(name, config, receiver.sink());
@@ -128,7 +140,7 @@ async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
     if refused == 1 {
         let parked = json(&world.sink_file(name, "parked.jsonl"));
         assert_eq!((&parked["seq"], &parked["record"]["seq"]), (&POISON.into(), &POISON.into()), "{case}");
-        assert!(parked["reason"].as_str().unwrap().contains("422"), "{case}: {parked}");
+        assert!(parked["reason"].as_str().unwrap().contains(receiver.refusal()), "{case}: {parked}");
     }
 }
 

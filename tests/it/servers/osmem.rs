@@ -19,7 +19,11 @@ impl Osmem {
         // Without the last one it ends with its standard input.
         let arguments = |_: &_| vec!["-addr".to_owned(), address.to_string(), "-no-stdin-watch".to_owned()];
         let answers = move || http(address, "GET", "/_cluster/health", "").is_some_and(|(status, _)| status == 200);
-        Some(Self { server: Server::start("osmem-server", arguments, answers)?, address })
+        let osmem = Self { server: Server::start("osmem-server", arguments, answers)?, address };
+        // Its first index takes it seconds.
+        osmem.ask("PUT", "/first", "");
+        osmem.ask("DELETE", "/first", "");
+        Some(osmem)
     }
 
     /// A request of the API; panics on anything but 2xx.

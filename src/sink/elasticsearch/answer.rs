@@ -1,0 +1,146 @@
+//! What the answer to a bulk request says of each record. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Deserialize;
+
+use super::{Ack, Message, SinkError};
+use crate::record::Seq;
+
+/// Reasons quoted of records that are tried again: they are mostly the same one.
+const REASONS_MAX: usize = 3;
+
+#[derive(Deserialize)]
+struct Answer {
+    items: Vec<BTreeMap<String, Item>>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    status: u16,
+    error: Option<Error>,
+}
+
+#[derive(Deserialize)]
+struct Error {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    again: Vec<Seq>,
+    why: Vec<String>,
+    fault: bool,
+    refused: Vec<(Seq, String)>,
+    ack: Ack,
+}
+
+impl Verdicts {
+    /// `quote` makes one short line without secrets of what the server said.
+    pub(super) fn read(body: &[u8], batch: &[Message], quote: impl Fn(&str) -> String) -> Result<Self, SinkError> {
+        let answer: Answer = serde_json::from_slice(body)
+            .map_err(|error| SinkError::passing(format!("the answer to a bulk request cannot be read: {error}")))?;
+        let count = answer.items.len();
+        if count != batch.len() {
+            let sent = batch.len();
+            return Err(SinkError::passing(format!("the answer tells of {count} records, but {sent} were sent")));
+        }
+        let mut verdicts = Self { ack: Ack::new("201 created"), ..Self::default() };
+        for (message, item) in batch.iter().zip(answer.items) {
+            // One member, named after the action.
+            let item = item.into_values().next();
+            verdicts.take(message.seq, item.as_ref(), &quote);
+        }
+        Ok(verdicts)
+    }
+
+    fn take(&mut self, seq: Seq, item: Option<&Item>, quote: impl Fn(&str) -> String) {
+        let Some(item) = item else { return self.again(seq, "no answer for a record".to_owned()) };
+        let said = || {
+            let error = item.error.as_ref();
+            let (kind, reason) = error.map_or(("", ""), |error| (&error.kind, &error.reason));
+            format!("{} {}", item.status, quote(&format!("{kind}: {reason}")))
+        };
+        match item.status {
+            200..=299 => {}
+            // There is a document with this id: an earlier attempt arrived.
+            409 => self.ack.records.push((seq, "409 already there".to_owned())),
+            408 | 425 | 429 | 500..=599 => self.again(seq, said()),
+            // Privileges, no such index where none may be made, a write block: not the record's fault.
+            401 | 403 | 404 => {
+                self.fault = true;
+                self.again(seq, format!("{} (check the sink's index and privileges)", said()));
+            }
+            _ => self.refused.push((seq, said())),
+        }
+    }
+
+    fn again(&mut self, seq: Seq, why: String) {
+        self.again.push(seq);
+        if self.why.len() < REASONS_MAX && !self.why.contains(&why) {
+            self.why.push(why);
+        }
+    }
+
+    /// The decision; `after` is what `Retry-After` said.
+    pub(super) fn result(self, after: Option<Duration>) -> Result<Ack, SinkError> {
+        let Self { again, why, fault, refused, ack } = self;
+        match (again.is_empty(), refused.is_empty()) {
+            (true, true) => Ok(ack),
+            (true, false) => Err(SinkError::Reject { refused, ack }),
+            (false, _) => Err(SinkError::Partly { again, refused, ack, reason: why.join("; "), after, fault }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Kind;
+
+    fn batch(count: u64) -> Vec<Message> {
+        let message = |seq| Message { seq, kind: Kind::Event, key: String::new(), line: "".into(), body: "".into() };
+        (1..=count).map(message).collect()
+    }
+
+    fn read(body: &str, count: u64) -> Result<Ack, SinkError> {
+        Verdicts::read(body.as_bytes(), &batch(count), str::to_owned)?.result(None)
+    }
+
+    #[test]
+    fn every_item_is_one_decision() {
+        // The errors as Elasticsearch's documentation of the bulk API shows them, and OpenSearch's of a full queue.
+        let body = r#"{"errors":true,"items":[
+            {"create":{"status":201}},
+            {"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"[2]: version conflict, document already exists (current version [1])"}}},
+            {"create":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"rejected execution of coordinating operation"}}},
+            {"create":{"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse field [a] of type [date]"}}},
+            {"create":{"status":503,"error":{"type":"unavailable_shards_exception","reason":"primary shard is not active"}}}]}"#;
+        let SinkError::Partly { again, refused, ack, reason, fault, .. } = read(body, 5).unwrap_err() else {
+            panic!("not partly")
+        };
+        assert_eq!((again, fault), (vec![3, 5], false));
+        assert_eq!(ack.records, [(2, "409 already there".to_owned())]);
+        let [(4, why)] = &refused[..] else { panic!("{refused:?}") };
+        assert!(why.starts_with("400 document_parsing_exception: [1:9] failed to parse"), "{why}");
+        assert!(reason.contains("429 es_rejected") && reason.contains("; 503 unavailable"), "{reason}");
+    }
+
+    #[test]
+    fn a_missing_privilege_is_not_the_records_fault() {
+        let body = r#"{"items":[{"create":{"status":403,"error":{"type":"security_exception","reason":"unauthorized"}}}]}"#;
+        assert!(matches!(read(body, 1).unwrap_err(), SinkError::Partly { fault: true, refused, .. } if refused.is_empty()));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_settles_nothing() {
+        for body in [r#"{"items":[]}"#, "{", r#"{"items":[{"create":{"status":201}},{"create":{"status":201}}]}"#] {
+            assert!(matches!(read(body, 1).unwrap_err(), SinkError::Retry { fault: false, .. }), "{body}");
+        }
+        assert!(matches!(read(r#"{"items":[{}]}"#, 1).unwrap_err(), SinkError::Partly { .. }));
+    }
+}

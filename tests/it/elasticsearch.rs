@@ -1,0 +1,259 @@
+//! What is particular to the `elasticsearch` sink: single items, credentials, the template; and all of it against a real
+//! server, in front of which faults happen.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use refresh_audit::{
+    deliver::SinkState,
+    record::Kind,
+    sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
+};
+use serde_json::json;
+
+use crate::{
+    fake_http::{FakeHttp, Reply},
+    journal::World,
+    servers::{
+        osmem::Osmem,
+        stunnel::{Files, Stunnel},
+    },
+    sinks::bulk::{Index, create, operations},
+    support::{
+        certs::Authority,
+        proxy::{Fault, Proxy},
+    },
+};
+
+const BATCH: &str = "batch = { records = 20, wait = '0ms' }";
+
+fn sink(base: &Path, members: &str) -> AnySink {
+    let config = SinkConfig::parse("elasticsearch", toml::Deserializer::parse(members).unwrap()).unwrap();
+    config.build(base).unwrap_or_else(|error| panic!("{members}: {error}"))
+}
+
+fn to(address: SocketAddr, more: &str) -> AnySink {
+    sink(Path::new("/"), &format!("url = 'http://{address}'\nindex = 'audit'\ntimeout = '2s'\n{more}"))
+}
+
+fn message(seq: u64, body: &str) -> Message {
+    let line = r#"{"received_at":"2026-11-22T06:40:00.000000Z"}"#;
+    Message { seq, kind: Kind::Event, key: format!("k{seq}"), line: line.into(), body: body.to_owned().into() }
+}
+
+#[tokio::test]
+async fn items_that_failed_are_tried_again_alone() {
+    let server = FakeHttp::new().await;
+    let index = Index::default();
+    let times = Arc::new(Mutex::new(0));
+    let (there, tried) = (Arc::clone(&index), Arc::clone(&times));
+    server.script(move |request| {
+        *tried.lock().unwrap() += 1;
+        let first = *tried.lock().unwrap() == 1;
+        create(&there, request, |document| match document["seq"].as_u64().unwrap() % 3 {
+            0 if first => Some((429, "es_rejected_execution_exception")),
+            1 => Some((400, "document_parsing_exception")),
+            _ => None,
+        })
+    });
+    server.up();
+    let mut world = World::new();
+    world.events(9);
+    let running = world.start("es", BATCH, to(server.address, ""));
+    let status = running.drained().await;
+    assert_eq!((status.delivered, status.parked), (6, 3));
+    running.stop().await;
+    let sent: Vec<Vec<u64>> = server
+        .requests()
+        .iter()
+        .map(|request| operations(request).iter().map(|(_, document)| document["seq"].as_u64().unwrap()).collect())
+        .collect();
+    assert_eq!(sent, [(1..=9).collect::<Vec<_>>(), vec![3, 6, 9]]);
+    let request = &server.requests()[0];
+    assert!(request.target.starts_with("/audit/_bulk"), "{}", request.target);
+    assert_eq!(operations(request)[0].0, World::event_id(1), "the key is the id");
+}
+
+#[tokio::test]
+async fn credentials_are_sent_and_never_quoted() {
+    let server = FakeHttp::new().await;
+    server.up();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("key"), "bm90LWFuOmFwaS1rZXk=\n").unwrap();
+    fs::write(dir.path().join("password"), "fixture-password\n").unwrap();
+    let url = format!("url = 'http://{}'\nindex = 'audit'\n", server.address);
+    // RFC 7617: base64 of user:password, made by `printf fixture:fixture-password | base64`.
+    for (members, value) in [
+        ("api_key_file = 'key'", "ApiKey bm90LWFuOmFwaS1rZXk="),
+        ("basic_auth = { username = 'fixture', password_file = 'password' }", "Basic Zml4dHVyZTpmaXh0dXJlLXBhc3N3b3Jk"),
+    ] {
+        let sink = sink(dir.path(), &format!("{url}{members}"));
+        server.script(|request| {
+            let echo = format!("no: {:?} fixture-password", request.headers);
+            Reply::Bytes(401, "", echo.into_bytes())
+        });
+        let error = sink.deliver(&[message(1, "{}")]).await.unwrap_err();
+        assert!(matches!(error, SinkError::Retry { fault: true, .. }), "{error:?}");
+        let (said, secret) = (error.to_string(), value.split(' ').next_back().unwrap());
+        assert!(said.contains("401") && !said.contains(secret) && !said.contains("fixture-password"), "{said}");
+        assert_eq!(server.requests().pop().unwrap().headers["authorization"], value);
+    }
+}
+
+#[tokio::test]
+async fn the_template_is_put_once_where_there_is_none() {
+    let Some(osmem) = Osmem::start() else { return };
+    let sink = to(osmem.address, "template = true");
+    sink.deliver(&[message(1, r#"{"event":{"ip":"not an address","kept":{"a":1}},"x_at":"2026-11-22T06:40:00Z"}"#)])
+        .await
+        .unwrap();
+    let there = osmem.ask("GET", "/_index_template/refresh-audit-audit", "");
+    assert_eq!(there["index_templates"][0]["index_template"]["index_patterns"], json!(["audit"]));
+    let mapping = osmem.ask("GET", "/audit/_mapping", "");
+    let properties = &mapping["audit"]["mappings"]["properties"];
+    assert_eq!((&properties["@timestamp"]["type"], &properties["x_at"]["type"]), (&"date".into(), &"date".into()));
+    // What an administrator changed stays.
+    let mine = r#"{"index_patterns":["mine"],"template":{}}"#;
+    osmem.ask("PUT", "/_index_template/refresh-audit-audit", mine);
+    to(osmem.address, "template = true").deliver(&[message(2, "{}")]).await.unwrap();
+    let there = osmem.ask("GET", "/_index_template/refresh-audit-audit", "");
+    assert_eq!(there["index_templates"][0]["index_template"]["index_patterns"], json!(["mine"]));
+}
+
+#[tokio::test]
+async fn a_server_says_what_it_holds() {
+    let Some(osmem) = Osmem::start() else { return };
+    let sink = to(osmem.address, "");
+    sink.deliver(&[message(1, "{}"), message(2, "{}")]).await.unwrap();
+    let acked = |seq| Acked { seq, key: format!("k{seq}"), ack: String::new() };
+    let held = sink.holds(&[acked(1), acked(2), acked(3)]).await.unwrap().unwrap();
+    assert_eq!((held.missing, held.total), (vec![3], Some(2)));
+    // The test record is gone again.
+    sink.check(&message(9, r#"{"test":true}"#)).await.unwrap();
+    assert_eq!(osmem.documents("audit").len(), 2);
+}
+
+/// Every event is one document, whole, under its id.
+fn exactly_once(osmem: &Osmem, world: &World, events: u64) {
+    let journal = fs::read_to_string(world.context.journal_dir.join("00000000000000000001.jsonl")).unwrap();
+    let mut documents = osmem.documents("audit");
+    documents.sort_by_key(|(_, document)| document["seq"].as_u64());
+    assert_eq!(documents.len() as u64, events);
+    for ((id, document), line) in documents.into_iter().zip(journal.lines()) {
+        let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+        record["@timestamp"] = record["received_at"].clone();
+        assert_eq!((id.as_str(), &document), (record["event"]["id"].as_str().unwrap(), &record));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_on_the_way_each_record_ends_as_one_document() {
+    let Some(osmem) = Osmem::start() else { return };
+    let proxy = Proxy::new(osmem.address).await;
+    let mut world = World::new();
+    let mut running = world.start("es", BATCH, to(proxy.address, ""));
+    let mut events = 0;
+    // 20 records are some 10 kB.
+    for fault in [
+        Fault::None,
+        Fault::ResetAfter(4_000),
+        Fault::CutAfter(4_000),
+        Fault::CutAfter(14_000),
+        Fault::Swallow,
+        Fault::Freeze,
+        Fault::Refuse,
+        Fault::Drip(Duration::from_millis(100)),
+        Fault::Delay(Duration::from_millis(500)),
+    ] {
+        let errors = running.handle.status().last_error.is_some();
+        assert!(!errors, "{fault:?}");
+        proxy.set(fault);
+        events = world.events(60);
+        if !matches!(fault, Fault::None | Fault::Delay(_)) {
+            running.until("an error", |status| status.last_error.is_some()).await;
+        }
+        if fault == Fault::Refuse {
+            running.crash().await;
+            running = world.start("es", BATCH, to(proxy.address, ""));
+        }
+        if !matches!(fault, Fault::Delay(_)) {
+            proxy.set(Fault::None);
+        }
+        running.drained().await;
+    }
+    osmem.server.freeze();
+    events = events.max(world.events(60));
+    running.until("an error", |status| status.last_error.is_some()).await;
+    osmem.server.thaw();
+    running.drained().await;
+    let status = running.stop().await;
+    assert_eq!((status.delivered, status.parked), (events, 0));
+    assert!(proxy.connections() > 5 && proxy.bytes() > 0, "the faults hit");
+    exactly_once(&osmem, &world, events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_mapping_error_parks_its_record_only() {
+    let Some(osmem) = Osmem::start() else { return };
+    // The server's own strictness: this instant is no date of that format.
+    osmem.ask("PUT", "/audit", r#"{"mappings":{"properties":{"seq":{"type":"byte"}}}}"#);
+    let mut world = World::new();
+    // A byte ends at 127.
+    world.events(130);
+    let running = world.start("es", BATCH, to(osmem.address, ""));
+    let status = running.drained().await;
+    assert_eq!((status.delivered, status.parked), (127, 3));
+    running.stop().await;
+    let parked = fs::read_to_string(world.sink_file("es", "parked.jsonl")).unwrap();
+    assert!(parked.lines().all(|line| line.contains("400 ") && line.contains("parsing_exception")), "{parked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_proves_both_sides() {
+    let Some(osmem) = Osmem::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, other) = (Authority::new(dir.path(), "ca"), Authority::new(dir.path(), "other"));
+    ours.issue("server");
+    ours.issue("client");
+    other.issue("stranger");
+    ours.issue_for("elsewhere", &["elsewhere.invalid"]);
+    let files = |name| Files::new(dir.path(), name).only_of(ours.cert.clone());
+    let Some(stunnel) = Stunnel::before(osmem.address, &files("server")) else { return };
+    let Some(misnamed) = Stunnel::before(osmem.address, &files("elsewhere")) else { return };
+    let at = |address: SocketAddr, members: &str| {
+        sink(dir.path(), &format!("url = 'https://{address}'\nindex = 'audit'\ntimeout = '3s'\n{members}"))
+    };
+    let client = "cert_file = 'client.crt'\nkey_file = 'client.key'";
+    at(stunnel.address, &format!("ca_file = 'ca.crt'\n{client}")).deliver(&[message(1, "{}")]).await.unwrap();
+    for (address, members, what) in [
+        (stunnel.address, "ca_file = 'ca.crt'".to_owned(), "without a client certificate"),
+        (
+            stunnel.address,
+            "ca_file = 'ca.crt'\ncert_file = 'stranger.crt'\nkey_file = 'stranger.key'".to_owned(),
+            "with another authority's",
+        ),
+        (stunnel.address, format!("ca_file = 'other.crt'\n{client}"), "a server of another authority"),
+        (misnamed.address, format!("ca_file = 'ca.crt'\n{client}"), "a server of another name"),
+        (stunnel.address, client.to_owned(), "a server that the system does not know"),
+    ] {
+        let error = at(address, &members).deliver(&[message(2, "{}")]).await.unwrap_err();
+        assert!(matches!(error, SinkError::Retry { .. }), "{what}: {error}");
+    }
+    assert_eq!(osmem.documents("audit").len(), 1);
+    // And from a journal: it waits for the right certificate, and loses nothing.
+    let mut world = World::new();
+    world.events(10);
+    let running = world.start("tls", BATCH, at(stunnel.address, "ca_file = 'other.crt'"));
+    running.until("an error", |status| status.last_error.is_some()).await;
+    assert_ne!(running.handle.status().state, SinkState::Idle);
+    running.crash().await;
+    let running = world.start("tls", BATCH, at(stunnel.address, &format!("ca_file = 'ca.crt'\n{client}")));
+    assert_eq!(running.drained().await.delivered, 10);
+    running.stop().await;
+    assert_eq!(osmem.documents("audit").len(), 11);
+}
