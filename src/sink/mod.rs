@@ -15,6 +15,7 @@ pub use crate::source::BuildError;
 pub mod client;
 pub mod gzip;
 pub mod tls;
+pub mod visible;
 
 /// One record, filtered and encoded, ready for a sink.
 #[derive(Clone, Debug)]
@@ -177,7 +178,7 @@ macro_rules! sinks {
         pub enum SinkConfig { $($(#[$only])? #[doc = stringify!($module)] $variant($module::Config)),* }
 
         /// Any configured sink.
-        #[expect(clippy::large_enum_variant, reason = "one value a sink, made once at start")]
+        #[allow(clippy::large_enum_variant, reason = "one value a sink, made once at start")]
         pub enum AnySink { $($(#[$only])? #[doc = stringify!($module)] $variant($module::$variant)),* }
 
         impl SinkConfig {
@@ -227,4 +228,6 @@ sinks! {
     stdout => Stdout,
     http => Http,
     elasticsearch => Elasticsearch,
+    #[cfg(feature = "nats")]
+    nats => Nats,
 }

@@ -62,6 +62,15 @@ impl<'a> TlsFiles<'a> {
     }
 }
 
+/// For a client that is to speak no TLS, but whose library would find a configuration of its own if it had none.
+#[cfg(feature = "nats")]
+pub fn trusting_nobody() -> Result<ClientConfig, BuildError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| BuildError(format!("cannot set up TLS: {error}")))?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
 fn roots(base: &Path, file: &Path) -> Result<RootCertStore, BuildError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("ca_file", base, file)? {

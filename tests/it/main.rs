@@ -26,6 +26,7 @@ mod index;
 mod journal;
 mod journal_props;
 mod jwks;
+mod nats;
 mod order;
 mod proof;
 mod redrive;

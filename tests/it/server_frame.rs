@@ -3,7 +3,7 @@
 
 use crate::{
     servers::{
-        accepts, http,
+        ANSWER_TIME, accepts, http,
         nats::Nats,
         osmem::Osmem,
         stunnel::{Files, Stunnel},
@@ -27,7 +27,7 @@ fn a_server_comes_back_where_it_was() {
 #[test]
 fn a_frozen_server_says_nothing() {
     let Some(osmem) = Osmem::start() else { return };
-    let ask = || http(osmem.address, "GET", "/", "").map(|(status, _)| status);
+    let ask = || http(osmem.address, ANSWER_TIME, "GET", "/", "").map(|(status, _)| status);
     osmem.server.freeze();
     assert_eq!(ask(), None);
     osmem.server.thaw();
@@ -61,5 +61,5 @@ fn tls_in_front_of_a_server_asks_for_a_certificate() {
     let files = Files::new(dir.path(), "server").only_of(authority.cert.clone());
     let Some(stunnel) = Stunnel::before(osmem.address, &files) else { return };
     // In the clear there is no answer; with TLS: see the sinks' tests.
-    assert_eq!(http(stunnel.address, "GET", "/", ""), None, "{}", stunnel.server.log());
+    assert_eq!(http(stunnel.address, ANSWER_TIME, "GET", "/", ""), None, "{}", stunnel.server.log());
 }

@@ -24,6 +24,7 @@ use crate::{
 };
 
 pub mod bulk;
+pub mod jetstream;
 
 /// What the other side does for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ trait Receiver {
     /// Ends it.
     async fn end(&self);
     /// Seqs in the order of their arrival.
-    fn arrived(&self) -> Vec<Seq>;
+    async fn arrived(&self) -> Vec<Seq>;
     /// What a reason says of a record that was refused.
     fn refusal(&self) -> &'static str {
         "422"
@@ -99,6 +100,9 @@ async fn every_sink_keeps_the_contract() {
         check("http-lines", &HttpReceiver::new("lines").await, *situation).await;
         check("elasticsearch", &bulk::BulkReceiver::new(false).await, *situation).await;
         check("elasticsearch-gzip", &bulk::BulkReceiver::new(true).await, *situation).await;
+        if let Some(nats) = jetstream::NatsReceiver::new().await {
+            check("nats", &nats, *situation).await;
+        }
     }
 }
 
@@ -131,7 +135,7 @@ async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
     assert_eq!((status.recorded, status.delivered, status.parked), (RECORDS, RECORDS - refused, refused), "{case}");
     let cursor = json(&world.sink_file(name, "cursor"));
     assert_eq!((&cursor["next"], &cursor["delivered"]), (&(RECORDS + 1).into(), &stopped.delivered.into()), "{case}");
-    let arrived = receiver.arrived();
+    let arrived = receiver.arrived().await;
     let expected: Vec<Seq> = (1..=RECORDS).filter(|seq| refused == 0 || *seq != POISON).collect();
     assert_eq!(first_arrivals(&arrived), expected, "{case}");
     if situation == Situation::Accepts {
@@ -228,7 +232,7 @@ impl Receiver for FileReceiver {
         }
     }
 
-    fn arrived(&self) -> Vec<Seq> {
+    async fn arrived(&self) -> Vec<Seq> {
         let mut paths: Vec<_> = fs::read_dir(self.parent()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(paths.len() > 1, !self.more.is_empty(), "closed files: {paths:?}");
         // Closed files sort by their instant, the open one comes last.
@@ -293,7 +297,7 @@ impl Receiver for StdoutReceiver {
         self.trouble.store(0, Ordering::SeqCst);
     }
 
-    fn arrived(&self) -> Vec<Seq> {
+    async fn arrived(&self) -> Vec<Seq> {
         let text = String::from_utf8(self.written.lock().unwrap().clone()).unwrap();
         // A full disk leaves half lines behind, each on a line of its own.
         seqs(&text.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).collect::<Vec<_>>().join("\n"))
@@ -360,7 +364,7 @@ impl Receiver for HttpReceiver {
         self.server.up();
     }
 
-    fn arrived(&self) -> Vec<Seq> {
+    async fn arrived(&self) -> Vec<Seq> {
         self.server.accepted().iter().flat_map(|request| self.records(request)).collect()
     }
 }

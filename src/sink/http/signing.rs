@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use crate::{
     secret::Secret,
-    sink::{BuildError, SinkError},
+    sink::{BuildError, SinkError, visible::visible},
 };
 
 /// What the secrets of that scheme begin with; base64 follows.
@@ -52,19 +52,6 @@ impl Signer {
         }
         Ok(())
     }
-}
-
-/// An id as a header can carry it: everything but visible ASCII percent-encoded, so that no sender's id can break the
-/// request or be taken for another.
-fn visible(id: &str) -> String {
-    let mut text = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        match byte {
-            b'!'..=b'~' if byte != b'%' => text.push(char::from(byte)),
-            _ => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,15 +16,15 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, eventually};
 
 pub mod nats;
 pub mod osmem;
 pub mod stunnel;
 pub mod tansu;
 
-/// How long one question to a server may take.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How long a server may take to say that it is there.
+pub const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// A server as a process.
 pub struct Server {
@@ -94,6 +94,11 @@ impl Server {
         }
     }
 
+    /// Whether it was not killed.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
@@ -101,9 +106,17 @@ impl Server {
         child.wait().unwrap();
     }
 
-    /// SIGSTOP: it keeps its connections and says nothing.
+    /// SIGSTOP: it keeps its connections and says nothing. Returns when every thread of it stands still.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.child.as_ref().unwrap().id());
+        eventually("it stands still", || {
+            let mut threads = std::fs::read_dir(&threads).unwrap().flatten();
+            threads.all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 't']))
+            })
+        });
     }
 
     /// SIGCONT.
@@ -141,10 +154,10 @@ pub fn accepts(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, ANSWER_TIME).is_ok()
 }
 
-/// One HTTP request in the clear, without a connection kept: status and body. `None` when there is no answer.
-pub fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIME).ok()?;
-    stream.set_read_timeout(Some(ANSWER_TIME)).ok()?;
+/// One HTTP request in the clear, without a connection kept: status and body. `None` when there is no answer in time.
+pub fn http(address: SocketAddr, time: Duration, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, time).ok()?;
+    stream.set_read_timeout(Some(time)).ok()?;
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::{Server, http};
-use crate::support::app::free_port;
+use super::{ANSWER_TIME, Server, http};
+use crate::support::{PATIENCE, app::free_port};
 
 pub struct Osmem {
     pub server: Server,
@@ -18,7 +18,8 @@ impl Osmem {
         let address = free_port();
         // Without the last one it ends with its standard input.
         let arguments = |_: &_| vec!["-addr".to_owned(), address.to_string(), "-no-stdin-watch".to_owned()];
-        let answers = move || http(address, "GET", "/_cluster/health", "").is_some_and(|(status, _)| status == 200);
+        let answers =
+            move || http(address, ANSWER_TIME, "GET", "/_cluster/health", "").is_some_and(|(status, _)| status == 200);
         let osmem = Self { server: Server::start("osmem-server", arguments, answers)?, address };
         // Its first index takes it seconds.
         osmem.ask("PUT", "/first", "");
@@ -28,7 +29,7 @@ impl Osmem {
 
     /// A request of the API; panics on anything but 2xx.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> Value {
-        let (status, said) = http(self.address, method, path, body).unwrap();
+        let (status, said) = http(self.address, PATIENCE, method, path, body).unwrap();
         assert!((200..300).contains(&status), "{method} {path}: {status} {said}");
         serde_json::from_str(&said).unwrap()
     }

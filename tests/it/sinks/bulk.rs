@@ -108,7 +108,7 @@ impl Receiver for BulkReceiver {
         self.server.up();
     }
 
-    fn arrived(&self) -> Vec<Seq> {
+    async fn arrived(&self) -> Vec<Seq> {
         self.index.lock().unwrap().iter().map(|(_, document)| document["seq"].as_u64().unwrap()).collect()
     }
 

@@ -1,0 +1,236 @@
+//! What is particular to the `nats` sink, against real servers, the newest and an old one: ids, order over lost
+//! connections, limits, credentials, TLS.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use async_nats::jetstream::stream;
+use refresh_audit::{
+    record::Kind,
+    sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
+};
+
+use crate::{
+    journal::World,
+    servers::nats::Nats,
+    sinks::jetstream::{client, create, seq, stored},
+    support::{
+        certs::Authority,
+        proxy::{Fault, Proxy},
+    },
+};
+
+const BATCH: &str = "batch = { records = 20, wait = '0ms' }";
+
+fn sink(base: &Path, members: &str) -> AnySink {
+    let members = format!("stream = 'AUDIT'\nsubject = 'audit.records'\ntimeout = '1s'\n{members}");
+    let config = SinkConfig::parse("nats", toml::Deserializer::parse(&members).unwrap()).unwrap();
+    config.build(base).unwrap_or_else(|error| panic!("{members}: {error}"))
+}
+
+fn to(address: SocketAddr, more: &str) -> AnySink {
+    sink(Path::new("/"), &format!("servers = ['nats://{address}']\n{more}"))
+}
+
+fn message(seq: u64, key: &str, body: Vec<u8>) -> Message {
+    Message { seq, kind: Kind::Event, key: key.to_owned(), line: "{}".into(), body: body.into() }
+}
+
+fn small(seq: u64) -> Message {
+    message(seq, &format!("k{seq}"), format!("{{\"seq\":{seq}}}").into_bytes())
+}
+
+/// Each event once, whole, in order, under its id.
+async fn exactly_once_in_order(nats: &Nats, world: &World, events: u64) {
+    let journal = fs::read_to_string(world.context.journal_dir.join("00000000000000000001.jsonl")).unwrap();
+    let stored = stored(nats).await;
+    let seqs: Vec<u64> = stored.iter().map(seq).collect();
+    assert_eq!(seqs, (1..=events).collect::<Vec<_>>());
+    for ((id, payload), (line, seq)) in stored.iter().zip(journal.lines().zip(1..)) {
+        assert_eq!((id, payload.as_slice()), (&World::event_id(seq), line.as_bytes()));
+    }
+}
+
+async fn survives(program: &'static str) {
+    let Some(mut nats) = Nats::start(program, "") else { return };
+    create(&nats, stream::Config::default()).await;
+    let proxy = Proxy::new(nats.address).await;
+    let mut world = World::new();
+    let mut running = world.start("n", BATCH, to(proxy.address, ""));
+    let mut events = 0;
+    // 20 records are some 12 kB.
+    for fault in [
+        Fault::None,
+        Fault::ResetAfter(5_000),
+        Fault::CutAfter(5_000),
+        Fault::CutAfter(17_000),
+        Fault::Swallow,
+        Fault::Freeze,
+        Fault::Refuse,
+        Fault::Drip(Duration::from_millis(20)),
+        Fault::Delay(Duration::from_millis(200)),
+    ] {
+        proxy.set(fault);
+        events = world.events(60);
+        if !matches!(fault, Fault::None | Fault::Delay(_)) {
+            running.until("an error", |status| status.last_error.is_some()).await;
+        }
+        if fault == Fault::Refuse {
+            running.crash().await;
+            running = world.start("n", BATCH, to(proxy.address, ""));
+        }
+        if !matches!(fault, Fault::Delay(_)) {
+            proxy.set(Fault::None);
+        }
+        running.drained().await;
+    }
+    proxy.set(Fault::None);
+    for round in 0..3 {
+        events = world.events(2_000);
+        let some = events - 1_900 + 100 * round;
+        running.until("some of it", |status| status.delivered >= some).await;
+        nats.server.kill();
+        running.until("an error", |status| status.last_error.is_some()).await;
+        nats.server.restart();
+        running.drained().await;
+    }
+    nats.server.freeze();
+    events = events.max(world.events(60));
+    running.until("an error", |status| status.last_error.is_some()).await;
+    nats.server.thaw();
+    running.drained().await;
+    let status = running.stop().await;
+    assert_eq!((status.delivered, status.parked), (events, 0));
+    exactly_once_in_order(&nats, &world, events).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_on_the_way_each_record_ends_once_and_in_order() {
+    survives("nats-server").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_server_keeps_it_as_well() {
+    survives("nats-server-old").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_is_delivered_and_an_ack_says_where() {
+    let Some(nats) = Nats::start("nats-server", "") else { return };
+    // Creates the stream that does not exist, and only then.
+    let error = to(nats.address, "").deliver(&[small(1)]).await.unwrap_err();
+    assert!(matches!(&error, SinkError::Partly { fault: true, .. }), "{error:?}");
+    let sink = to(nats.address, "create = true");
+    let ack = sink.deliver(&[small(1), small(2)]).await.unwrap();
+    assert_eq!(ack.records, [(1, "1".to_owned()), (2, "2".to_owned())]);
+    let ack = to(nats.address, "create = true").deliver(&[small(1), small(2), small(3)]).await.unwrap();
+    let said = [(1, "1 duplicate".to_owned()), (2, "2 duplicate".to_owned()), (3, "3".to_owned())];
+    assert_eq!(ack.records, said);
+    let stream = client(&nats).await.get_stream("AUDIT").await.unwrap();
+    assert_eq!(stream.cached_info().config.duplicate_window, Duration::from_secs(3_600));
+    // Hostile keys are one header each.
+    sink.deliver(&[message(4, "a\r\nx: y%é", b"{\"seq\":4}".to_vec())]).await.unwrap();
+    assert_eq!(stored(&nats).await[3].0, "a%0D%0Ax:%20y%25%C3%A9");
+    stream.delete_message(2).await.unwrap();
+    let acked = |(seq, ack): (u64, String)| Acked { seq, key: format!("k{seq}"), ack };
+    let held = sink.holds(&said.map(acked)).await.unwrap().unwrap();
+    assert_eq!((held.missing, held.total), (vec![2], Some(3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_refused_alone() {
+    let Some(nats) = Nats::start("nats-server", "max_payload: 4096") else { return };
+    create(&nats, stream::Config { max_message_size: 2_000, ..stream::Config::default() }).await;
+    let large = |seq, len| {
+        message(seq, &format!("k{seq}"), format!("{{\"seq\":{seq},\"x\":\"{}\"}}", "x".repeat(len)).into_bytes())
+    };
+    let sink = to(nats.address, "");
+    // The server's own limit is known beforehand, the stream's is not.
+    let error = sink.deliver(&[small(1), large(2, 5_000), small(3)]).await.unwrap_err();
+    let SinkError::Reject { refused, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(&refused[..], [(2, reason)] if reason.contains("max_payload of 4096")), "{refused:?}");
+    let error = sink.deliver(&[small(4), large(5, 3_000), small(6)]).await.unwrap_err();
+    let SinkError::Partly { again, refused, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(&refused[..], [(5, reason)] if reason.contains("exceeds maximum")), "{refused:?}");
+    assert_eq!(again, [6]);
+    sink.deliver(&[small(6)]).await.unwrap();
+    assert_eq!(stored(&nats).await.iter().map(seq).collect::<Vec<_>>(), [1, 3, 4, 6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_publisher_is_noticed_or_allowed() {
+    let Some(nats) = Nats::start("nats-server", "") else { return };
+    create(&nats, stream::Config::default()).await;
+    let proxy = Proxy::new(nats.address).await;
+    let (strict, shared) = (to(proxy.address, ""), to(proxy.address, "shared = true"));
+    strict.deliver(&[small(1)]).await.unwrap();
+    // All of ours are on their way when the other's comes between: so late does the proxy send them.
+    proxy.set(Fault::Delay(Duration::from_millis(300)));
+    for (sink, well) in [(strict, false), (shared, true)] {
+        let batch: Vec<Message> = (10..14).map(small).collect();
+        let context = client(&nats).await;
+        let other = async {
+            for _ in 0..40 {
+                context.publish("audit.records", "{\"seq\":0}".into()).await.unwrap().await.unwrap();
+            }
+        };
+        // Whether it really came between is the scheduler's affair; that the sink ends well is not.
+        let (result, ()) = tokio::join!(sink.deliver(&batch), other);
+        assert!(!well || result.is_ok(), "{result:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_and_certificates_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (ours, other) = (Authority::new(dir.path(), "ca"), Authority::new(dir.path(), "other"));
+    ours.issue("server");
+    ours.issue("client");
+    other.issue("stranger");
+    fs::write(path("password"), "fixture-password\n").unwrap();
+    fs::write(path("wrong"), "fixture-wrong-password\n").unwrap();
+    let config = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\n\
+         authorization {{ users: [\n\
+           {{ user: fixture, password: fixture-password }}\n\
+           {{ user: reader, password: fixture-password, permissions: {{ publish: {{ deny: \"audit.>\" }} }} }}\n\
+         ] }}",
+        path("server.crt"),
+        path("server.key"),
+        path("ca.crt"),
+    );
+    let Some(nats) = Nats::start("nats-server", &config) else { return };
+    let tls = "ca_file = 'ca.crt'\ncert_file = 'client.crt'\nkey_file = 'client.key'";
+    let user = "user = 'fixture'\npassword_file = 'password'";
+    let deliver = async |members: String| {
+        let servers = format!("servers = ['tls://{}']\n{members}", nats.address);
+        sink(dir.path(), &servers).deliver(&[small(1)]).await
+    };
+    deliver(format!("{tls}\n{user}\ncreate = true")).await.unwrap();
+    for (members, what, fault) in [
+        (format!("{tls}\nuser = 'fixture'\npassword_file = 'wrong'"), "a wrong password", true),
+        (tls.to_owned(), "no password", true),
+        (format!("{tls}\nuser = 'reader'\npassword_file = 'password'"), "no permission", true),
+        (format!("ca_file = 'ca.crt'\n{user}"), "no client certificate", false),
+        (
+            format!("ca_file = 'ca.crt'\ncert_file = 'stranger.crt'\nkey_file = 'stranger.key'\n{user}"),
+            "another's",
+            false,
+        ),
+        (
+            format!("ca_file = 'other.crt'\ncert_file = 'client.crt'\nkey_file = 'client.key'\n{user}"),
+            "a server of another authority",
+            false,
+        ),
+    ] {
+        let error = deliver(members).await.unwrap_err();
+        let (SinkError::Retry { fault: is_fault, .. } | SinkError::Partly { fault: is_fault, .. }) = &error else {
+            panic!("{what}: {error:?}")
+        };
+        assert!(*is_fault || !fault, "{what}: {error:?}");
+        assert!(!error.to_string().contains("fixture-"), "{what}: {error}");
+    }
+    // In the clear, to a server that wants TLS: nothing is sent.
+    let plain = sink(dir.path(), &format!("servers = ['nats://{}']\n{user}", nats.address));
+    assert!(matches!(plain.deliver(&[small(2)]).await, Err(SinkError::Retry { .. })));
+}
