@@ -23,6 +23,14 @@ pub struct Product {
     plain: bool,
 }
 
+/// A backtest needs the name only: it reads no key.
+const SOURCE: &str = "
+[[sources]]
+name = \"fusionauth\"
+type = \"fusionauth\"
+keys = [{ alg = \"HS256\", secret_file = \"webhook.key\" }]
+";
+
 /// By event, unless said otherwise.
 pub struct Verdicts {
     /// NaN: no record.
@@ -94,6 +102,9 @@ impl Product {
 
     pub fn backtest(&self, dir: &Path, truth: &Truth) -> Verdicts {
         let mut config = self.config.clone();
+        if !config.contains("[[sources]]") {
+            config += SOURCE;
+        }
         if !self.plain {
             let path = |name: &str| dir.join(name).display().to_string();
             let _ = write!(config, "\n[enrich]\nnetworks = {:?}\n", path("networks.csv"));
