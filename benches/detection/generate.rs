@@ -140,7 +140,7 @@ fn listed(kind: Kind) -> Option<(&'static str, f64)> {
 
 fn prefixes(pool: &Pool, v6: bool) -> Vec<String> {
     let v4 = format!("{}/{}", Ipv4Addr::from(pool.base), pool.bits);
-    let six = format!("{}/48", Ipv6Addr::from(u128::from(pool.v6) << 80));
+    let six = format!("{}/40", Ipv6Addr::from(u128::from(pool.v6) << 88));
     if v6 { vec![v4, six] } else { vec![v4] }
 }
 
@@ -205,7 +205,7 @@ fn database(traffic: &Traffic) -> Vec<u8> {
         ]);
         database.insert(Ipv4Addr::from(pool.base).into(), pool.bits, &value);
         if network.v6 {
-            database.insert(Ipv6Addr::from(u128::from(pool.v6) << 80).into(), 48, &value);
+            database.insert(Ipv6Addr::from(u128::from(pool.v6) << 88).into(), 40, &value);
         }
     }
     database.bytes("Example-City-ASN")

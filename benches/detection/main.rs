@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let done = match words.first().map(String::as_str) {
         Some("generate") => generate(&words),
-        Some("evaluate") => evaluate::run(&words).map(|()| ExitCode::SUCCESS),
+        None | Some("evaluate") => evaluate::run(&words).map(|()| ExitCode::SUCCESS),
         _ => None,
     };
     done.unwrap_or_else(|| {

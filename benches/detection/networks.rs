@@ -51,7 +51,7 @@ pub struct Pool {
     pub city: usize,
     pub base: u32,
     pub bits: u8,
-    /// Its /48 (upper 48 bits), out of the documentation prefix 3fff::/20.
+    /// Its /40 (upper 40 bits), out of the documentation prefix 3fff::/20.
     pub v6: u64,
 }
 
@@ -139,7 +139,8 @@ impl World {
     fn pool(&mut self, network: usize, city: usize, bits: u8) -> usize {
         let base = self.blocks.take(bits);
         let index = self.pools.len();
-        let v6 = 0x3fff_0000_0000 | (network as u64 & 0xfff) << 16 | self.networks[network].pools.len() as u64;
+        let v6 = (0x3fff_0000 | network as u64 & 0xfff) << 8 | self.networks[network].pools.len() as u64;
+        debug_assert!(self.networks[network].pools.len() < 256);
         self.pools.push(Pool { network, city, base, bits, v6 });
         self.networks[network].pools.push(index);
         index
@@ -235,9 +236,9 @@ impl World {
         Address { pool, ip: IpAddr::V4(ip) }
     }
 
-    /// `line` picks the /64, `host` the address in it.
+    /// `line` picks the /56, as providers delegate them, `host` the address in its first /64.
     pub fn v6(&self, pool: usize, line: u64, host: u64) -> Address {
-        let prefix = u128::from(self.pools[pool].v6) << 80 | u128::from(line & 0xffff) << 64;
+        let prefix = u128::from(self.pools[pool].v6) << 88 | u128::from(line & 0xffff) << 72;
         Address { pool, ip: IpAddr::V6(Ipv6Addr::from(prefix | u128::from(host))) }
     }
 

@@ -156,10 +156,13 @@ impl Freeman {
     }
 
     /// The score of an event of a user, over what was learnt before: 0 and up, higher is more suspicious, about 1 where
-    /// user and attacker are equally likely. `None`: nothing is known of the user.
+    /// user and attacker are equally likely. `None`: nothing is known of the user, or the event shows nothing.
     pub fn score(&self, user: &str, features: &Features<'_>) -> Option<f64> {
         let own = self.users.get(hash(Some(user)))?;
         let values = features.values();
+        if HIERARCHIES.iter().all(|levels| values[levels.start] == 0) {
+            return None;
+        }
         let mut score = 1.0;
         for levels in HIERARCHIES {
             if values[levels.start] == 0 {

@@ -21,6 +21,7 @@ use crate::{
 pub mod catalogue;
 pub mod facts;
 mod findings;
+pub mod freeman;
 mod geo;
 pub mod judge;
 pub mod key;

@@ -53,6 +53,10 @@ impl<'a> Truth<'a> {
         !self.thefts.contains_key(&self.traffic.events[event].family)
     }
 
+    fn app(&self, event: usize) -> usize {
+        self.traffic.families[self.traffic.events[event].family].app
+    }
+
     pub fn person(&self, event: usize) -> usize {
         self.traffic.families[self.traffic.events[event].family].person
     }
@@ -84,8 +88,8 @@ impl Trace {
 
 pub struct Method {
     pub name: &'static str,
-    /// The upper part, highest first.
-    pub clean: Vec<f64>,
+    /// The upper part, highest first, and of which application.
+    pub clean: Vec<(f64, usize)>,
     pub thefts: Vec<Trace>,
     /// The highest score in each window.
     pub placebos: Vec<f64>,
@@ -114,6 +118,8 @@ pub struct Seed {
     pub seed: u64,
     pub clean_events: usize,
     pub clean_users: usize,
+    /// Applications and their clean events.
+    pub apps: Vec<(&'static str, usize)>,
     pub days: f64,
     pub methods: Vec<Method>,
     pub extra: Option<Extra>,
@@ -139,8 +145,11 @@ impl Seed {
             };
             (0..PLACEBOS).map(window).collect()
         };
+        let mut apps: Vec<(&str, usize)> = traffic.apps.iter().map(|app| (app.name, 0)).collect();
+        clean.iter().for_each(|event| apps[truth.app(*event)].1 += 1);
         Self {
             seed,
+            apps,
             clean_events: clean.len(),
             clean_users: truth.clean_users.len(),
             days: (traffic.end - START) as f64 / DAY as f64,
@@ -153,12 +162,11 @@ impl Seed {
     /// `scores` by event; NaN where there is none.
     pub fn method(&mut self, name: &'static str, scores: &[f64], truth: &Truth) {
         let kept = (truth.traffic.events.len() as f64 * KEPT) as usize;
-        let mut clean: Vec<f64> =
-            (0..scores.len()).filter(|event| truth.is_clean(*event)).map(|event| scores[event]).collect();
-        clean.retain(|score| !score.is_nan());
-        clean.sort_unstable_by(|a, b| b.total_cmp(a));
+        let events = (0..scores.len()).filter(|event| truth.is_clean(*event) && !scores[*event].is_nan());
+        let mut clean: Vec<(f64, usize)> = events.map(|event| (scores[event], truth.app(event))).collect();
+        clean.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
         // Rules that only say yes or no may flag most of it.
-        let flagged = clean.partition_point(|score| *score >= 1.0);
+        let flagged = clean.partition_point(|(score, _)| *score >= 1.0);
         clean.truncate(if BINARY.contains(&name) { flagged } else { kept });
         let thefts = truth.thefts.iter().map(|(family, theft)| trace(*family, *theft, scores, truth)).collect();
         let highest = |(family, from, length): &(usize, usize, Ms)| {

@@ -47,7 +47,7 @@ fn cut(seeds: &[Seed], method: &str, budget: f64) -> f64 {
         return 0.5;
     }
     let of = |seed: &Seed| seed.methods.iter().find(|one| one.name == method).map(|one| one.clean.clone());
-    let mut clean: Vec<f64> = seeds.iter().filter_map(of).flatten().collect();
+    let mut clean: Vec<f64> = seeds.iter().filter_map(of).flatten().map(|(score, _)| score).collect();
     clean.sort_unstable_by(|a, b| b.total_cmp(a));
     let events: usize = seeds.iter().map(|seed| seed.clean_events).sum();
     clean.get((budget * events as f64) as usize).or(clean.last()).copied().unwrap_or(f64::MAX)
@@ -74,7 +74,7 @@ impl Figures<'_> {
     fn clean(&self) -> Share {
         let count = |seed: &Seed| {
             let method = seed.methods.iter().find(|one| one.name == self.method);
-            (method.map_or(0, |method| method.clean.partition_point(|score| *score > self.cut)), seed.clean_events)
+            (method.map_or(0, |method| method.clean.partition_point(|(score, _)| *score > self.cut)), seed.clean_events)
         };
         share(&self.seeds.iter().map(count).collect::<Vec<_>>())
     }
@@ -87,6 +87,22 @@ impl Figures<'_> {
             })
         };
         share(&self.seeds.iter().map(count).collect::<Vec<_>>())
+    }
+
+    /// The share of clean events above the cut, by application.
+    fn apps(&self) -> Vec<(&'static str, f64)> {
+        let mut apps: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for seed in self.seeds {
+            for (name, events) in &seed.apps {
+                apps.entry(name).or_default().1 += events;
+            }
+            for method in seed.methods.iter().filter(|one| one.name == self.method) {
+                for (_, app) in method.clean.iter().take_while(|(score, _)| *score > self.cut) {
+                    apps.entry(seed.apps[*app].0).or_default().0 += 1;
+                }
+            }
+        }
+        apps.into_iter().map(|(name, (flagged, of))| (name, flagged as f64 / of.max(1) as f64)).collect()
     }
 
     /// Median and 95th percentile of the time to detect, in token lifetimes; and of all thefts the share found within one.
@@ -115,6 +131,7 @@ impl Figures<'_> {
                 "all": as_json(self.thefts(|theft| theft.always)),
                 "S4": as_json(self.thefts(|theft| theft.always && theft.scenario == Scenario::SameNetwork)),
             },
+            "false_positives_by_application": self.apps().into_iter().collect::<BTreeMap<_, _>>(),
             "lifetimes_to_detect": {"median": median, "p95": late, "within_one": soon},
         })
     }
@@ -216,8 +233,13 @@ pub fn print(measured: &[Seed], judged: &[Seed], as_json: bool) {
             "{:<34}{:>8} {:>5} {:<13}{scenarios} | {:>5} {:>5} | {:>5} | {:>6} {:>7} {:>5}",
             "", "FPR", "all", "95 % interval", "orig.", "S4", "plac.", "median", "p95", "<=1"
         );
-        for figure in figures(*budget) {
+        let figures = figures(*budget);
+        for figure in &figures {
             println!("{}", figure.line());
+        }
+        if let Some(first) = figures.first() {
+            let apps = first.apps().into_iter().map(|(name, share)| format!("{name} {:.2}", 100.0 * share));
+            println!("{} by application: {}", first.method, apps.collect::<Vec<_>>().join(", "));
         }
     }
     println!(

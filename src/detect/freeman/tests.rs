@@ -87,11 +87,19 @@ fn by_hand() {
 }
 
 #[test]
-fn who_has_no_history_has_no_score_and_what_is_absent_takes_no_part() {
+fn who_has_no_history_and_what_shows_nothing_has_no_score() {
     let freeman = ada_and_bob();
     assert_eq!(freeman.score("eve", &at("192.0.2.1")), None);
-    let nothing = freeman.score("ada", &Features::default()).unwrap();
-    assert!(close(nothing, 2.0 / 3.0), "{nothing}");
+    assert_eq!(freeman.score("ada", &Features::default()), None);
+}
+
+#[test]
+fn an_absent_hierarchy_takes_no_part_and_absent_is_a_value_below_the_finest_level() {
+    let agent = Features { agent: Some("other/1"), browser: Some("other"), ..Features::default() };
+    // M = 3 values on the levels below and 1; of the others, system and kind are alike: absent.
+    let (agents, alike) = (0.538_665_384_055_135_9, 0.188_182_951_001_095_36 + 0.005_106_515_081_202_152_5);
+    let score = ada_and_bob().score("ada", &agent).unwrap();
+    assert!(close(score, (agents / 8.0 + alike) / alike * 2.0 / 3.0), "{score}");
 }
 
 #[test]
