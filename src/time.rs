@@ -51,6 +51,11 @@ impl ReceivedAt {
         self.0
     }
 
+    /// The same instant in whole milliseconds, rounded down.
+    pub const fn event_time(self) -> EventTime {
+        EventTime(self.0.div_euclid(1_000))
+    }
+
     /// Later by `by`.
     pub fn plus(self, by: Duration) -> Self {
         Self::from_micros(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))

@@ -12,6 +12,10 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
+mod gist;
+mod members;
+mod plain;
+
 macro_rules! formats {
     ($($module:ident => $variant:ident),* $(,)?) => {
         $(pub mod $module;)*
@@ -86,6 +90,11 @@ impl<'de> Visitor<'de> for NameOrTable {
 
 formats! {
     json => Json,
+    ecs => Ecs,
+    ocsf => Ocsf,
+    cef => Cef,
+    leef => Leef,
+    cloudevents => Cloudevents,
 }
 
 #[cfg(test)]
@@ -108,7 +117,7 @@ mod tests {
     #[test]
     fn what_no_format_takes_is_refused() {
         for (bad, word) in [
-            ("format = 'xml'", "unknown variant `xml`, expected `json`"),
+            ("format = 'xml'", "unknown variant `xml`, expected one of `json`, `ecs`"),
             ("format = { type = 'xml' }", "unknown variant `xml`"),
             ("format = { type = 'json', activity = 5 }", "unknown field `activity`"),
             ("format = { type = 7 }", "`type` is not a text"),

@@ -1,0 +1,129 @@
+//! Formats: golden files, the published schemas, and parsers written from the specifications, which share no code with
+//! what is on trial. `fixtures/formats/README.md` says where each came from.
+
+mod cef;
+mod evil;
+mod leef;
+mod schema;
+
+use std::{collections::BTreeMap, fs};
+
+use bytes::Bytes;
+use refresh_audit::{
+    deliver::{DeliveryConfig, batch::Selection},
+    ledger::KeyScheme,
+};
+use serde_json::Value;
+
+/// Where everything is.
+pub const FIXTURES: &str = "fixtures/formats";
+
+/// Every format as a sink's entry would name it.
+pub const FORMATS: &[&str] = &[
+    "'ecs'",
+    "'ocsf'",
+    "{ type = 'ocsf', activity = 5 }",
+    "{ type = 'ocsf', findings = true }",
+    "'cef'",
+    "'leef'",
+    "'cloudevents'",
+];
+
+/// A line as a sink with this `format` gets it.
+pub fn encode(format: &str, line: &str) -> String {
+    let config: DeliveryConfig = toml::from_str(&format!("format = {format}")).unwrap();
+    let message = Selection::new(&config, KeyScheme::EventId).message(&Bytes::from(line.to_owned())).unwrap();
+    String::from_utf8(message.body.to_vec()).unwrap()
+}
+
+/// The hand-written lines, by kind.
+pub fn records() -> BTreeMap<String, String> {
+    let files = fs::read_dir(format!("{FIXTURES}/records")).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        let kind = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        (kind, fs::read_to_string(&path).unwrap().trim_end().to_owned())
+    };
+    let records: BTreeMap<_, _> = files.map(read).collect();
+    assert_eq!(records.len(), 6, "one of each kind");
+    records
+}
+
+/// `{version}` in a golden file is this crate's.
+fn golden(path: &str) -> String {
+    let text = fs::read_to_string(format!("{FIXTURES}/{path}")).unwrap();
+    text.trim_end().replace("{version}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Every golden file of a directory against what the format makes of the record of that name. JSON is compared as JSON;
+/// of a line format the file has one pair a line, joined here by `between`.
+fn check(directory: &str, format: &str, between: &str) {
+    let (records, mut seen) = (records(), 0);
+    for entry in fs::read_dir(format!("{FIXTURES}/{directory}")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let (kind, extension) = name.split_once('.').unwrap();
+        let encoded = encode(format, &records[kind]);
+        let expected = golden(&format!("{directory}/{name}"));
+        if extension == "json" {
+            let (encoded, expected): (Value, Value) =
+                (serde_json::from_str(&encoded).unwrap(), serde_json::from_str(&expected).unwrap());
+            let pretty = |value| serde_json::to_string_pretty(value).unwrap();
+            assert_eq!(encoded, expected, "{directory}/{name}:\n{}\n{}", pretty(&encoded), pretty(&expected));
+        } else {
+            assert_eq!(
+                encoded.replace(between, "\n"),
+                expected.replace('\n', between).replace(between, "\n"),
+                "{name}"
+            );
+            assert_eq!(encoded, expected.replace('\n', between), "{directory}/{name}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 0, "{directory} is empty");
+}
+
+#[test]
+fn every_record_is_encoded_as_written_by_hand() {
+    check("ecs", "'ecs'", "");
+    check("ocsf", "'ocsf'", "");
+    check("ocsf-findings", "{ type = 'ocsf', findings = true }", "");
+    check("cef", "'cef'", " ");
+    check("leef", "'leef'", "^");
+    check("cloudevents", "'cloudevents'", "");
+}
+
+/// `{ activity = 5 }` changes three members of a refresh and nothing else.
+#[test]
+fn the_activity_can_be_service_ticket_renew() {
+    let read = |format: &str, kind: &str| -> Value { serde_json::from_str(&encode(format, &records()[kind])).unwrap() };
+    let mut renewed = read("{ type = 'ocsf', activity = 5 }", "event");
+    assert_eq!(renewed["type_uid"], 300_205);
+    assert_eq!(renewed["activity_name"], "Service Ticket Renew");
+    let other = read("'ocsf'", "event");
+    for name in ["activity_id", "activity_name", "type_uid"] {
+        renewed[name] = other[name].clone();
+    }
+    assert_eq!(renewed, other);
+    for kind in ["replay", "alarm", "incident"] {
+        assert_eq!(read("{ type = 'ocsf', activity = 5 }", kind), read("'ocsf'", kind), "{kind}");
+    }
+}
+
+/// Where an alert came from can be looked up and checked: every format carries journal, seq, hash and the key.
+#[test]
+fn every_format_leads_back_to_the_journal() {
+    for (kind, line) in records() {
+        let record: Value = serde_json::from_str(&line).unwrap();
+        let key = if kind == "event" {
+            "ef73f801-0efb-4b3d-91e9-99888d792137".to_owned()
+        } else {
+            format!("3f9a1c2e-{}", record["seq"])
+        };
+        for format in FORMATS {
+            let text = encode(format, &line);
+            for needle in [record["hash"].as_str().unwrap(), "3f9a1c2e", &key, &record["seq"].to_string()] {
+                assert!(text.contains(needle), "{format} of {kind} lacks {needle}");
+            }
+        }
+        assert_eq!(encode("'json'", &line), line);
+    }
+}
