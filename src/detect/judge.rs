@@ -20,6 +20,8 @@ pub struct Ruling {
     pub findings: Vec<Finding>,
     /// What is answered; none where detection is off.
     pub verdict: Option<Verdict>,
+    /// What the event showed, for whoever tunes.
+    pub signals: super::signals::Signals,
 }
 
 /// See the module.
@@ -61,7 +63,7 @@ impl Judge {
         let judgement = self.engine.observe(event, facts, evidence, at);
         let verdict =
             judgement.risk.map(|risk| Verdict { action: crate::record::Action::Allow, would: None, risk: Some(risk) });
-        Ruling { findings: judgement.findings, verdict }
+        Ruling { findings: judgement.findings, verdict, signals: judgement.signals }
     }
 
     /// What is found about an id that came again with another body.

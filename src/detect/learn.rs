@@ -7,7 +7,7 @@ use super::{
     key::{key_of, short},
     score::Weights,
     seen::{Seen, hour_of},
-    signals::{Lineage, Net, Pace, Signals},
+    signals::{Lineage, Net, Pace, Signals, Start},
     state::{
         State, StateLimits,
         application::Application,
@@ -22,6 +22,8 @@ use crate::{event::RefreshEvent, record::Severity};
 const SUSPICIOUS: f64 = 0.5;
 /// A session with a lineage finding is on probation for this long, seconds.
 const SUSPECTED_SECS: u32 = 7 * 86_400;
+/// Refreshes of one session that count in full.
+const LONG_SESSION: f32 = 30.0;
 /// The share of a new gap in the usual one, as a power of two.
 const PACE_SHIFT: u32 = 4;
 
@@ -69,12 +71,11 @@ impl Learned {
 
 /// Learns from a refresh.
 pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, learned: Learned) {
-    if learned.is_clean() {
-        state.rates.learn(&learned.signals);
-    }
+    let weight = weight(state, facts);
+    state.rates.learn(&learned.signals, weight);
     let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
+    application.rates.learn(&learned.signals, weight);
     if learned.is_clean() {
-        application.rates.learn(&learned.signals);
         learn_pace(
             &mut application.pace,
             state.sessions.get(facts.session).map_or(0, |known| known.lifetime),
@@ -103,6 +104,13 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
     }
 }
 
+/// How much a refresh says about what is usual: in a long session each says less, so that no session makes its own ways
+/// usual for all.
+fn weight(state: &State, facts: &Facts) -> f32 {
+    let events = state.sessions.get(facts.session).map_or(0, |session| session.events);
+    (LONG_SESSION / (events as f32 + 1.0)).min(1.0)
+}
+
 /// Whether refresh tokens of this application change.
 fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Facts) {
     let presented = short(facts.presented);
@@ -123,8 +131,14 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.events = session.events.saturating_add(1);
     session.originals = session.originals.saturating_add(u16::from(facts.parent != 0));
     session.omitted = session.omitted.saturating_add(u16::from(signals.lineage == Lineage::Omitted));
-    let forked = matches!(signals.lineage, Lineage::Retry | Lineage::Branch | Lineage::Stale);
+    let forked = matches!(signals.lineage, Lineage::Retry | Lineage::Branch | Lineage::Stale | Lineage::Strange);
     session.forked = session.forked.saturating_add(u16::from(forked));
+    session.moved = session.moved.saturating_add(u16::from(signals.net >= Net::Area));
+    session.twins = match signals.lineage {
+        Lineage::Branch => true,
+        Lineage::Retry | Lineage::Stale => false,
+        _ => session.twins,
+    };
     session.timed = session.timed.saturating_add(u16::from(signals.pace > Pace::Burst));
     session.early = session.early.saturating_add(u16::from(signals.pace == Pace::Early));
     if session.timed == u16::MAX || session.originals == u16::MAX {
@@ -176,7 +190,7 @@ fn learn_pace(pace: &mut u16, lifetime: u32, learned: &Learned) {
 fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved: bool) {
     user.last = at;
     user.events = user.events.saturating_add(1);
-    user.moved = user.moved.saturating_add(u16::from(learned.signals.net >= Net::Area));
+    user.moved = user.moved.saturating_add(u16::from(learned.signals.net >= Net::Area || learned.signals.start >= Start::Area));
     user.hidden = user.hidden.saturating_add(u16::from(facts.place.labels & labels::ANONYMISER != 0));
     if user.moved >= u16::MAX / 2 {
         (user.events, user.moved, user.hidden) = (user.events / 2, user.moved / 2, user.hidden / 2);

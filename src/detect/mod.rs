@@ -71,6 +71,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// 0 <= risk < 1; none for what is not a refresh.
     pub risk: Option<f64>,
+    /// What it showed.
+    pub signals: signals::Signals,
 }
 
 /// See the module.
@@ -116,7 +118,7 @@ impl Engine {
         self.state.now = self.state.now.max(at);
         if evidence.stale {
             // An earlier copy may have been judged long ago: it teaches nothing and accuses nobody.
-            return Judgement { findings: Vec::new(), risk: Some(score::probability(score::PRIOR)) };
+            return Judgement { findings: Vec::new(), risk: Some(score::probability(score::PRIOR)), ..Judgement::default() };
         }
         match facts.meaning {
             Meaning::Refresh => self.refresh(event, facts, evidence, at, now),
@@ -152,10 +154,11 @@ impl Engine {
         let odds = score::accumulate(&mut weights, &said, seen.gap().unwrap_or(0));
         let risk = score::probability(odds);
         say_risk(config, risk, &seen, &mut findings);
+        let signals = seen.signals;
         let learned = learn::Learned::new(&seen, weights, risk, findings.worst_of_lineage());
         learn::refresh(state, limits, facts, at, learned);
         surge(state, config, limits, facts, at, &mut findings);
-        Judgement { findings: findings.into_vec(), risk: Some(risk) }
+        Judgement { findings: findings.into_vec(), risk: Some(risk), signals }
     }
 
     fn refused(&mut self, event: &RefreshEvent, facts: &Facts, at: u32) -> Judgement {
@@ -171,7 +174,7 @@ impl Engine {
                 cadence::refused(&self.config, event, attempts, &mut findings);
             }
         }
-        Judgement { findings: findings.into_vec(), risk: Some(score::probability(score::PRIOR)) }
+        Judgement { findings: findings.into_vec(), risk: Some(score::probability(score::PRIOR)), ..Judgement::default() }
     }
 
     /// Judges the record that an id came again with another body; `of`: the first record.
@@ -202,6 +205,7 @@ fn say_risk(config: &Config, risk: f64, seen: &Seen<'_>, findings: &mut Findings
     let reason = "the signals of this session together are far likelier with a thief in it than without";
     let evidence = [
         ("network", lineage::level(signals.net)),
+        ("network_at_start", lineage::level(signals.start)),
         ("network_kind", lineage::level(signals.kind)),
         ("path", lineage::level(signals.path)),
         ("software", lineage::level(signals.software)),

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software};
+use super::signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Start};
 
 /// Ways to be a thief: see [`THIEVES`].
 pub const WAYS: usize = 4;
@@ -21,7 +21,11 @@ const TABLE_WEIGHT: f64 = 200.0;
 /// Refreshes that all applications count as, against what was really seen in one.
 const ALL_WEIGHT: f64 = 200.0;
 /// Refreshes that an application's rate counts as, against a session's or user's own.
-const HABIT_WEIGHT: f64 = 12.0;
+const HABIT_WEIGHT: f64 = 8.0;
+/// Of two signals that have one cause, the weaker one counts this much.
+const SHARED_CAUSE: f64 = 0.3;
+/// Each refresh leaves this much of the evidence before it: some ten refreshes count together.
+const KEEPS: f64 = 0.88;
 /// Past this many, all counts of a table are halved: old habits fade.
 const COUNT_MAX: f32 = 200_000.0;
 /// No single signal says more than this, either way.
@@ -59,9 +63,9 @@ macro_rules! tables {
         };
 
         impl Rates {
-            /// Counts what came.
-            pub fn learn(&mut self, signals: &Signals) {
-                $(count(&mut self.$field, signals.$field.index());)*
+            /// Counts what came; `weight`: how much it counts, at most 1.
+            pub fn learn(&mut self, signals: &Signals, weight: f32) {
+                $(count(&mut self.$field, signals.$field.index(), weight);)*
             }
         }
     };
@@ -70,6 +74,9 @@ macro_rules! tables {
 tables! {
     net: Net [0.90, 0.06, 0.02, 0.015, 0.002] {
         [0.34, 0.26, 0.06, 0.19, 0.15] [0.36, 0.24, 0.17, 0.19, 0.04] [0.85, 0.12, 0.02, 0.008, 0.002] [0.40, 0.10, 0.05, 0.30, 0.15]
+    }
+    start: Start [0.86, 0.06, 0.07, 0.01] {
+        [0.20, 0.10, 0.45, 0.25] [0.25, 0.35, 0.35, 0.05] [0.90, 0.07, 0.02, 0.01] [0.15, 0.10, 0.50, 0.25]
     }
     kind: Kind [0.85, 0.10, 0.03, 0.004, 0.002, 0.0002] {
         [0.40, 0.04, 0.10, 0.14, 0.27, 0.05] [0.62, 0.08, 0.06, 0.20, 0.03, 0.01] [0.85, 0.10, 0.03, 0.01, 0.005, 0.005] [0.35, 0.05, 0.05, 0.25, 0.25, 0.05]
@@ -95,9 +102,9 @@ tables! {
     }
 }
 
-fn count(counts: &mut [f32], level: Option<usize>) {
+fn count(counts: &mut [f32], level: Option<usize>, weight: f32) {
     let Some(level) = level else { return };
-    counts[level] += 1.0;
+    counts[level] += weight;
     if counts[level] >= COUNT_MAX {
         counts.iter_mut().for_each(|count| *count /= 2.0);
     }
@@ -168,15 +175,23 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     }
     std::array::from_fn(|way| {
         let net = term!(net, way, moves, |level| level >= 2);
-        // These three say much the same: the loudest counts.
-        let network = net.max(term!(kind, way)).max(term!(path, way)).max(NETWORK_MIN);
+        // These say much the same: the loudest counts.
+        let network = net.max(term!(start, way)).max(term!(kind, way)).max(term!(path, way)).max(NETWORK_MIN);
+        let lineage = term!(lineage, way, forks, |level| level != 0);
+        // One client that asked twice is no sign of two.
+        let lineage = if signals.lineage == Lineage::Race { lineage.min(0.0) } else { lineage };
+        let pace = term!(pace, way, early, |level| level == 1);
         network
             + term!(software, way)
-            + term!(lineage, way, forks, |level| level != 0)
-            + term!(pace, way, early, |level| level == 1)
+            + together(lineage, pace)
             + term!(company, way)
             + term!(hour, way).max(0.0)
     })
+}
+
+/// A second holder makes a fork and an early refresh at once; so does a second tab.
+fn together(a: f64, b: f64) -> f64 {
+    if a > 0.0 && b > 0.0 { a.max(b) + SHARED_CAUSE * a.min(b) } else { a + b }
 }
 
 fn ratio(attack: f64, usual: f64) -> f64 {
@@ -188,7 +203,7 @@ pub fn accumulate(weights: &mut Weights, evidence: &[f64; WAYS], secs: u32) -> f
     let fade = libm::exp(-f64::from(secs) / HALF_LIFE_SECS * std::f64::consts::LN_2);
     let mut said = [0.0; WAYS];
     for way in 0..WAYS {
-        let before = f64::from(weights[way]) * fade;
+        let before = f64::from(weights[way]) * fade * KEEPS;
         let after = (before + evidence[way]).clamp(0.0, WEIGHT_MAX);
         weights[way] = after as f32;
         // What adds nothing is no worse for what came before it.

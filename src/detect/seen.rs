@@ -6,7 +6,7 @@ use super::{
     geo::{distance_km, is_one_place},
     key::{key, short, tiny},
     score::{Habit, Habits},
-    signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software},
+    signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Start},
     state::{
         application::Application,
         chain::Parent,
@@ -89,14 +89,26 @@ impl<'a> Seen<'a> {
     }
 
     fn signals(&self) -> Signals {
-        let (lineage, pace) = (self.lineage(), self.pace());
+        let lineage = self.lineage();
+        // A race is a burst: one cause, told once.
+        let pace = if lineage == Lineage::Race { Pace::Unknown } else { self.pace() };
         if self.application.is_backend() {
             // Address and user agent are the server's: they say nothing about who holds the token.
             return Signals { lineage, pace, ..Signals::default() };
         }
         let net = self.net();
+        // Where a session begins is one thing, that it moves another.
+        let (within, start) = match (self.session, net) {
+            (Some(_), _) => (net, Start::Unknown),
+            (None, Net::Unknown) => (Net::Unknown, Start::Unknown),
+            (None, Net::Same | Net::Own) => (Net::Unknown, Start::Own),
+            (None, Net::Area) => (Net::Unknown, Start::Area),
+            (None, Net::Country) => (Net::Unknown, Start::Country),
+            (None, Net::Abroad) => (Net::Unknown, Start::Abroad),
+        };
         Signals {
-            net,
+            net: within,
+            start,
             kind: self.kind(),
             path: self.path(),
             software: self.software(),
@@ -302,6 +314,8 @@ impl<'a> Seen<'a> {
             Parent::Head => Lineage::Head,
             Parent::Race => Lineage::Race,
             Parent::Retry(_) => Lineage::Retry,
+            // What goes on after both children of a fork were seen says nothing new.
+            Parent::Branch if self.session.is_some_and(|session| session.twins) => Lineage::Unknown,
             Parent::Branch => Lineage::Branch,
             Parent::Stale(_) | Parent::Denied => Lineage::Stale,
             Parent::Unknown => Lineage::Strange,
@@ -318,6 +332,9 @@ impl<'a> Seen<'a> {
         if session.lifetime == 0 || session.events == 0 {
             return Pace::Unknown;
         }
+        // Where the parent says when it was issued, its holder's own time counts, not that of another tab.
+        let own = self.now - self.facts.previous.iat;
+        let gap = if self.facts.previous.iat > 0 && own >= 0 { u32::try_from(own).unwrap_or(gap) } else { gap };
         let lifetime = f64::from(session.lifetime);
         let usual = if session.pace == 0 { self.application.pace } else { session.pace };
         let usual = if usual == 0 { 1.0 } else { (f64::from(usual) / 1_024.0).clamp(0.05, 1.0) };

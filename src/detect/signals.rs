@@ -42,6 +42,17 @@ levels! {
         /// A country that is new.
         Abroad,
     }
+    /// Where from, at a session's first refresh.
+    Start {
+        /// A network that its user had before.
+        Own,
+        /// A new one, of a known provider or city.
+        Area,
+        /// A new one in a known country.
+        Country,
+        /// A country that is new.
+        Abroad,
+    }
     /// What kind of network.
     Kind {
         /// Nothing special.
@@ -93,7 +104,7 @@ levels! {
         Race,
         /// A parent that was spent, its child unused.
         Retry,
-        /// A parent beside the newest: two holders, or two tabs.
+        /// A parent beside the newest, for the first time since a fork: both children of one parent are in use.
         Branch,
         /// A parent that was long spent.
         Stale,
@@ -136,8 +147,10 @@ levels! {
 /// All of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals {
-    /// Where from.
+    /// Where from, within a session.
     pub net: Net,
+    /// Where from, at a session's first refresh.
+    pub start: Start,
     /// What kind of network.
     pub kind: Kind,
     /// How the place follows from the last one.

@@ -109,6 +109,10 @@ pub struct Session {
     pub timed: u16,
     /// How many had a spent parent or one of another branch.
     pub forked: u16,
+    /// How many came from a network that was new then.
+    pub moved: u16,
+    /// Whether both children of its last fork were seen in use.
+    pub twins: bool,
     /// The longest gap, seconds.
     pub gap_max: u32,
     /// The usual gap in token lifetimes, times 1,024; 0 = not known.
