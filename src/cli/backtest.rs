@@ -194,7 +194,7 @@ impl<'a> Backtest<'a> {
             return self.record(Kind::Replay, at, &event, &evidence, (&findings, None, Some(Replay { of })));
         }
         self.seen.insert(event.id.as_str().to_owned(), (self.next, hash, false, at));
-        let Ruling { findings, verdict } = self.judge.event(&event, &Facts::of(&event), &evidence, at);
+        let Ruling { findings, verdict, .. } = self.judge.event(&event, &Facts::of(&event), &evidence, at);
         self.record(Kind::Event, at, &event, &evidence, (&findings, verdict.as_ref(), None))
     }
 

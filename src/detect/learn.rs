@@ -190,7 +190,8 @@ fn learn_pace(pace: &mut u16, lifetime: u32, learned: &Learned) {
 fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved: bool) {
     user.last = at;
     user.events = user.events.saturating_add(1);
-    user.moved = user.moved.saturating_add(u16::from(learned.signals.net >= Net::Area || learned.signals.start >= Start::Area));
+    user.moved =
+        user.moved.saturating_add(u16::from(learned.signals.net >= Net::Area || learned.signals.start >= Start::Area));
     user.hidden = user.hidden.saturating_add(u16::from(facts.place.labels & labels::ANONYMISER != 0));
     if user.moved >= u16::MAX / 2 {
         (user.events, user.moved, user.hidden) = (user.events / 2, user.moved / 2, user.hidden / 2);

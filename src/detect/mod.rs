@@ -118,7 +118,11 @@ impl Engine {
         self.state.now = self.state.now.max(at);
         if evidence.stale {
             // An earlier copy may have been judged long ago: it teaches nothing and accuses nobody.
-            return Judgement { findings: Vec::new(), risk: Some(score::probability(score::PRIOR)), ..Judgement::default() };
+            return Judgement {
+                findings: Vec::new(),
+                risk: Some(score::probability(score::PRIOR)),
+                ..Judgement::default()
+            };
         }
         match facts.meaning {
             Meaning::Refresh => self.refresh(event, facts, evidence, at, now),
@@ -174,7 +178,11 @@ impl Engine {
                 cadence::refused(&self.config, event, attempts, &mut findings);
             }
         }
-        Judgement { findings: findings.into_vec(), risk: Some(score::probability(score::PRIOR)), ..Judgement::default() }
+        Judgement {
+            findings: findings.into_vec(),
+            risk: Some(score::probability(score::PRIOR)),
+            ..Judgement::default()
+        }
     }
 
     /// Judges the record that an id came again with another body; `of`: the first record.

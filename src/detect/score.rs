@@ -181,11 +181,7 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
         // One client that asked twice is no sign of two.
         let lineage = if signals.lineage == Lineage::Race { lineage.min(0.0) } else { lineage };
         let pace = term!(pace, way, early, |level| level == 1);
-        network
-            + term!(software, way)
-            + together(lineage, pace)
-            + term!(company, way)
-            + term!(hour, way).max(0.0)
+        network + term!(software, way) + together(lineage, pace) + term!(company, way) + term!(hour, way).max(0.0)
     })
 }
 
