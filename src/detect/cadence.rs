@@ -25,7 +25,7 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
 fn say_early(seen: &Seen<'_>, findings: &mut Findings) {
     let (Some(session), rule) = (seen.session, &seen.config.ra301) else { return };
     let (early, timed) = (f64::from(session.early), f64::from(session.timed));
-    if seen.signals.pace != Pace::Early || u32::from(session.timed) < rule.seen_min || early > rule.early_rate * timed {
+    if seen.signals.pace.max(seen.signals.blind) != Pace::Early || u32::from(session.timed) < rule.seen_min || early > rule.early_rate * timed {
         return;
     }
     let gap = seen.gap().unwrap_or(0);
@@ -62,7 +62,7 @@ fn say_awake(seen: &Seen<'_>, findings: &mut Findings) {
     let (Some(session), rule) = (seen.session, &seen.config.ra303) else { return };
     let gap = seen.gap().unwrap_or(0);
     let sleep = u64::from(session.gap_max).saturating_mul(4).max(rule.idle.get().as_secs());
-    let foreign = seen.signals.net >= Net::Area || seen.signals.software >= Software::Other;
+    let foreign = seen.signals.place() >= Net::Area || seen.signals.agent() >= Software::Other;
     if u64::from(gap) > sleep && foreign {
         let days = gap / 86_400;
         let reason = format!("the session slept for {days} days and wakes in surroundings that are new to it");

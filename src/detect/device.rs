@@ -18,7 +18,7 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
     }
     let client = seen.event.client.clone().unwrap_or_default();
     let (browser, os) = (json!(client.browser), json!(client.os));
-    match seen.signals.software {
+    match seen.signals.agent() {
         Software::Other if seen.session.is_some() => {
             let reason = "another browser, operating system or kind of device than before in this session";
             findings.say(&seen.config.ra501, Severity::High, reason, [("browser", browser), ("os", os)]);

@@ -7,7 +7,7 @@ use super::{
     key::{key_of, short},
     score::Weights,
     seen::{Seen, hour_of},
-    signals::{Lineage, Net, Pace, Signals, Start},
+    signals::{Fork, Lineage, Net, Pace, Path, Signals},
     state::{
         State, StateLimits,
         application::Application,
@@ -41,6 +41,7 @@ pub struct Learned {
     contradicts: bool,
     over_age: bool,
     is_backend: bool,
+    pauses: bool,
 }
 
 impl Learned {
@@ -61,6 +62,7 @@ impl Learned {
             contradicts: device::contradicts(seen.event),
             over_age: auth_time > 0 && seen.now - auth_time > age,
             is_backend: seen.application.is_backend(),
+            pauses: seen.session.is_none_or(|session| seen.pauses(session)),
         }
     }
 
@@ -131,16 +133,17 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.events = session.events.saturating_add(1);
     session.originals = session.originals.saturating_add(u16::from(facts.parent != 0));
     session.omitted = session.omitted.saturating_add(u16::from(signals.lineage == Lineage::Omitted));
-    let forked = matches!(signals.lineage, Lineage::Retry | Lineage::Branch | Lineage::Stale | Lineage::Strange);
+    let forked = matches!(signals.lineage, Lineage::Retry | Lineage::Left | Lineage::Stale | Lineage::Strange);
     session.forked = session.forked.saturating_add(u16::from(forked));
-    session.moved = session.moved.saturating_add(u16::from(signals.net >= Net::Area));
-    session.twins = match signals.lineage {
-        Lineage::Branch => true,
-        Lineage::Retry | Lineage::Stale => false,
-        _ => session.twins,
-    };
-    session.timed = session.timed.saturating_add(u16::from(signals.pace > Pace::Burst));
-    session.early = session.early.saturating_add(u16::from(signals.pace == Pace::Early));
+    count_moves(signals, &mut session.moves, &mut session.stays);
+    if learned.pauses || session.run_from == 0 {
+        session.run_from = learned.seconds;
+    }
+    learn_fork(session, signals);
+    session.flips = session.flips.saturating_add(u16::from(signals.path > Path::Plain));
+    let pace = signals.pace.max(signals.blind);
+    session.timed = session.timed.saturating_add(u16::from(pace > Pace::Burst));
+    session.early = session.early.saturating_add(u16::from(pace == Pace::Early));
     if session.timed == u16::MAX || session.originals == u16::MAX {
         (session.timed, session.early) = (session.timed / 2, session.early / 2);
         (session.originals, session.omitted, session.forked) =
@@ -176,10 +179,21 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     }
 }
 
+/// What became of a fork: both children seen in use, or only one for a while.
+fn learn_fork(session: &mut Session, signals: &Signals) {
+    match (signals.lineage, signals.fork) {
+        (Lineage::Retry | Lineage::Stale, _) => (session.twins, session.fork_open) = (false, 1),
+        (Lineage::Left, _) | (_, Fork::Twins) => (session.twins, session.fork_open) = (true, 0),
+        (_, Fork::Lone) => session.fork_open = 0,
+        _ if session.fork_open > 0 => session.fork_open += 1,
+        _ => {}
+    }
+}
+
 /// The usual gap in lifetimes, of those that are neither at once nor long after the end.
 fn learn_pace(pace: &mut u16, lifetime: u32, learned: &Learned) {
     let (Some(gap), true) = (learned.gap, lifetime > 0) else { return };
-    if !matches!(learned.signals.pace, Pace::Early | Pace::OnTime) {
+    if !matches!(learned.signals.pace.max(learned.signals.blind), Pace::Early | Pace::OnTime) {
         return;
     }
     let now = (u64::from(gap) * 1_024 / u64::from(lifetime)).clamp(1, 2_048);
@@ -190,11 +204,10 @@ fn learn_pace(pace: &mut u16, lifetime: u32, learned: &Learned) {
 fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved: bool) {
     user.last = at;
     user.events = user.events.saturating_add(1);
-    user.moved =
-        user.moved.saturating_add(u16::from(learned.signals.net >= Net::Area || learned.signals.start >= Start::Area));
+    count_moves(&learned.signals, &mut user.moves, &mut user.stays);
     user.hidden = user.hidden.saturating_add(u16::from(facts.place.labels & labels::ANONYMISER != 0));
-    if user.moved >= u16::MAX / 2 {
-        (user.events, user.moved, user.hidden) = (user.events / 2, user.moved / 2, user.hidden / 2);
+    if user.hidden >= u16::MAX / 2 {
+        (user.events, user.hidden) = (user.events / 2, user.hidden / 2);
     }
     if learned.is_backend {
         return;
@@ -210,6 +223,17 @@ fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved
     }
     if let Some(cell) = facts.place.cell.filter(|_| facts.place.labels & labels::NOWHERE == 0) {
         user.at = Some((cell, learned.seconds));
+    }
+}
+
+/// Counts whether a refresh came from a network that was new, apart for mid-use and waking; halves what is full.
+fn count_moves(signals: &Signals, moves: &mut [u16; 2], stays: &mut [u16; 2]) {
+    for (kind, net) in [signals.net, signals.wake].into_iter().enumerate().filter(|(_, net)| *net != Net::Unknown) {
+        let count = if net >= Net::Area { &mut moves[kind] } else { &mut stays[kind] };
+        *count += 1;
+        if *count == u16::MAX {
+            (moves[kind], stays[kind]) = (moves[kind] / 2, stays[kind] / 2);
+        }
     }
 }
 

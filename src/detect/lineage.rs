@@ -23,12 +23,15 @@ const REVOKED_LEEWAY: i64 = 2;
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
     match seen.parent {
-        Parent::Race if seen.signals.software >= Software::Other => {
+        Parent::Race if seen.signals.agent() >= Software::Other => {
             say_fork(seen, findings, "was spent a moment ago by other software", 0);
         }
         Parent::Retry(gap) => say_fork(seen, findings, "was spent before, and what it was spent for was never used", gap),
         Parent::Branch => {
             say_fork(seen, findings, "is not the newest of this session: two clients are using one session", 0);
+        }
+        Parent::Left => {
+            say_fork(seen, findings, "was left behind by a refresh that named none: two clients are using one session", 0);
         }
         Parent::Stale(behind) => say_stale(seen, findings, behind),
         Parent::Denied => findings.say(
@@ -47,7 +50,7 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
 
 /// What makes a fork better or worse.
 fn surroundings(seen: &Seen<'_>) -> Surroundings {
-    let (net, software) = (seen.signals.net, seen.signals.software);
+    let (net, software) = (seen.signals.place(), seen.signals.agent());
     if net >= Net::Area || software >= Software::Older {
         return Surroundings::Foreign;
     }
@@ -85,7 +88,7 @@ fn say_fork(seen: &Seen<'_>, findings: &mut Findings, how: &str, gap: u32) {
         &seen.config.ra101,
         severity,
         reason,
-        [("seconds_since_spent", gap), ("network", level(seen.signals.net)), ("software", level(seen.signals.software))],
+        [("seconds_since_spent", gap), ("network", level(seen.signals.place())), ("software", level(seen.signals.agent()))],
     );
 }
 
@@ -104,7 +107,7 @@ fn say_stale(seen: &Seen<'_>, findings: &mut Findings, behind: u32) {
         &seen.config.ra102,
         severity,
         reason,
-        [("generations", json!(behind)), ("network", level(seen.signals.net)), ("software", level(seen.signals.software))],
+        [("generations", json!(behind)), ("network", level(seen.signals.place())), ("software", level(seen.signals.agent()))],
     );
 }
 
@@ -156,7 +159,7 @@ fn say_reuse(seen: &Seen<'_>, findings: &mut Findings) {
         return;
     }
     let gap = seen.gap().unwrap_or(0);
-    let same = seen.signals.net <= Net::Same && seen.signals.software <= Software::Same;
+    let same = seen.signals.place() <= Net::Same && seen.signals.agent() <= Software::Same;
     let at_once = u64::from(gap) <= rule.leeway.get().as_secs();
     let severity = if same && at_once { Severity::Info } else { Severity::High };
     let reason = "a refresh token that works once in this application was shown a second time";

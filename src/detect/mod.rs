@@ -23,6 +23,7 @@ pub mod facts;
 mod findings;
 pub mod freeman;
 mod geo;
+mod habits;
 pub mod judge;
 pub mod key;
 mod learn;
@@ -212,13 +213,14 @@ fn say_risk(config: &Config, risk: f64, seen: &Seen<'_>, findings: &mut Findings
     let signals = &seen.signals;
     let reason = "the signals of this session together are far likelier with a thief in it than without";
     let evidence = [
-        ("network", lineage::level(signals.net)),
-        ("network_at_start", lineage::level(signals.start)),
+        ("network", lineage::level(signals.place())),
         ("network_kind", lineage::level(signals.kind)),
         ("path", lineage::level(signals.path)),
-        ("software", lineage::level(signals.software)),
+        ("software", lineage::level(signals.agent())),
         ("lineage", lineage::level(signals.lineage)),
-        ("pace", lineage::level(signals.pace)),
+        ("fork", lineage::level(signals.fork)),
+        ("pace", lineage::level(signals.pace.max(signals.blind))),
+        ("stamina", lineage::level(signals.stamina)),
         ("company", lineage::level(signals.company)),
         ("hour", lineage::level(signals.hour)),
     ];

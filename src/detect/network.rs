@@ -40,7 +40,7 @@ fn say_travel(seen: &Seen<'_>, findings: &mut Findings) {
 fn say_country(seen: &Seen<'_>, findings: &mut Findings) {
     let (Some(user), rule) = (seen.user, &seen.config.ra402) else { return };
     let known = u64::from(seen.at.saturating_sub(user.first)) >= rule.known.get().as_secs();
-    if seen.signals.net != Net::Abroad || !known || user.events < rule.events_min {
+    if seen.signals.place() != Net::Abroad || !known || user.events < rule.events_min {
         return;
     }
     let of_place = seen.event.location.as_ref().and_then(|location| location.country.clone());
@@ -76,7 +76,7 @@ fn say_company(seen: &Seen<'_>, findings: &mut Findings) {
     if seen.signals.company == Company::Many {
         let (users, usual) = seen.company;
         let reason = format!("{users} users that are new to this network refreshed from it within an hour");
-        let evidence = [("users", json!(users)), ("usually", json!(usual)), ("network", level(seen.signals.net))];
+        let evidence = [("users", json!(users)), ("usually", json!(usual)), ("network", level(seen.signals.place()))];
         findings.say(&seen.config.ra405, Severity::Critical, reason, evidence);
     }
 }

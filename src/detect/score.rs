@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Start};
+use super::signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Stamina, Start};
 
 /// Ways to be a thief: see [`THIEVES`].
 pub const WAYS: usize = 4;
@@ -17,9 +17,9 @@ pub const WAYS: usize = 4;
 /// `docs/detection.md`).
 pub const PRIOR: f64 = -9.21;
 /// Refreshes that the table below counts as, against what was really seen in all applications.
-const TABLE_WEIGHT: f64 = 200.0;
+const TABLE_WEIGHT: f64 = 60.0;
 /// Refreshes that all applications count as, against what was really seen in one.
-const ALL_WEIGHT: f64 = 200.0;
+const ALL_WEIGHT: f64 = 100.0;
 /// Refreshes that an application's rate counts as, against a session's or user's own.
 const HABIT_WEIGHT: f64 = 8.0;
 /// Of two signals that have one cause, the weaker one counts this much.
@@ -72,8 +72,11 @@ macro_rules! tables {
 }
 
 tables! {
-    net: Net [0.90, 0.06, 0.02, 0.015, 0.002] {
+    net: Net [0.96, 0.02, 0.01, 0.007, 0.0005] {
         [0.34, 0.26, 0.06, 0.19, 0.15] [0.36, 0.24, 0.17, 0.19, 0.04] [0.85, 0.12, 0.02, 0.008, 0.002] [0.40, 0.10, 0.05, 0.30, 0.15]
+    }
+    wake: Net [0.77, 0.13, 0.05, 0.045, 0.005] {
+        [0.20, 0.15, 0.10, 0.33, 0.22] [0.20, 0.15, 0.28, 0.31, 0.06] [0.80, 0.13, 0.05, 0.015, 0.005] [0.30, 0.10, 0.05, 0.35, 0.20]
     }
     start: Start [0.86, 0.06, 0.07, 0.01] {
         [0.20, 0.10, 0.45, 0.25] [0.25, 0.35, 0.35, 0.05] [0.90, 0.07, 0.02, 0.01] [0.15, 0.10, 0.50, 0.25]
@@ -87,15 +90,27 @@ tables! {
     software: Software [0.96, 0.02, 0.01, 0.0005, 0.002, 0.0002] {
         [0.36, 0.24, 0.04, 0.04, 0.24, 0.08] [0.86, 0.08, 0.03, 0.02, 0.009, 0.001] [0.93, 0.04, 0.015, 0.005, 0.008, 0.002] [0.45, 0.05, 0.05, 0.05, 0.30, 0.10]
     }
-    lineage: Lineage [0.975, 0.003, 0.008, 0.004, 0.002, 0.001, 0.002] {
-        [0.40, 0.14, 0.02, 0.14, 0.17, 0.11, 0.02] [0.40, 0.14, 0.02, 0.14, 0.17, 0.11, 0.02]
-        [0.42, 0.12, 0.02, 0.14, 0.18, 0.10, 0.02] [0.45, 0.20, 0.02, 0.08, 0.05, 0.18, 0.02]
+    first: First [0.93, 0.069, 0.001] {
+        [0.40, 0.45, 0.15] [0.94, 0.058, 0.002] [0.94, 0.058, 0.002] [0.40, 0.45, 0.15]
+    }
+    lineage: Lineage [0.975, 0.003, 0.008, 0.004, 0.003, 0.001, 0.002] {
+        [0.46, 0.15, 0.02, 0.15, 0.07, 0.12, 0.03] [0.46, 0.15, 0.02, 0.15, 0.07, 0.12, 0.03]
+        [0.48, 0.13, 0.02, 0.16, 0.07, 0.11, 0.03] [0.48, 0.20, 0.02, 0.05, 0.05, 0.18, 0.02]
+    }
+    fork: Fork [0.95, 0.05] {
+        [0.15, 0.85] [0.15, 0.85] [0.15, 0.85] [0.30, 0.70]
+    }
+    blind: Pace [0.02, 0.03, 0.45, 0.35, 0.15] {
+        [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.46, 0.22, 0.18, 0.08] [0.10, 0.40, 0.15, 0.20, 0.15]
     }
     pace: Pace [0.02, 0.03, 0.45, 0.35, 0.15] {
         [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.46, 0.22, 0.18, 0.08] [0.10, 0.40, 0.15, 0.20, 0.15]
     }
     company: Company [0.99, 0.008, 0.0005] {
         [0.96, 0.03, 0.01] [0.98, 0.015, 0.005] [0.99, 0.008, 0.002] [0.10, 0.30, 0.60]
+    }
+    stamina: Stamina [0.65, 0.22, 0.08, 0.05] {
+        [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22]
     }
     hour: Hour [0.97, 0.02, 0.01] {
         [0.80, 0.12, 0.08] [0.82, 0.11, 0.07] [0.85, 0.09, 0.06] [0.80, 0.12, 0.08]
@@ -122,10 +137,14 @@ pub struct Habit {
 /// The habits that count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Habits {
-    /// The user changes networks.
+    /// The user changes networks in mid-use.
     pub moves: Habit,
+    /// The user wakes in other networks.
+    pub wakes: Habit,
     /// The session's client leaves out the parent or forks.
     pub forks: Habit,
+    /// The session's address goes back and forth.
+    pub flips: Habit,
     /// The session's client refreshes early.
     pub early: Habit,
 }
@@ -176,11 +195,17 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     std::array::from_fn(|way| {
         let net = term!(net, way, moves, |level| level >= 2);
         // These say much the same: the loudest counts.
-        let network = net.max(term!(start, way)).max(term!(kind, way)).max(term!(path, way)).max(NETWORK_MIN);
+        let wake = term!(wake, way, wakes, |level| level >= 2);
+        let network = net
+            .max(wake)
+            .max(term!(start, way))
+            .max(term!(kind, way))
+            .max(term!(path, way, flips, |level| level != 0))
+            .max(NETWORK_MIN);
         let lineage = term!(lineage, way, forks, |level| level != 0);
         // One client that asked twice is no sign of two.
         let lineage = if signals.lineage == Lineage::Race { lineage.min(0.0) } else { lineage };
-        let pace = term!(pace, way, early, |level| level == 1);
+        let pace = term!(pace, way, early, |level| level == 1) + term!(blind, way, early, |level| level == 1);
         network + term!(software, way) + together(lineage, pace) + term!(company, way) + term!(hour, way).max(0.0)
     })
 }

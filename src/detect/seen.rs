@@ -5,8 +5,7 @@ use super::{
     facts::{Cell, Facts, Place, labels},
     geo::{distance_km, is_one_place},
     key::{key, short, tiny},
-    score::{Habit, Habits},
-    signals::{Company, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Start},
+    signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Start},
     state::{
         application::Application,
         chain::Parent,
@@ -22,6 +21,8 @@ pub const LEEWAY_SECS: u32 = 60;
 const ORIGINALS_MIN: u16 = 1;
 /// An application whose clients send it this often always do.
 const COVERAGE_MIN: f64 = 0.98;
+/// A fork whose other child was not seen in this many refreshes had none.
+pub const FORK_EVENTS_MAX: u8 = 4;
 /// Refreshes before a user's hours say anything.
 const HOURS_MIN: u32 = 80;
 
@@ -91,30 +92,50 @@ impl<'a> Seen<'a> {
     fn signals(&self) -> Signals {
         let lineage = self.lineage();
         // A race is a burst: one cause, told once.
-        let pace = if lineage == Lineage::Race { Pace::Unknown } else { self.pace() };
+        let when = if lineage == Lineage::Race { Pace::Unknown } else { self.pace() };
+        let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, when) } else { (when, Pace::Unknown) };
+        let fork = self.fork();
         if self.application.is_backend() {
             // Address and user agent are the server's: they say nothing about who holds the token.
-            return Signals { lineage, pace, ..Signals::default() };
+            return Signals { lineage, fork, pace, blind, ..Signals::default() };
         }
         let net = self.net();
-        // Where a session begins is one thing, that it moves another.
-        let (within, start) = match (self.session, net) {
-            (Some(_), _) => (net, Start::Unknown),
-            (None, Net::Unknown) => (Net::Unknown, Start::Unknown),
-            (None, Net::Same | Net::Own) => (Net::Unknown, Start::Own),
-            (None, Net::Area) => (Net::Unknown, Start::Area),
-            (None, Net::Country) => (Net::Unknown, Start::Country),
-            (None, Net::Abroad) => (Net::Unknown, Start::Abroad),
+        // Where a session begins, where it wakes, and that it moves in mid-use are three things.
+        let awake = matches!(when, Pace::Burst | Pace::Early | Pace::OnTime) || lineage == Lineage::Race;
+        let (within, wake) = match self.session {
+            None => (Net::Unknown, Net::Unknown),
+            Some(_) if awake => (net, Net::Unknown),
+            Some(_) => (Net::Unknown, net),
         };
+        let start = match net {
+            _ if self.session.is_some() => Start::Unknown,
+            Net::Unknown => Start::Unknown,
+            Net::Same | Net::Own => Start::Own,
+            Net::Area => Start::Area,
+            Net::Country => Start::Country,
+            Net::Abroad => Start::Abroad,
+        };
+        let software = self.software();
         Signals {
             net: within,
+            wake,
             start,
             kind: self.kind(),
             path: self.path(),
-            software: self.software(),
+            software: if self.session.is_some() { software } else { Software::Unknown },
+            first: match software {
+                Software::Unknown => First::Unknown,
+                _ if self.session.is_some() => First::Unknown,
+                Software::Other => First::Other,
+                Software::Tool => First::Tool,
+                _ => First::Known,
+            },
             lineage,
+            fork,
             pace,
+            blind,
             company: self.company_level(net),
+            stamina: self.stamina(),
             hour: self.hour(),
         }
     }
@@ -314,11 +335,21 @@ impl<'a> Seen<'a> {
             Parent::Head => Lineage::Head,
             Parent::Race => Lineage::Race,
             Parent::Retry(_) => Lineage::Retry,
-            // What goes on after both children of a fork were seen says nothing new.
-            Parent::Branch if self.session.is_some_and(|session| session.twins) => Lineage::Unknown,
-            Parent::Branch => Lineage::Branch,
+            // As usual for its holder: what it says of the fork is another signal.
+            Parent::Branch => Lineage::Unknown,
+            Parent::Left if self.session.is_some_and(|session| session.twins) => Lineage::Unknown,
+            Parent::Left => Lineage::Left,
             Parent::Stale(_) | Parent::Denied => Lineage::Stale,
             Parent::Unknown => Lineage::Strange,
+        }
+    }
+
+    fn fork(&self) -> Fork {
+        let Some(session) = self.session else { return Fork::Unknown };
+        match self.parent {
+            Parent::Branch if !session.twins => Fork::Twins,
+            _ if session.fork_open >= FORK_EVENTS_MAX => Fork::Lone,
+            _ => Fork::Unknown,
         }
     }
 
@@ -380,21 +411,6 @@ impl<'a> Seen<'a> {
             0 => Hour::Never,
             few if f64::from(few) < 0.02 * f64::from(total) => Hour::Rare,
             _ => Hour::Usual,
-        }
-    }
-
-    /// What this session and user do more often than others.
-    pub fn habits(&self) -> Habits {
-        let user =
-            self.user.map_or_else(Habit::default, |user| Habit { odd: user.moved.into(), of: user.events.into() });
-        let Some(session) = self.session else { return Habits { moves: user, ..Habits::default() } };
-        Habits {
-            moves: user,
-            forks: Habit {
-                odd: f64::from(session.forked) + f64::from(session.omitted),
-                of: f64::from(session.originals) + f64::from(session.omitted),
-            },
-            early: Habit { odd: session.early.into(), of: session.timed.into() },
         }
     }
 }

@@ -94,6 +94,15 @@ levels! {
         /// A script, where there was none.
         Tool,
     }
+    /// By what, at a session's first refresh.
+    First {
+        /// A kind of software that the user had before.
+        Known,
+        /// Another one.
+        Other,
+        /// A script, where people use browsers.
+        Tool,
+    }
     /// How parent and child follow from what is known of the session.
     Lineage {
         /// The newest token, not yet spent.
@@ -104,12 +113,19 @@ levels! {
         Race,
         /// A parent that was spent, its child unused.
         Retry,
-        /// A parent beside the newest, for the first time since a fork: both children of one parent are in use.
-        Branch,
+        /// A parent that a newer token, whose refresh named none, had left behind.
+        Left,
         /// A parent that was long spent.
         Stale,
         /// A parent that was never seen.
         Strange,
+    }
+    /// What became of a fork.
+    Fork {
+        /// Nothing: only one of the two children is in use.
+        Lone,
+        /// Both children of one parent are in use.
+        Twins,
     }
     /// When, in lifetimes of the token before.
     Pace {
@@ -133,6 +149,17 @@ levels! {
         /// Many, far more than usual.
         Many,
     }
+    /// How long a client has refreshed without a pause; told once at each step.
+    Stamina {
+        /// 8 hours: a working day.
+        Shift,
+        /// 14 hours: from morning to night.
+        Long,
+        /// 22 hours: no sleep.
+        Day,
+        /// 36 hours.
+        Days,
+    }
     /// At what hour, for this user.
     Hour {
         /// A usual one.
@@ -147,22 +174,57 @@ levels! {
 /// All of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals {
-    /// Where from, within a session.
+    /// Where from, in the middle of a session's use.
     pub net: Net,
+    /// Where from, when a session wakes.
+    pub wake: Net,
     /// Where from, at a session's first refresh.
     pub start: Start,
     /// What kind of network.
     pub kind: Kind,
     /// How the place follows from the last one.
     pub path: Path,
-    /// By what.
+    /// By what, within a session.
     pub software: Software,
+    /// By what, at a session's first refresh.
+    pub first: First,
     /// How parent and child follow.
     pub lineage: Lineage,
-    /// When.
+    /// What became of the session's last fork.
+    pub fork: Fork,
+    /// When, by a client that named its parent.
     pub pace: Pace,
+    /// When, by one that did not.
+    pub blind: Pace,
     /// Who else.
     pub company: Company,
+    /// For how long.
+    pub stamina: Stamina,
     /// At what hour.
     pub hour: Hour,
+}
+
+impl Signals {
+    /// Where from, whenever.
+    pub fn place(&self) -> Net {
+        let start = match self.start {
+            Start::Unknown => Net::Unknown,
+            Start::Own => Net::Own,
+            Start::Area => Net::Area,
+            Start::Country => Net::Country,
+            Start::Abroad => Net::Abroad,
+        };
+        self.net.max(self.wake).max(start)
+    }
+
+    /// By what, whenever.
+    pub fn agent(&self) -> Software {
+        let first = match self.first {
+            First::Unknown => Software::Unknown,
+            First::Known => Software::Own,
+            First::Other => Software::Other,
+            First::Tool => Software::Tool,
+        };
+        self.software.max(first)
+    }
 }

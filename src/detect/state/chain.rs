@@ -51,8 +51,10 @@ pub enum Parent {
     /// Spent, and what was issued for it was never used: a lost answer, a refresh that was undone, or the first sight of
     /// a second holder. Seconds since it was spent.
     Retry(u32),
-    /// Issued beside the newest and not spent: a second holder's, or a second tab's.
+    /// Not spent, and issued beside the newest: both are children of one parent, a second holder's or a second tab's.
     Branch,
+    /// Not spent, and left behind by a newer one whose refresh named no parent.
+    Left,
     /// Long spent, and the chain went on from it: how many tokens were issued since, at least.
     Stale(u32),
     /// Never seen: a refresh that was not announced to us.
@@ -115,8 +117,9 @@ impl Chain {
         }
         if link.spent == 0 {
             return match self.head() {
-                Some(head) if head != at && !self.raced(link, leeway) => Parent::Branch,
-                Some(head) if head != at => Parent::Race,
+                Some(head) if head != at && self.raced(link, leeway) => Parent::Race,
+                Some(head) if head != at && self.has_forked() => Parent::Branch,
+                Some(head) if head != at => Parent::Left,
                 _ => Parent::Head,
             };
         }
@@ -129,6 +132,12 @@ impl Chain {
             let behind = self.known()[at + 1..].iter().filter(|link| link.flags & DENIED == 0).count();
             Parent::Stale(u32::try_from(behind.saturating_sub(1).max(1)).unwrap_or(1))
         }
+    }
+
+    /// Whether any parent has two children.
+    fn has_forked(&self) -> bool {
+        let known = self.known();
+        known.iter().any(|link| known.iter().filter(|child| child.is_child_of(link)).count() > 1)
     }
 
     /// Whether it was issued together with another one for the same parent: either may be the one that is used.
@@ -231,6 +240,8 @@ mod tests {
             (&[(11_800, 3, 5), (15_400, 5, 6)], Parent::Head),
             // Two holders: the other's child is used, too.
             (&[(11_800, 3, 5), (11_900, 4, 6)], Parent::Branch),
+            // Left behind by a refresh that named no parent.
+            (&[(11_800, 0, 5), (11_900, 4, 6)], Parent::Left),
             // A thief's old copy.
             (&[(11_800, 2, 5)], Parent::Stale(1)),
             (&[(11_800, 1, 5)], Parent::Stale(2)),

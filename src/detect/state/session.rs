@@ -109,10 +109,18 @@ pub struct Session {
     pub timed: u16,
     /// How many had a spent parent or one of another branch.
     pub forked: u16,
-    /// How many came from a network that was new then.
-    pub moved: u16,
+    /// How many came from a network that was new then: in mid-use, and when it woke.
+    pub moves: [u16; 2],
+    /// How many did not.
+    pub stays: [u16; 2],
+    /// When its refreshes without a pause began.
+    pub run_from: u32,
     /// Whether both children of its last fork were seen in use.
     pub twins: bool,
+    /// Refreshes since a fork of which only one child was seen in use; 0 = there is none.
+    pub fork_open: u8,
+    /// How many were back in a network that was left a moment before, or otherwise nowhere near the last.
+    pub flips: u16,
     /// The longest gap, seconds.
     pub gap_max: u32,
     /// The usual gap in token lifetimes, times 1,024; 0 = not known.
