@@ -1,9 +1,71 @@
-//! Distances between places, as exact as the geolocation of addresses is.
+//! Distances between places, as exact as the geolocation of addresses is, and how a refresh's place follows from the last.
 
-use super::facts::Cell;
+use super::{
+    facts::{Cell, Place, labels},
+    key::short,
+    seen::{LEEWAY_SECS, Seen},
+    signals::Path,
+};
 
 /// Places this near to each other are one, km.
 const SAME_PLACE_KM: f64 = 50.0;
+
+impl Seen<'_> {
+    /// How its place follows from the last one.
+    pub fn path(&self) -> Path {
+        if self.facts.place.ip == 0 {
+            return Path::Unknown;
+        }
+        if self.travel().is_some() {
+            Path::Travel
+        } else if self.elsewhere().is_some() {
+            Path::Elsewhere
+        } else if self.flip() {
+            Path::Flip
+        } else {
+            Path::Plain
+        }
+    }
+
+    /// Back in a network that the session left less than a token's lifetime ago, with another one in between.
+    pub fn flip(&self) -> bool {
+        let Some(session) = self.session else { return false };
+        let near = short(self.facts.place.near);
+        let lifetime = session.lifetime.max(LEEWAY_SECS);
+        let moves = |labels: u8| labels & (labels::MOBILE | labels::ROAMING) != 0;
+        let Some((last, before)) = session.contexts().split_first() else { return false };
+        last.near != near
+            && !moves(last.labels)
+            && !moves(self.facts.place.labels)
+            && before.iter().any(|context| {
+                context.near == near && self.seconds().saturating_sub(context.last) < lifetime.saturating_mul(2)
+            })
+    }
+
+    /// Distance in km and speed in km/h since the session's last place, where that is faster than anyone travels.
+    pub fn travel(&self) -> Option<(f64, f64)> {
+        let last = self.last_context()?;
+        self.too_fast(last.cell?, last.labels, last.last)
+    }
+
+    /// The same against the user's other sessions.
+    pub fn elsewhere(&self) -> Option<(f64, f64)> {
+        let (cell, when) = self.user?.at?;
+        self.too_fast(cell, 0, when)
+    }
+
+    fn too_fast(&self, from: Cell, from_labels: u8, when: u32) -> Option<(f64, f64)> {
+        let rule = &self.config.ra401;
+        let place: &Place = &self.facts.place;
+        if (from_labels | place.labels) & labels::NOWHERE != 0 {
+            return None;
+        }
+        let far = distance_km(from, place.cell?);
+        let sure = far - 2.0 * rule.accuracy_km;
+        let hours = (f64::from(self.seconds().abs_diff(when)) / 3_600.0).max(1.0 / 60.0);
+        (far > rule.distance_km && sure / hours > rule.speed_kmh).then_some((far, sure / hours))
+    }
+}
 
 /// Whether both are known and as good as the same.
 pub fn is_one_place(a: Option<Cell>, b: Option<Cell>) -> bool {

@@ -24,8 +24,8 @@ const ALL_WEIGHT: f64 = 100.0;
 const HABIT_WEIGHT: f64 = 8.0;
 /// Of two signals that have one cause, the weaker one counts this much.
 const SHARED_CAUSE: f64 = 0.3;
-/// Each refresh leaves this much of the evidence before it: some ten refreshes count together.
-const KEEPS: f64 = 0.88;
+/// Each refresh leaves this much of the evidence before it: the last ten or so count together.
+const KEEPS: f64 = 0.9;
 /// Past this many, all counts of a table are halved: old habits fade.
 const COUNT_MAX: f32 = 200_000.0;
 /// No single signal says more than this, either way.
@@ -193,20 +193,28 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
         };
     }
     std::array::from_fn(|way| {
-        let net = term!(net, way, moves, |level| level >= 2);
         // These say much the same: the loudest counts.
-        let wake = term!(wake, way, wakes, |level| level >= 2);
-        let network = net
-            .max(wake)
-            .max(term!(start, way))
-            .max(term!(kind, way))
-            .max(term!(path, way, flips, |level| level != 0))
-            .max(NETWORK_MIN);
+        let places = [
+            (signals.net.index(), term!(net, way, moves, |level| level >= 2)),
+            (signals.wake.index(), term!(wake, way, wakes, |level| level >= 2)),
+            (signals.start.index(), term!(start, way)),
+            (signals.kind.index(), term!(kind, way)),
+            (signals.path.index(), term!(path, way, flips, |level| level != 0)),
+        ];
+        let known = places.into_iter().filter(|(level, _)| level.is_some()).map(|(_, term)| term);
+        let network = known.reduce(f64::max).map_or(0.0, |loudest| loudest.max(NETWORK_MIN));
         let lineage = term!(lineage, way, forks, |level| level != 0);
         // One client that asked twice is no sign of two.
         let lineage = if signals.lineage == Lineage::Race { lineage.min(0.0) } else { lineage };
         let pace = term!(pace, way, early, |level| level == 1) + term!(blind, way, early, |level| level == 1);
-        network + term!(software, way) + together(lineage, pace) + term!(company, way) + term!(hour, way).max(0.0)
+        network
+            + term!(software, way)
+            + term!(first, way)
+            + together(lineage, pace)
+            + term!(fork, way)
+            + term!(company, way)
+            + term!(stamina, way).max(0.0)
+            + term!(hour, way).max(0.0)
     })
 }
 
@@ -268,10 +276,10 @@ mod tests {
         let mut weights = Weights::default();
         let once = accumulate(&mut weights, &[3.0; WAYS], 0);
         let twice = accumulate(&mut weights, &[3.0; WAYS], 0);
-        assert!((once - (PRIOR + 3.0)).abs() < 1e-9 && (twice - (PRIOR + 6.0)).abs() < 1e-9);
-        // Four days later half of it is left.
+        assert!((once - (PRIOR + 3.0)).abs() < 1e-9 && (twice - (PRIOR + 3.0 * KEEPS + 3.0)).abs() < 1e-6);
+        // Four days later half of it is left: (3 x 0.9 + 3) / 2 x 0.9 = 2.565.
         let later = accumulate(&mut weights, &[0.5; WAYS], 4 * 86_400);
-        assert!((later - (PRIOR + 3.5)).abs() < 1e-6, "{later}");
+        assert!((later - (PRIOR + 2.565 + 0.5)).abs() < 1e-5, "{later}");
         assert!(probability(1e9) < 1.0 && probability(-1e9) > 0.0 && probability(0.0) == 0.5);
     }
 
