@@ -34,17 +34,20 @@ impl Step<'_, '_> {
             return self.replan();
         }
         let retries = std::mem::take(&mut self.session.actors[self.number].failed);
-        self.surprise();
+        let restored = self.surprise();
         let presented = self.session.actors[self.number].held.refresh;
         let original = self.original();
         let moment = self.life.moment(self.at, true);
         let app = &self.life.traffic.apps[self.life.app];
         let Some((token, next)) = self.session.family.refresh(presented, &moment, app) else { return self.refused() };
         let lost = self.life.loses(address);
-        let note = match (moment.commits, lost) {
-            (false, _) => "rollback",
-            (true, true) => "lost",
+        let note = match original {
+            _ if !moment.commits => "rollback",
+            _ if lost => "lost",
             _ if retries => "retry",
+            _ if restored => "restored",
+            Some((of, _)) if of != self.session.family.id => "leftover",
+            _ if self.session.actors[self.number].throttled => "branch",
             _ => "",
         };
         self.record(moment.at + moment.skew, original, token, presented, address, note);
@@ -90,14 +93,16 @@ impl Step<'_, '_> {
     }
 
     /// A browser restores a window of days ago, and with it an old token.
-    fn surprise(&mut self) {
+    fn surprise(&mut self) -> bool {
         let app = self.app();
         let can = app.in_browser() && app.one_time.is_none() && app.storage != Storage::Memory;
         let actor = &mut self.session.actors[self.number];
-        if can && !actor.thief && self.life.rng.chance(RESTORES) {
+        let restores = can && !actor.thief && self.life.rng.chance(RESTORES);
+        if restores {
             let back = 2 + self.life.rng.below(20);
             actor.held.access = actor.held.access.map(|access| access.saturating_sub(back));
         }
+        restores
     }
 
     fn refused(&mut self) {

@@ -53,6 +53,14 @@ fn cut(seeds: &[Seed], method: &str, budget: f64) -> f64 {
     clean.get((budget * events as f64) as usize).or(clean.last()).copied().unwrap_or(f64::MAX)
 }
 
+/// The share of clean events whose score is the cut itself: they count as not flagged.
+fn ties(seeds: &[Seed], method: &str, cut: f64) -> f64 {
+    let methods = seeds.iter().flat_map(|seed| seed.methods.iter().filter(|one| one.name == method));
+    let on = methods.flat_map(|one| &one.clean).filter(|(score, _)| score.total_cmp(&cut).is_eq()).count();
+    let events: usize = seeds.iter().map(|seed| seed.clean_events).sum();
+    on as f64 / events.max(1) as f64
+}
+
 /// One method at one cut on the seeds reported on.
 struct Figures<'a> {
     method: &'a str,
@@ -240,6 +248,10 @@ pub fn print(measured: &[Seed], judged: &[Seed], as_json: bool) {
         if let Some(first) = figures.first() {
             let apps = first.apps().into_iter().map(|(name, share)| format!("{name} {:.2}", 100.0 * share));
             println!("{} by application: {}", first.method, apps.collect::<Vec<_>>().join(", "));
+            let ties = ties(tuned, first.method, first.cut);
+            if ties > budget / 10.0 {
+                println!("{:.3} % of clean events share the score of the cut and count as not flagged", 100.0 * ties);
+            }
         }
     }
     println!(
