@@ -41,7 +41,8 @@ impl Nats {
         let mut progress = Progress::default();
         let mut pending: VecDeque<(usize, PublishAckFuture)> = VecDeque::new();
         let mut last: Option<String> = None;
-        let mut stop = None;
+        // The first that was not acknowledged, and the first that could not be sent: an earlier one goes first.
+        let (mut unacknowledged, mut unsent) = (None, None);
         for (at, message) in batch.iter().enumerate() {
             let id = visible(&message.key);
             let headers = self.headers(&id, last.as_deref());
@@ -50,28 +51,25 @@ impl Nats {
                 continue;
             }
             if pending.len() >= IN_FLIGHT_MAX {
-                stop = self.settle(link, batch, &mut pending, &mut progress).await;
-            }
-            if stop.is_none() {
-                let outgoing = PublishMessage::build().payload(message.body.clone()).headers(headers);
-                match link.context.send_publish(self.subject.clone(), outgoing).await {
-                    Ok(ack) => pending.push_back((at, ack)),
-                    Err(error) => stop = Some((at, self.failed(link, &error))),
+                unacknowledged = self.settle(link, batch, &mut pending, &mut progress).await;
+                if unacknowledged.is_some() {
+                    break;
                 }
             }
-            if stop.is_some() {
-                break;
+            let outgoing = PublishMessage::build().payload(message.body.clone()).headers(headers);
+            match link.context.send_publish(self.subject.clone(), outgoing).await {
+                Ok(ack) => pending.push_back((at, ack)),
+                Err(error) => {
+                    unsent = Some((at, self.failed(link, &error)));
+                    break;
+                }
             }
             last = Some(id);
         }
-        // Those before the one that could not be sent may well arrive.
-        while !pending.is_empty() {
-            if let Some(earlier) = self.settle(link, batch, &mut pending, &mut progress).await {
-                stop = Some(earlier);
-                break;
-            }
+        while unacknowledged.is_none() && !pending.is_empty() {
+            unacknowledged = self.settle(link, batch, &mut pending, &mut progress).await;
         }
-        self.result(batch, progress, stop)
+        self.result(batch, progress, unacknowledged.or(unsent))
     }
 
     fn headers(&self, id: &str, last: Option<&str>) -> HeaderMap {
