@@ -67,6 +67,7 @@ const EXPOSE: &[&str] = &[
     "src/sink/client.rs",
     "src/sink/client/",
     "src/sink/tls.rs",
+    "src/sink/kafka.rs",
     "src/sink/nats.rs",
     // Signs checkpoints.
     "src/ledger/checkpoint.rs",

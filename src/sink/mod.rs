@@ -228,6 +228,8 @@ sinks! {
     stdout => Stdout,
     http => Http,
     elasticsearch => Elasticsearch,
+    #[cfg(feature = "kafka")]
+    kafka => Kafka,
     #[cfg(feature = "nats")]
     nats => Nats,
 }

@@ -68,10 +68,17 @@ impl World {
 
     /// Appends events and publishes them; the last seq.
     pub fn events(&mut self, count: u64) -> Seq {
+        self.user_events(count, 0)
+    }
+
+    /// The same of so many users in turns; 0: of nobody.
+    pub fn user_events(&mut self, count: u64, users: u64) -> Seq {
         for _ in 0..count {
             let id = Self::event_id(self.next);
+            let user =
+                self.next.checked_rem(users).map_or_else(String::new, |user| format!(r#","user_id":"user-{user}""#));
             let event = format!(
-                r#"{{"id":"{id}","type":"jwt.refresh","occurred_at":"2026-11-22T06:40:00.000Z","outcome":"attempted"}}"#
+                r#"{{"id":"{id}","type":"jwt.refresh","occurred_at":"2026-11-22T06:40:00.000Z","outcome":"attempted"{user}}}"#
             );
             let event = RawValue::from_string(event).unwrap();
             let mut draft = Draft::new(ID, "n", self.next, Kind::Event, ReceivedAt::wall());

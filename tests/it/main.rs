@@ -28,6 +28,9 @@ mod index;
 mod journal;
 mod journal_props;
 mod jwks;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "nats")]
 mod nats;
 mod order;
 mod proof;

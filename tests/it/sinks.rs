@@ -23,7 +23,10 @@ use crate::{
     journal::{World, adds_up, json},
 };
 
+#[cfg(feature = "kafka")]
+pub mod broker;
 pub mod bulk;
+#[cfg(feature = "nats")]
 pub mod jetstream;
 
 /// What the other side does for a while.
@@ -100,6 +103,11 @@ async fn every_sink_keeps_the_contract() {
         check("http-lines", &HttpReceiver::new("lines").await, *situation).await;
         check("elasticsearch", &bulk::BulkReceiver::new(false).await, *situation).await;
         check("elasticsearch-gzip", &bulk::BulkReceiver::new(true).await, *situation).await;
+        #[cfg(feature = "kafka")]
+        if let Some(kafka) = broker::KafkaReceiver::new().await {
+            check("kafka", &kafka, *situation).await;
+        }
+        #[cfg(feature = "nats")]
         if let Some(nats) = jetstream::NatsReceiver::new().await {
             check("nats", &nats, *situation).await;
         }

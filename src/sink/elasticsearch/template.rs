@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{ANSWER_BYTES_MAX, Elasticsearch, SinkError};
 
-/// Also for those who put it themselves.
-const TEMPLATE: &str = include_str!("../../../deploy/elastic/index-template.json");
+/// For records in the format `json`; those of `ecs` are in `deploy/elastic/`.
+const TEMPLATE: &str = include_str!("template.json");
 
 impl Elasticsearch {
     /// Puts it, unless there is one. A server that refuses it is a fault: it was asked for.

@@ -16,8 +16,9 @@ pub struct Osmem {
 impl Osmem {
     pub fn start() -> Option<Self> {
         let address = free_port();
-        // Without the last one it ends with its standard input.
-        let arguments = |_: &_| vec!["-addr".to_owned(), address.to_string(), "-no-stdin-watch".to_owned()];
+        // Without the third it ends with its standard input; the last saves it seconds.
+        let arguments =
+            |_: &_| ["-addr", &address.to_string(), "-no-stdin-watch", "-no-ja"].map(str::to_owned).to_vec();
         let answers =
             move || http(address, ANSWER_TIME, "GET", "/_cluster/health", "").is_some_and(|(status, _)| status == 200);
         let osmem = Self { server: Server::start("osmem-server", arguments, answers)?, address };
