@@ -142,7 +142,13 @@ impl Body {
         body.put(open);
         for (at, message) in batch.iter().enumerate() {
             body.put(if at == 0 { b"" } else { between });
-            body.put(message.body.as_ref());
+            if open == b"[" && !message.body.starts_with(b"{") {
+                // A line of another format: a text of the array.
+                let text = String::from_utf8_lossy(&message.body).into_owned();
+                body.put(serde_json::Value::from(text).to_string().as_bytes());
+            } else {
+                body.put(message.body.as_ref());
+            }
         }
         body.put(close);
         body.freeze()

@@ -40,6 +40,9 @@ fn bodies_and_ids_are_as_told() {
     assert_eq!(Body::Array.of(&batch), "[{\"n\":7},{\"n\":8},{\"n\":9}]");
     assert_eq!(Body::Array.of(&batch[..1]), "[{\"n\":7}]");
     assert_eq!(Body::Lines.of(&batch), "{\"n\":7}\n{\"n\":8}\n{\"n\":9}\n");
+    let line = Message { body: "CEF:0|a \"b\"".into(), ..message(7) };
+    assert_eq!(Body::Array.of(&[line.clone(), message(8)]), "[\"CEF:0|a \\\"b\\\"\",{\"n\":8}]");
+    assert_eq!(Body::Lines.of(&[line]), "CEF:0|a \"b\"\n");
     assert_eq!(Body::Single.id(&batch[..1]), "k7");
     assert_eq!(Body::Lines.id(&batch), "7-9");
     assert_eq!(Body::Array.id(&batch[..1]), "7-7");
