@@ -14,6 +14,7 @@ pub use crate::source::BuildError;
 
 pub mod client;
 pub mod gzip;
+pub mod head;
 pub mod tls;
 pub mod visible;
 
@@ -232,4 +233,6 @@ sinks! {
     kafka => Kafka,
     #[cfg(feature = "nats")]
     nats => Nats,
+    splunk_hec => SplunkHec,
+    syslog => Syslog,
 }

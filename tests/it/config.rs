@@ -95,6 +95,8 @@ fn the_shipped_file_explains_every_key() {
         "[[sources]]\nname = \"a\"\ntype = \"fusionauth\"",
         "[[sinks]]\nname = \"a\"\ntype = \"file\"\npath=\"p\"",
         "[[sinks]]\nname = \"a\"\ntype = \"http\"\nurl=\"u\"",
+        "[[sinks]]\nname = \"a\"\ntype = \"syslog\"\naddress=\"a\"",
+        "[[sinks]]\nname = \"a\"\ntype = \"splunk_hec\"\nurl=\"u\"",
     ] {
         let error = parse(&format!("{entry}\nxxxxxxxx = 1\n"), &[]).unwrap_err();
         keys.extend(error.split_once("allowed: ").expect(&error).1.split(", ").map(str::to_owned));

@@ -251,7 +251,8 @@ fn certificate(dir: &Path, name: &str, issuer: Option<&Issuer<'static, KeyPair>>
     issuer.is_none().then(|| Issuer::new(params, key))
 }
 
-fn mutual_tls(dir: &Path) -> TlsAcceptor {
+/// A server's side, with the files of `dir`; asks for the client's certificate.
+pub fn mutual_tls(dir: &Path) -> TlsAcceptor {
     let load = |name: &str| CertificateDer::from_pem_file(dir.join(name)).unwrap();
     let provider = Arc::new(default_provider());
     let mut roots = RootCertStore::empty();

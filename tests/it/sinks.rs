@@ -26,8 +26,10 @@ use crate::{
 #[cfg(feature = "kafka")]
 pub mod broker;
 pub mod bulk;
+mod hec;
 #[cfg(feature = "nats")]
 pub mod jetstream;
+mod syslog;
 
 /// What the other side does for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,11 @@ async fn every_sink_keeps_the_contract() {
         if let Some(nats) = jetstream::NatsReceiver::new().await {
             check("nats", &nats, *situation).await;
         }
+        for wire in ["octet", "lf", "tls", "udp"] {
+            check(&format!("syslog-{wire}"), &syslog::SyslogReceiver::new(wire).await, *situation).await;
+        }
+        check("splunk_hec", &hec::HecReceiver::new(true).await, *situation).await;
+        check("splunk_hec-no-acks", &hec::HecReceiver::new(false).await, *situation).await;
     }
 }
 

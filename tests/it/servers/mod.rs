@@ -20,7 +20,9 @@ use crate::support::{PATIENCE, eventually};
 
 pub mod nats;
 pub mod osmem;
+pub mod rsyslog;
 pub mod stunnel;
+pub mod syslog_ng;
 pub mod tansu;
 
 /// How long a server may take to say that it is there.

@@ -1,0 +1,147 @@
+//! RFC 5424: one record as one SYSLOG-MSG. Pure.
+//!
+//! ```text
+//! <PRI>1 TIMESTAMP HOSTNAME APP-NAME - MSGID [SD-ID seq="…" kind="…" journal="…" id="…" hash="…"] MSG
+//! ```
+
+use std::{io::Write as _, str};
+
+use crate::{
+    record::{AlarmState, Kind, Seq, Severity},
+    sink::{Message, head::Head},
+};
+
+/// Characters of HOSTNAME (RFC 5424, section 6).
+pub(super) const HOSTNAME_LEN_MAX: usize = 255;
+/// What a text in UTF-8 begins with (RFC 5424, section 6.4).
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What every message of a sink has in common.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    /// 0 to 23.
+    pub(super) facility: u8,
+    /// APP-NAME, valid.
+    pub(super) app_name: String,
+    /// HOSTNAME, valid; `None` = the record's node.
+    pub(super) hostname: Option<String>,
+    /// `name@enterprise number`, valid.
+    pub(super) sd_id: String,
+    /// A text that is not ASCII begins with a byte order mark, as the RFC asks.
+    pub(super) bom: bool,
+    /// Bytes of a message; a longer body is cut and marked.
+    pub(super) max: usize,
+}
+
+impl Writer {
+    /// Appends the message of a record to `out`.
+    pub(super) fn record(&self, out: &mut Vec<u8>, message: &Message, head: &Head<'_>) {
+        let start = out.len();
+        let level = level(message.kind, head.alarm(), head.severity());
+        let node = self.hostname.as_deref().unwrap_or(&head.node);
+        self.header(out, level, &head.received_at, node, message.kind.as_str());
+        self.data(out, message.seq, message.kind.as_str(), &head.journal);
+        out.extend_from_slice(b" id=\"");
+        value(out, &message.key);
+        out.extend_from_slice(b"\" hash=\"");
+        value(out, &head.hash);
+        out.push(b'"');
+        if let Some(severity) = head.severity() {
+            out.extend_from_slice(b" severity=\"");
+            out.extend_from_slice(word(severity).as_bytes());
+            out.push(b'"');
+        }
+        if message.seq == 0 {
+            // No journal has a seq 0: `check --connect` sends it.
+            out.extend_from_slice(b" test=\"true\"");
+        }
+        self.body(out, start, &message.body);
+    }
+
+    fn header(&self, out: &mut Vec<u8>, level: u8, at: &str, node: &str, id: &str) {
+        // Writing to memory does not fail.
+        let _ = write!(out, "<{}>1 {at} ", self.facility * 8 + level);
+        printable(out, node);
+        let _ = write!(out, " {} - {id} ", self.app_name);
+    }
+
+    /// The structured data without its end.
+    fn data(&self, out: &mut Vec<u8>, seq: Seq, kind: &str, journal: &str) {
+        let _ = write!(out, "[{} seq=\"{seq}\" kind=\"{kind}\" journal=\"", self.sd_id);
+        value(out, journal);
+        out.push(b'"');
+    }
+
+    /// The end of the structured data and the body, or as much of it as there is room for and a mark that says how long
+    /// it was.
+    fn body(&self, out: &mut Vec<u8>, start: usize, body: &[u8]) {
+        let bom = if self.bom && !body.is_ascii() { BOM } else { b"" };
+        let mut take = body.len();
+        if out.len() - start + b"] ".len() + bom.len() + body.len() > self.max {
+            let _ = write!(out, " truncated=\"{}\"", body.len());
+            let used = out.len() - start + b"] ".len() + bom.len();
+            take = boundary(body, self.max.saturating_sub(used));
+        }
+        out.extend_from_slice(b"] ");
+        out.extend_from_slice(bom);
+        out.extend_from_slice(&body[..take]);
+    }
+}
+
+/// The longest beginning of at most `max` bytes that cuts no character.
+fn boundary(body: &[u8], max: usize) -> usize {
+    let cut = body.get(..max).unwrap_or(body);
+    match str::from_utf8(cut) {
+        Ok(_) => cut.len(),
+        // What is not text at all is cut anywhere.
+        Err(error) if error.error_len().is_some() => cut.len(),
+        Err(error) => error.valid_up_to(),
+    }
+}
+
+/// Severity of RFC 5424, table 2: 2 critical … 6 informational.
+fn level(kind: Kind, alarm: Option<AlarmState>, worst: Option<Severity>) -> u8 {
+    match (worst, kind, alarm) {
+        (Some(Severity::Critical), ..) => 2,
+        (Some(Severity::High), ..) | (_, _, Some(AlarmState::Raised)) => 3,
+        (Some(Severity::Medium), ..) | (_, Kind::Replay, _) => 4,
+        (Some(Severity::Low), ..) | (_, Kind::Operator | Kind::Config, _) | (_, _, Some(AlarmState::Cleared)) => 5,
+        _ => 6,
+    }
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Low => "low",
+        Severity::Medium => "medium",
+        Severity::High => "high",
+        Severity::Critical => "critical",
+    }
+}
+
+/// A PARAM-VALUE: `"`, `\` and `]` escaped (RFC 5424, section 6.3.3). Control characters, which receivers rewrite each in
+/// their own way and one of which ends a line, become `?`.
+fn value(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text;
+    let special = |c: char| matches!(c, '"' | '\\' | ']') || c.is_control();
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| special(*c)) {
+        out.extend_from_slice(&rest.as_bytes()[..at]);
+        if c.is_control() {
+            out.push(b'?');
+        } else {
+            out.push(b'\\');
+            out.extend_from_slice(&rest.as_bytes()[at..=at]);
+        }
+        rest = &rest[at + c.len_utf8()..];
+    }
+    out.extend_from_slice(rest.as_bytes());
+}
+
+/// HOSTNAME: visible ASCII, `-` for none.
+fn printable(out: &mut Vec<u8>, text: &str) {
+    if text.is_empty() {
+        out.push(b'-');
+    }
+    out.extend(text.chars().take(HOSTNAME_LEN_MAX).map(|c| if c.is_ascii_graphic() { c as u8 } else { b'?' }));
+}
