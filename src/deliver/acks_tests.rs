@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path};
 
-use super::acks::{AckLog, Acks, Entry, Fate};
+use super::{
+    Journal, Start,
+    acks::{AckLog, Acks, Entry, Fate},
+    books::{Books, Progress},
+};
 use crate::{ledger::segment::plain_path, record::Seq, sink::Ack};
 
 fn entry(first: Seq, last: Seq, ack: &str) -> Entry {
@@ -125,4 +129,23 @@ fn what_is_kept_of_a_text_is_one_short_line() {
     kept.acknowledged(Ack { text: "é".repeat(1_000), records }, 3);
     assert_eq!((kept.ack.chars().count(), kept.attempt), (200, 3));
     assert_eq!(kept.records, [(5, "a [31m b".to_owned())]);
+}
+
+#[test]
+fn no_cursor_moves_past_what_has_no_proof_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal { dir: dir.path().join("journal"), id: "3f9a1c2e".into(), synced: 0 };
+    let mut books = Books::open(dir.path(), "s", &journal, Start::Oldest);
+    let journal = Journal { synced: 9, ..journal };
+    let acks = dir.path().join("sinks/s/acks");
+    fs::remove_dir(&acks).unwrap();
+    fs::write(&acks, "a file where the directory should be").unwrap();
+    books.advance(Progress { stretch: entry(1, 4, "one"), refused: vec![] }).unwrap();
+    books.save().unwrap_err();
+    assert_eq!(Books::load(dir.path(), "s", &journal, Start::Oldest).cursor().next, 1);
+    fs::remove_file(&acks).unwrap();
+    fs::create_dir(&acks).unwrap();
+    books.save().unwrap();
+    assert_eq!(Books::load(dir.path(), "s", &journal, Start::Oldest).cursor().next, 5);
+    assert_eq!(AckLog::new(&dir.path().join("sinks/s")).find(4).unwrap().unwrap(), entry(1, 4, "one"));
 }

@@ -29,11 +29,11 @@ pub(super) struct Redo {
     missing: Vec<Seq>,
 }
 
-impl<S: Sink + Send + Sync> Deliverer<S> {
+impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     /// Sends the next part. False when nothing is asked for, or it is not the time: what fails here waits alone, what
     /// fails on the way from the journal makes this wait, too.
     pub(super) async fn again_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if self.live.failing() || !self.again.ready(Instant::now()) {
+        if self.failing() || !self.again.ready(Instant::now()) {
             return false;
         }
         if self.redo.is_none() && self.shared.redriving() {

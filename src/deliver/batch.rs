@@ -158,6 +158,11 @@ impl Batch {
         self.before.push(self.passed.len());
     }
 
+    /// The seq behind all of it.
+    pub fn end(&self) -> Option<Seq> {
+        self.span.map(|(_, last)| last + 1)
+    }
+
     /// How many more records fit.
     pub fn records_left(&self, max: usize) -> usize {
         max.saturating_sub(self.messages.len())

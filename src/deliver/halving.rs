@@ -17,6 +17,11 @@ impl Halving {
         Self { todo: starts.map(|start| start..len.min(start.saturating_add(part))).collect() }
     }
 
+    /// One part of a batch.
+    pub fn of(part: Range<usize>) -> Self {
+        Self { todo: if part.is_empty() { Vec::new() } else { vec![part] } }
+    }
+
     /// What to try next; `None` when all is settled.
     pub fn next(&self) -> Option<Range<usize>> {
         self.todo.last().cloned()

@@ -9,7 +9,8 @@
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
 //! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], `work`, [`backoff`],
-//! `lane`, [`feed`], [`status`], [`handle`], [`run`], `again`, [`offline`], [`proof`], [`reconcile`], [`probe`].
+//! `lane`, [`feed`], [`status`], [`handle`], [`run`], `again`, [`concurrency`], `window`, `unordered`, [`offline`],
+//! [`proof`], [`reconcile`], [`probe`].
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -33,6 +34,7 @@ mod again;
 pub mod backoff;
 pub mod batch;
 pub mod books;
+pub mod concurrency;
 pub mod cursor;
 pub mod feed;
 pub mod halving;
@@ -48,6 +50,8 @@ pub mod redrive;
 pub mod requests;
 pub mod run;
 pub mod status;
+mod unordered;
+mod window;
 mod work;
 
 pub use books::Journal;
@@ -73,6 +77,9 @@ pub struct DeliveryConfig {
     pub start: Start,
     /// How much it gets at once.
     pub batch: BatchConfig,
+    /// Whether it gets records in the order of the journal, one batch at a time; else several batches are under way at
+    /// once, as many as it takes well.
+    pub ordered: bool,
     /// Whether it gets checkpoints, too.
     pub checkpoints: bool,
     /// How many refused records are kept for it; then it stands still until an operator decides.
@@ -110,6 +117,7 @@ impl Default for DeliveryConfig {
             findings_at_least: None,
             start: Start::Oldest,
             batch: BatchConfig::default(),
+            ordered: true,
             checkpoints: false,
             parked_max: 100_000,
         }
@@ -136,7 +144,7 @@ const NAME_LEN_MAX: usize = 64;
 impl DeliveryConfig {
     /// The members' names: what a loader splits from the sink's own.
     pub const KEYS: &[&str] =
-        &["format", "scope", "kinds", "findings_at_least", "start", "batch", "checkpoints", "parked_max"];
+        &["format", "scope", "kinds", "findings_at_least", "start", "batch", "ordered", "checkpoints", "parked_max"];
 
     /// Says what is wrong with it and what would be right.
     pub fn validate(&self) -> Result<(), BuildError> {
@@ -208,7 +216,7 @@ mod tests {
     #[test]
     fn keys_names_every_member_and_nonsense_is_refused() {
         let all = "format = 'json'\nscope = {}\nkinds = ['event']\nfindings_at_least = 'low'\nstart = 'now'\n\
-                   batch = { records = 5 }\ncheckpoints = false\nparked_max = 9";
+                   batch = { records = 5 }\nordered = true\ncheckpoints = false\nparked_max = 9";
         let table: toml::Table = toml::from_str(all).unwrap();
         let mut keys: Vec<_> = table.keys().map(String::as_str).collect();
         let mut named = DeliveryConfig::KEYS.to_vec();

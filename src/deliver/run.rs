@@ -21,6 +21,7 @@ use super::{
     handle::{Shared, SinkHandle},
     lane::{Lane, only_about_sinks},
     status::SinkState,
+    unordered::Unordered,
     work::{Outcome, Work},
 };
 use crate::{
@@ -35,22 +36,25 @@ const SAVE_EVERY: Duration = Duration::from_millis(100);
 
 /// One sink and its place in the journal.
 pub struct Deliverer<S = AnySink> {
-    pub(super) sink: S,
+    pub(super) sink: Arc<S>,
     pub(super) shared: Arc<Shared>,
     pub(super) config: DeliveryConfig,
     pub(super) selection: Arc<Selection>,
     feed: Option<mpsc::Receiver<Result<Batch, String>>>,
     work: Option<Work>,
     pub(super) live: Lane,
+    pub(super) unordered: Unordered,
+    /// When moving the cursor past what is settled out of order may be tried again.
+    pub(super) pass_retry_at: Option<Instant>,
     pub(super) redo: Option<Redo>,
     pub(super) again: Lane,
     /// Where the last part of a range ended. A mutex only because a reader cannot be shared between threads.
     pub(super) reader: Mutex<Option<Reader>>,
     saved_at: Instant,
-    unsaved: bool,
+    pub(super) unsaved: bool,
 }
 
-impl<S: Sink + Send + Sync> Deliverer<S> {
+impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     /// Reads or creates the sink's files. Fails on a wrong configuration only: files that cannot be trusted halt this sink
     /// with an alarm, and nothing else. Blocking.
     pub fn new(
@@ -65,13 +69,15 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         let shared = Shared::new(name.into(), context.clone(), books);
         let handle = SinkHandle(Arc::clone(&shared));
         let this = Self {
-            sink,
+            sink: Arc::new(sink),
             selection: Arc::new(Selection::new(&config, context.key_scheme)),
             shared,
             config,
             feed: None,
             work: None,
             live: Lane::default(),
+            unordered: Unordered::default(),
+            pass_retry_at: None,
             redo: None,
             again: Lane::default(),
             reader: Mutex::default(),
@@ -88,6 +94,7 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
             self.turn(&mut stop).await;
         }
         self.save().await;
+        self.finish_unordered().await;
         self.sink.close().await;
     }
 
@@ -99,7 +106,7 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         }
         let mut busy = false;
         if !self.shared.halted() {
-            busy |= self.live_turn(stop).await;
+            busy |= if self.config.ordered { self.live_turn(stop).await } else { self.unordered_turn().await };
             busy |= !stopped(stop) && self.again_turn(stop).await;
         }
         if !busy {
@@ -141,8 +148,9 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         true
     }
 
-    fn feed(&mut self) -> &mut mpsc::Receiver<Result<Batch, String>> {
+    pub(super) fn feed(&mut self) -> &mut mpsc::Receiver<Result<Batch, String>> {
         let (shared, selection, limits) = (&self.shared, &self.selection, self.config.batch);
+        let read_to = self.unordered.window.end();
         self.feed.get_or_insert_with(|| {
             let feed = Feed {
                 journal_dir: shared.context.journal_dir.clone(),
@@ -150,12 +158,17 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
                 limits,
                 synced: shared.context.synced.clone(),
             };
-            feed.start(shared.status().next)
+            // What is read and not passed is at hand.
+            feed.start(read_to.unwrap_or_else(|| shared.status().next))
         })
     }
 
-    fn received(&mut self, batch: Result<Batch, String>) {
+    pub(super) fn received(&mut self, batch: Result<Batch, String>) {
         match batch {
+            Ok(batch) if !self.config.ordered => {
+                self.unordered.window.add(batch, self.sink.records_max());
+                self.shared.oldest(self.unordered.window.oldest());
+            }
             Ok(batch) => {
                 self.shared.oldest(batch.oldest);
                 self.work = Some(Work::new(batch, self.sink.records_max()));
@@ -167,9 +180,9 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         }
     }
 
-    fn too_much_parked(&self) -> bool {
+    pub(super) fn too_much_parked(&self) -> bool {
         let parked = self.shared.parked();
-        if self.work.is_none() || parked < self.config.parked_max as u64 {
+        if !self.has_work() || parked < self.config.parked_max as u64 {
             return false;
         }
         let name = &self.shared.name;
@@ -194,6 +207,10 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         let result = if seqs.is_empty() { Ok(Ack::none()) } else { self.deliver(&messages, stop).await };
         drop(messages);
         work.outcome(part, &seqs, result)
+    }
+
+    fn has_work(&self) -> bool {
+        self.work.is_some() || !self.unordered.window.hungry()
     }
 
     /// Waits for the sink, whatever else happens; keeps the numbers current and the cursor written, at once when a stop
@@ -223,13 +240,14 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         }
     }
 
-    async fn advance(
-        &mut self,
+    /// What a settled part means for the books.
+    pub(super) fn progress(
+        &self,
         batch: &Batch,
         part: Range<usize>,
         refused: &[(usize, String)],
-        ack: Ack,
-    ) -> Result<(), String> {
+        (ack, attempt): (Ack, u32),
+    ) -> Progress {
         let sent = !part.is_empty();
         let refused: Vec<_> = refused.iter().filter_map(|(at, reason)| batch.parked(*at, reason)).collect();
         for record in &refused {
@@ -237,9 +255,19 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
         }
         let mut stretch = batch.stretch(part);
         if sent {
-            stretch.acknowledged(ack, self.live.attempt());
+            stretch.acknowledged(ack, attempt);
         }
-        let progress = Progress { stretch, refused };
+        Progress { stretch, refused }
+    }
+
+    async fn advance(
+        &mut self,
+        batch: &Batch,
+        part: Range<usize>,
+        refused: &[(usize, String)],
+        ack: Ack,
+    ) -> Result<(), String> {
+        let progress = self.progress(batch, part, refused, (ack, self.live.attempt()));
         self.unsaved = true;
         match self.shared.books(move |books| books.advance(progress)).await {
             Some(Ok(())) => Ok(()),
@@ -249,8 +277,13 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
     }
 
     fn live_failed(&mut self, batch: &Batch, reason: String, after: Option<Duration>, fault: bool) {
-        let name = &self.shared.name;
         let stuck = self.live.failed(Instant::now(), after, fault);
+        self.failed(batch, reason, stuck);
+    }
+
+    /// Says that an attempt failed.
+    pub(super) fn failed(&self, batch: &Batch, reason: String, stuck: bool) {
+        let name = &self.shared.name;
         tracing::warn!(sink = &**name, reason, "delivery failed; trying again");
         // The alarm first: whoever sees the state finds the alarm raised.
         if stuck && !only_about_sinks(batch) {
@@ -264,12 +297,17 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
 
     fn live_well(&mut self) {
         self.live.well();
+        self.well();
+    }
+
+    /// Says that it goes well.
+    pub(super) fn well(&self) {
         let name = &self.shared.name;
         self.shared.context.alarms.clear(Alarm::SinkStuck, Some(name), format!("sink {name} takes records again"));
         self.shared.state(SinkState::Delivering, None);
     }
 
-    async fn save(&mut self) -> bool {
+    pub(super) async fn save(&mut self) -> bool {
         self.saved_at = Instant::now();
         match self.shared.books(Books::save).await {
             Some(Ok(())) => {
@@ -293,14 +331,21 @@ impl<S: Sink + Send + Sync> Deliverer<S> {
             self.shared.state(SinkState::Idle, None);
         }
         let now = Instant::now();
-        let retries = [self.live.retry_at(), self.again.retry_at(), self.unsaved.then(|| self.saved_at + SAVE_EVERY)];
+        let retries = [
+            self.live.retry_at(),
+            self.unordered.window.retry_at(),
+            self.pass_retry_at,
+            self.again.retry_at(),
+            self.unsaved.then(|| self.saved_at + SAVE_EVERY),
+        ];
         let due = retries.into_iter().flatten().filter(|at| *at > now).fold(now + POLL, Instant::min);
-        let waiting = self.work.is_none();
+        let waiting = !self.has_work();
         let shared = Arc::clone(&self.shared);
         tokio::select! {
             biased;
             () = stopping(stop) => {}
             () = shared.wake.notified() => {}
+            landed = self.unordered.landing() => self.landed(landed),
             batch = receive(&mut self.feed), if waiting => match batch {
                 Some(batch) => self.received(batch),
                 None => {

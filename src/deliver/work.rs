@@ -7,6 +7,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use crate::{
 
 /// A batch on its way.
 pub(super) struct Work {
-    pub(super) batch: Batch,
+    pub(super) batch: Arc<Batch>,
     pub(super) halving: Halving,
     /// Settled ahead of the cursor, by index in the batch: `None` is delivered, a reason is refused.
     settled: BTreeMap<usize, Option<String>>,
@@ -39,7 +40,12 @@ pub(super) enum Outcome {
 impl Work {
     pub(super) fn new(batch: Batch, part: usize) -> Self {
         let halving = Halving::new(batch.messages.len(), part);
-        Self { halving, batch, settled: BTreeMap::new(), ack: Ack::none() }
+        Self { halving, batch: Arc::new(batch), settled: BTreeMap::new(), ack: Ack::none() }
+    }
+
+    /// A part of one, whole.
+    pub(super) fn of(batch: Arc<Batch>, part: Range<usize>) -> Self {
+        Self { halving: Halving::of(part), batch, settled: BTreeMap::new(), ack: Ack::none() }
     }
 
     /// What to send next; empty when only the cursor has to move.

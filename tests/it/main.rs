@@ -48,3 +48,4 @@ mod storm;
 mod support;
 mod syslog_servers;
 mod syslog_sink;
+mod unordered;

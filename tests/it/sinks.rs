@@ -118,6 +118,8 @@ async fn every_sink_keeps_the_contract() {
         }
         check("splunk_hec", &hec::HecReceiver::new(true).await, *situation).await;
         check("splunk_hec-no-acks", &hec::HecReceiver::new(false).await, *situation).await;
+        check("unordered-http-single", &HttpReceiver::new("single").await, *situation).await;
+        check("unordered-http-lines", &HttpReceiver::new("lines").await, *situation).await;
     }
 }
 
@@ -126,7 +128,9 @@ async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
         return;
     }
     let case = format!("{name}, {situation:?}");
-    let config = &format!("batch = {{ records = 7, wait = '5ms' }}\n{}", receiver.config());
+    let unordered = name.starts_with("unordered");
+    let batch = "batch = { records = 7, wait = '5ms' }";
+    let config = &format!("ordered = {}\n{batch}\n{}", !unordered, receiver.config());
     let mut world = World::new();
     world.events(RECORDS / 2);
     let mut running = world.start(name, config, receiver.sink());
@@ -150,7 +154,10 @@ async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
     assert_eq!((status.recorded, status.delivered, status.parked), (RECORDS, RECORDS - refused, refused), "{case}");
     let cursor = json(&world.sink_file(name, "cursor"));
     assert_eq!((&cursor["next"], &cursor["delivered"]), (&(RECORDS + 1).into(), &stopped.delivered.into()), "{case}");
-    let arrived = receiver.arrived().await;
+    let mut arrived = receiver.arrived().await;
+    if unordered {
+        arrived.sort_unstable();
+    }
     let expected: Vec<Seq> = (1..=RECORDS).filter(|seq| refused == 0 || *seq != POISON).collect();
     assert_eq!(first_arrivals(&arrived), expected, "{case}");
     if situation == Situation::Accepts {
