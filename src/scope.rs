@@ -43,7 +43,11 @@ pub enum WhenAbsent {
 impl Scope {
     /// Whether the event is inside.
     pub fn takes(&self, event: &RefreshEvent) -> bool {
-        let (tenant, application) = (event.tenant_id.as_ref(), event.application_id.as_ref());
+        self.takes_ids(event.tenant_id.as_ref(), event.application_id.as_ref())
+    }
+
+    /// The same, of an event's two ids.
+    pub fn takes_ids(&self, tenant: Option<&TenantId>, application: Option<&ApplicationId>) -> bool {
         let lists_empty = self.tenants.is_empty() && self.applications.is_empty();
         if self.allow.is_empty() || !lists_empty {
             let by_lists = self.one_of(&self.tenants, tenant) && self.one_of(&self.applications, application);

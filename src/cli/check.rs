@@ -1,14 +1,15 @@
 //! `check`: builds every source and sink and reads every file without starting anything and, when asked, tries what they talk to.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use tokio::time::timeout;
 
 use super::{Ended, block_on, print, printable};
 use crate::{
     config::{Config, ConfigError},
     deliver::probe::probe,
-    sink::{AnySink, Message, Sink as _},
+    sink::{AnySink, Message, Sink as _, SinkError},
     source::{AnySource, BuildError, Source as _},
 };
 
@@ -23,6 +24,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     connect: bool,
 }
+
+/// Longer than the sinks' own limits by default (30 s), so that they can say more than that nothing came.
+const SINK_WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
@@ -74,9 +78,32 @@ async fn connect(sources: Vec<(String, AnySource)>, sinks: Vec<(String, AnySink,
         well &= report(what, source.connect().await.err().map(|error| error.to_string()))?;
     }
     for (what, sink, test) in &sinks {
-        well &= report(what, sink.check(test).await.err().map(|error| error.to_string()))?;
+        let problem = match timeout(SINK_WAIT_MAX, sink.check(test)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{error}. {}", advice(&error))),
+            Err(_) => Some(format!(
+                "no answer within {} s. Is the other side up, and reachable from here?",
+                SINK_WAIT_MAX.as_secs()
+            )),
+        };
+        well &= report(what, problem)?;
     }
     Ok(Ended::well_if(well))
+}
+
+/// What to do about a sink that did not take the test.
+fn advice(error: &SinkError) -> &'static str {
+    match error {
+        SinkError::Retry { fault: true, .. } | SinkError::Partly { fault: true, .. } => {
+            "This does not pass by itself: mend the sink's settings, credentials or rights"
+        }
+        SinkError::Retry { .. } | SinkError::Partly { .. } => {
+            "This may pass: is the other side up, and reachable from here?"
+        }
+        SinkError::Refused { .. } | SinkError::Reject { .. } => {
+            "It answers, but does not take this record: check the sink's `format` and what the other side expects"
+        }
+    }
 }
 
 fn report(what: &str, problem: Option<String>) -> anyhow::Result<bool> {

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use super::{
     DeliveryConfig, KeyScheme,
     acks::{Entry, Fate, Run, extend},
-    head::Head,
+    head::{Head, ScopeEvent, ScopeHead},
     parked::ParkedRecord,
 };
 use crate::{
     format::Format,
     ledger::read::Item,
-    record::{Kind, Record, Seq, Severity},
+    record::{Kind, Seq, Severity},
     scope::Scope,
     sink::Message,
     time::ReceivedAt,
@@ -71,8 +71,10 @@ impl Selection {
         }
         match &self.scope {
             Some(scope) if head.event.is_some() => {
-                let record: Record = serde_json::from_slice(line)?;
-                Ok(record.event.is_none_or(|event| scope.takes(&event)))
+                let ScopeHead { event } = serde_json::from_slice(line)?;
+                let takes =
+                    |event: ScopeEvent| scope.takes_ids(event.tenant_id.as_ref(), event.application_id.as_ref());
+                Ok(event.is_none_or(takes))
             }
             _ => Ok(true),
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::{
+    event::{ApplicationId, TenantId},
     ledger::KeyScheme,
     record::{Kind, Seq, Severity},
     time::ReceivedAt,
@@ -23,7 +24,8 @@ pub struct Head<'a> {
     /// When it was admitted.
     pub received_at: ReceivedAt,
     /// The configured source.
-    pub source: Option<String>,
+    #[serde(borrow)]
+    pub source: Option<Cow<'a, str>>,
     /// The refresh.
     #[serde(borrow)]
     pub event: Option<EventHead<'a>>,
@@ -58,4 +60,20 @@ pub struct EventHead<'a> {
 pub struct FindingHead {
     /// How bad.
     pub severity: Severity,
+}
+
+/// What a scope decides by; read only where there is one.
+#[derive(Debug, Deserialize)]
+pub struct ScopeHead {
+    /// The refresh.
+    pub event: Option<ScopeEvent>,
+}
+
+/// Of the event.
+#[derive(Debug, Deserialize)]
+pub struct ScopeEvent {
+    /// Its tenant.
+    pub tenant_id: Option<TenantId>,
+    /// Its application.
+    pub application_id: Option<ApplicationId>,
 }

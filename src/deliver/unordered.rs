@@ -20,9 +20,12 @@ use crate::{
 pub(super) struct Unordered {
     pub(super) window: Window,
     concurrency: Concurrency,
-    sent: JoinSet<(Duration, Result<Ack, SinkError>)>,
+    sent: JoinSet<Answer>,
     units: BTreeMap<task::Id, u64>,
 }
+
+/// How long it took to come, and what it says.
+type Answer = (Duration, Result<Ack, SinkError>);
 
 /// One answer, and whose.
 pub(super) type Landed = (u64, Duration, Result<Ack, SinkError>);
@@ -36,7 +39,7 @@ impl Unordered {
         }
     }
 
-    fn landed(&mut self, joined: Result<(task::Id, (Duration, Result<Ack, SinkError>)), task::JoinError>) -> Landed {
+    fn landed(&mut self, joined: Result<(task::Id, Answer), task::JoinError>) -> Landed {
         let (id, took, result) = match joined {
             Ok((id, (took, result))) => (id, took, result),
             Err(error) => (error.id(), Duration::ZERO, Err(SinkError::passing(format!("the sink panicked: {error}")))),
