@@ -93,6 +93,28 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cell(pub i16, pub i16);
 
+/// Coordinates that may be unknown, in 4 bytes: no place has a latitude of -327.68 degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Spot(Cell);
+
+impl Default for Spot {
+    fn default() -> Self {
+        Self(Cell(i16::MIN, 0))
+    }
+}
+
+impl Spot {
+    /// Keeps them.
+    pub fn new(cell: Option<Cell>) -> Self {
+        cell.map_or_else(Self::default, Self)
+    }
+
+    /// The coordinates, where they are known.
+    pub fn cell(self) -> Option<Cell> {
+        (self != Self::default()).then_some(self.0)
+    }
+}
+
 /// Labels of a network that rules know.
 pub mod labels {
     /// Data centres.

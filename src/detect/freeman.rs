@@ -21,6 +21,8 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher as _},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// Levels of both hierarchies, finest first: address, AS, country; agent, browser, system, kind.
 const LEVELS: usize = 7;
 /// Where the hierarchies lie in the levels.
@@ -81,7 +83,7 @@ impl Features<'_> {
 }
 
 /// Bounds of memory. The published method keeps everything for ever.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// Events kept of a user; the oldest go first (the authors' Keystone plugin: 100). At about 56 bytes each.
     pub history: usize,
@@ -98,7 +100,7 @@ impl Default for Limits {
 }
 
 /// A map of bounded size that forgets what was touched longest ago.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Recent<T> {
     entries: BTreeMap<u64, (u64, T)>,
     by_age: BTreeMap<u64, u64>,
@@ -131,7 +133,7 @@ impl<T: Default> Recent<T> {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct User {
     /// n_u: all events, also those no longer in `history`.
     count: u64,
@@ -139,7 +141,7 @@ struct User {
 }
 
 /// What was learnt.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Freeman {
     limits: Limits,
     /// N.

@@ -45,7 +45,7 @@ impl Seen<'_> {
     /// Distance in km and speed in km/h since the session's last place, where that is faster than anyone travels.
     pub fn travel(&self) -> Option<(f64, f64)> {
         let last = self.last_context()?;
-        self.too_fast(last.cell?, last.labels, last.last)
+        self.too_fast(last.spot.cell()?, last.labels, last.last)
     }
 
     /// The same against the user's other sessions.

@@ -36,8 +36,9 @@ pub use catalogue::Config;
 pub use facts::Facts;
 pub use findings::Findings;
 
-use catalogue::Configured as _;
+use catalogue::{Configured as _, Score};
 use facts::Meaning;
+use freeman::Features;
 use key::key_of;
 use seen::{Known, Seen};
 use state::{State, StateLimits, application::Application, crowd::Crowd};
@@ -162,6 +163,10 @@ impl Engine {
         let signals = seen.signals;
         let learned = learn::Learned::new(&seen, weights, risk, findings.worst_of_lineage());
         learn::refresh(state, limits, facts, at, learned);
+        let risk = match config.score {
+            Score::Composite => risk,
+            Score::Freeman => published_risk(state, event),
+        };
         surge(state, config, limits, facts, at, &mut findings);
         Judgement { findings: findings.into_vec(), risk: Some(risk), signals }
     }
@@ -199,6 +204,28 @@ impl Engine {
             session.chain.deny(facts.child);
         }
     }
+}
+
+/// The published score as a risk: S / (1 + S), which keeps its order. 0 where it says nothing.
+fn published_risk(state: &mut State, event: &RefreshEvent) -> f64 {
+    let freeman = state.freeman.get_or_insert_with(Box::default);
+    let client = event.client.as_ref();
+    let of_network = event.network.as_ref().and_then(|network| network.country.as_deref());
+    let version = |client: &crate::event::Client| format!("{:?} {:?}", client.browser, client.version);
+    let browser = client.map(version);
+    let features = Features {
+        address: event.ip.as_deref(),
+        asn: event.network.as_ref().and_then(|network| network.asn),
+        country: event.location.as_ref().and_then(|location| location.country.as_deref()).or(of_network),
+        agent: event.user_agent.as_deref(),
+        browser: browser.as_deref(),
+        system: client.and_then(|client| client.os.as_deref()),
+        kind: client.and_then(|client| client.kind.as_deref()),
+    };
+    let Some(user) = event.user_id.as_ref() else { return 0.0 };
+    let score = freeman.score(user.as_str(), &features).unwrap_or(0.0);
+    freeman.learn(user.as_str(), &features);
+    score / (1.0 + score)
 }
 
 /// RA601: everything together.

@@ -33,7 +33,7 @@ const TERM_MAX: f64 = 7.0;
 /// A usual network does not excuse what else is odd.
 const NETWORK_MIN: f64 = -0.5;
 /// The evidence of a session never says more than this.
-const WEIGHT_MAX: f64 = 25.0;
+const WEIGHT_MAX: f64 = 60.0;
 /// Evidence halves in this time, seconds.
 const HALF_LIFE_SECS: f64 = 4.0 * 86_400.0;
 
@@ -176,45 +176,45 @@ fn personal(level: usize, own: &[f32], all: &[f32], table: &[f64], habit: Habit,
 /// One refresh: how much each way explains it better than nothing being wrong.
 pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> [f64; WAYS] {
     let Usual { application: own, all } = *usual_rates;
-    macro_rules! term {
-        ($field:ident, $way:expr) => {
-            signals.$field.index().map_or(0.0, |level| {
-                ratio(THIEVES[$way].$field[level], usual(level, &own.$field, &all.$field, &USUAL.$field))
-            })
+    // How usual each is, once; then what each way says to it.
+    macro_rules! usual {
+        ($field:ident) => {
+            signals.$field.index().map(|at| (at, usual(at, &own.$field, &all.$field, &USUAL.$field)))
         };
-        ($field:ident, $way:expr, $habit:ident, $odd:expr) => {
-            signals.$field.index().map_or(0.0, |level| {
-                let table = &USUAL.$field;
-                ratio(
-                    THIEVES[$way].$field[level],
-                    personal(level, &own.$field, &all.$field, table, habits.$habit, $odd),
-                )
-            })
+        ($field:ident, $habit:ident, $odd:expr) => {
+            signals
+                .$field
+                .index()
+                .map(|at| (at, personal(at, &own.$field, &all.$field, &USUAL.$field, habits.$habit, $odd)))
         };
     }
+    let net = usual!(net, moves, |level| level >= 2);
+    let wake = usual!(wake, wakes, |level| level >= 2);
+    let (start, kind, path) = (usual!(start), usual!(kind), usual!(path, flips, |level| level != 0));
+    let (software, first) = (usual!(software), usual!(first));
+    let (lineage, fork) = (usual!(lineage, forks, |level| level != 0), usual!(fork));
+    let (pace, blind) = (usual!(pace, early, |level| level == 1), usual!(blind, early, |level| level == 1));
+    let (company, stamina, hour) = (usual!(company), usual!(stamina), usual!(hour));
     std::array::from_fn(|way| {
-        // These say much the same: the loudest counts.
-        let places = [
-            (signals.net.index(), term!(net, way, moves, |level| level >= 2)),
-            (signals.wake.index(), term!(wake, way, wakes, |level| level >= 2)),
-            (signals.start.index(), term!(start, way)),
-            (signals.kind.index(), term!(kind, way)),
-            (signals.path.index(), term!(path, way, flips, |level| level != 0)),
-        ];
-        let known = places.into_iter().filter(|(level, _)| level.is_some()).map(|(_, term)| term);
-        let network = known.reduce(f64::max).map_or(0.0, |loudest| loudest.max(NETWORK_MIN));
-        let lineage = term!(lineage, way, forks, |level| level != 0);
+        let thief = &THIEVES[way];
+        macro_rules! term {
+            ($field:ident) => {
+                $field.map(|(at, usual)| ratio(thief.$field[at], usual))
+            };
+        }
+        // These say much the same: the loudest of those that say anything counts.
+        let places = [term!(net), term!(wake), term!(start), term!(kind), term!(path)];
+        let network = places.into_iter().flatten().reduce(f64::max).map_or(0.0, |loudest| loudest.max(NETWORK_MIN));
+        let lineage = term!(lineage).unwrap_or(0.0);
         // One client that asked twice is no sign of two.
         let lineage = if signals.lineage == Lineage::Race { lineage.min(0.0) } else { lineage };
-        let pace = term!(pace, way, early, |level| level == 1) + term!(blind, way, early, |level| level == 1);
+        let pace = term!(pace).or(term!(blind)).unwrap_or(0.0);
+        let others = [term!(software), term!(first), term!(fork), term!(company)];
+        let seldom = [term!(stamina), term!(hour)];
         network
-            + term!(software, way)
-            + term!(first, way)
             + together(lineage, pace)
-            + term!(fork, way)
-            + term!(company, way)
-            + term!(stamina, way).max(0.0)
-            + term!(hour, way).max(0.0)
+            + others.into_iter().flatten().sum::<f64>()
+            + seldom.into_iter().flatten().map(|term| term.max(0.0)).sum::<f64>()
     })
 }
 
@@ -248,8 +248,14 @@ fn mean_of_exponents(terms: &[f64; WAYS]) -> f64 {
     most + libm::log(sum / WAYS as f64)
 }
 
-/// The probability of some ln odds, below 1.
+/// Above these ln odds a double has ever fewer digits left below 1.
+const PLAIN_ODDS_MAX: f64 = 10.0;
+/// So what is above them counts this much: further apart than a double can tell, and still in order.
+const BEYOND: f64 = 0.4;
+
+/// The probability of some ln odds: below 1, and the higher the higher they are.
 pub fn probability(odds: f64) -> f64 {
+    let odds = odds.min(PLAIN_ODDS_MAX) + BEYOND * (odds - PLAIN_ODDS_MAX).max(0.0);
     1.0 / (1.0 + libm::exp(-odds.clamp(-36.0, 36.0)))
 }
 
@@ -280,6 +286,8 @@ mod tests {
         // Four days later half of it is left: (3 x 0.9 + 3) / 2 x 0.9 = 2.565.
         let later = accumulate(&mut weights, &[0.5; WAYS], 4 * 86_400);
         assert!((later - (PRIOR + 2.565 + 0.5)).abs() < 1e-5, "{later}");
+        let most = PRIOR + WEIGHT_MAX;
+        assert!(probability(most) < 1.0 && probability(most - 1e-3) < probability(most));
         assert!(probability(1e9) < 1.0 && probability(-1e9) > 0.0 && probability(0.0) == 0.5);
     }
 

@@ -173,8 +173,9 @@ impl<'a> Seen<'a> {
             return Net::Same;
         }
         let own = self.user.into_iter().flat_map(User::places);
-        let known =
-            contexts.map(spot_of_context).chain(own.map(|known| (known.near, known.wide, known.country, known.cell)));
+        let known = contexts
+            .map(spot_of_context)
+            .chain(own.map(|known| (known.near, known.wide, known.country, known.spot.cell())));
         let mut net = Net::Unknown;
         for (other_near, wide, country, cell) in known {
             let level = if other_near == near {
@@ -363,7 +364,7 @@ impl<'a> Seen<'a> {
 }
 
 fn spot_of_context(context: &Context) -> (u32, u32, u16, Option<Cell>) {
-    (context.near, context.wide, context.country, context.cell)
+    (context.near, context.wide, context.country, context.spot.cell())
 }
 
 /// The hour of the day, UTC.

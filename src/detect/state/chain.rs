@@ -1,6 +1,6 @@
 //! The token chain of one session: which access token was issued from which, and which were spent.
 //!
-//! Holds the newest [`LINKS`] tokens by the first 8 bytes of their fingerprints, so that a storm of refreshes cannot make a
+//! Holds the newest [`LINKS`] tokens by 6 bytes of their fingerprints, so that a storm of refreshes cannot make a
 //! spent parent look unknown: what fell out is still known by its instant.
 
 use serde::{Deserialize, Serialize};
@@ -15,13 +15,16 @@ const UNSEEN: u8 = 1;
 /// Its refresh was refused by the gate.
 const DENIED: u8 = 2;
 
-/// One token.
+/// The part of a fingerprint that tells the tokens of one session apart: 48 bits.
+type Tag = [u16; 3];
+
+/// One token, in 18 bytes: instants are in halves so that nothing is lost between members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Link {
-    tag: [u32; 2],
-    issued: u32,
+    tag: Tag,
+    issued: [u16; 2],
     /// 0 = not spent.
-    spent: u32,
+    spent: [u16; 2],
     /// The end of the tag it was issued for; 0 = not known.
     parent: u16,
     flags: u8,
@@ -63,8 +66,12 @@ pub enum Parent {
     Denied,
 }
 
-fn halves(tag: u64) -> [u32; 2] {
-    [(tag >> 32) as u32, (tag & 0xffff_ffff) as u32]
+fn cut(tag: u64) -> Tag {
+    [(tag & 0xffff) as u16, (tag >> 16 & 0xffff) as u16, (tag >> 32 & 0xffff) as u16]
+}
+
+fn halves(secs: u32) -> [u16; 2] {
+    [(secs >> 16) as u16, (secs & 0xffff) as u16]
 }
 
 /// An instant as it is kept.
@@ -73,14 +80,22 @@ fn secs(instant: i64) -> u32 {
 }
 
 impl Link {
+    fn issued(&self) -> u32 {
+        u32::from(self.issued[0]) << 16 | u32::from(self.issued[1])
+    }
+
+    fn spent(&self) -> u32 {
+        u32::from(self.spent[0]) << 16 | u32::from(self.spent[1])
+    }
+
     fn is_child_of(&self, other: &Self) -> bool {
         self.parent != 0 && self.parent == end(other.tag)
     }
 }
 
 /// What a child keeps of its parent's tag; never 0.
-fn end(tag: [u32; 2]) -> u16 {
-    ((tag[1] & 0xffff) as u16).max(1)
+fn end(tag: Tag) -> u16 {
+    tag[0].max(1)
 }
 
 impl Chain {
@@ -89,7 +104,7 @@ impl Chain {
     }
 
     fn find(&self, tag: u64) -> Option<usize> {
-        let tag = halves(tag);
+        let tag = cut(tag);
         self.known().iter().position(|link| link.tag == tag)
     }
 
@@ -115,7 +130,7 @@ impl Chain {
         if link.flags & DENIED != 0 {
             return Parent::Denied;
         }
-        if link.spent == 0 {
+        if link.spent() == 0 {
             return match self.head() {
                 Some(head) if head != at && self.raced(link, leeway) => Parent::Race,
                 Some(head) if head != at && self.has_forked() => Parent::Branch,
@@ -123,8 +138,8 @@ impl Chain {
                 _ => Parent::Head,
             };
         }
-        let gap = secs(now).saturating_sub(link.spent);
-        let carried_on = self.known().iter().any(|child| child.is_child_of(link) && child.spent != 0);
+        let gap = secs(now).saturating_sub(link.spent());
+        let carried_on = self.known().iter().any(|child| child.is_child_of(link) && child.spent() != 0);
         if !carried_on {
             if gap <= leeway { Parent::Race } else { Parent::Retry(gap) }
         } else {
@@ -142,14 +157,14 @@ impl Chain {
 
     /// Whether it was issued together with another one for the same parent: either may be the one that is used.
     fn raced(&self, link: &Link, leeway: u32) -> bool {
-        let together = |other: &Link| other.issued.abs_diff(link.issued) <= leeway;
+        let together = |other: &Link| other.issued().abs_diff(link.issued()) <= leeway;
         self.known().iter().any(|other| other.tag != link.tag && other.parent == link.parent && together(other))
             && link.parent != 0
     }
 
     /// A parent that is not in the list: older than everything in it, or issued behind our back.
     fn unknown(&self, facts: &Facts) -> Parent {
-        let first = self.known().first().map_or(0, |link| link.issued);
+        let first = self.known().first().map_or(0, |link| link.issued());
         let iat = secs(facts.previous.iat);
         let is_old = if iat == 0 { self.fallen != 0 } else { iat <= self.fallen || iat < first };
         if is_old { Parent::Stale(u32::from(self.len)) } else { Parent::Unknown }
@@ -161,21 +176,27 @@ impl Chain {
         if facts.parent != 0 {
             match self.find(facts.parent) {
                 Some(at) => {
-                    self.links[at].spent = now;
+                    self.links[at].spent = halves(now);
                     self.links[at].flags &= !DENIED;
                 }
                 None => {
                     let issued = if facts.previous.iat > 0 { secs(facts.previous.iat) } else { now };
                     // Its own refresh may still arrive, overtaken by this one.
                     let flags = if self.len == 0 { 0 } else { UNSEEN };
-                    self.push(Link { tag: halves(facts.parent), issued, spent: now, parent: 0, flags });
+                    self.push(Link {
+                        tag: cut(facts.parent),
+                        issued: halves(issued),
+                        spent: halves(now),
+                        parent: 0,
+                        flags,
+                    });
                 }
             }
         }
         if facts.child == 0 {
             return;
         }
-        let parent = if facts.parent == 0 { 0 } else { end(halves(facts.parent)) };
+        let parent = if facts.parent == 0 { 0 } else { end(cut(facts.parent)) };
         match self.find(facts.child) {
             Some(at) => {
                 self.links[at].flags &= !UNSEEN;
@@ -183,7 +204,7 @@ impl Chain {
             }
             None => {
                 let issued = if facts.issued.iat > 0 { secs(facts.issued.iat) } else { now };
-                self.push(Link { tag: halves(facts.child), issued, spent: 0, parent, flags: 0 });
+                self.push(Link { tag: cut(facts.child), issued: halves(issued), spent: [0; 2], parent, flags: 0 });
             }
         }
     }
@@ -193,7 +214,7 @@ impl Chain {
             self.links[usize::from(self.len)] = link;
             self.len += 1;
         } else {
-            self.fallen = self.fallen.max(self.links[0].issued);
+            self.fallen = self.fallen.max(self.links[0].issued());
             self.links.rotate_left(1);
             self.links[LINKS - 1] = link;
         }

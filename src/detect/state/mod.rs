@@ -17,7 +17,7 @@ use session::Session;
 use table::{Limits, Table};
 use user::User;
 
-use super::{catalogue::Config, score::Rates};
+use super::{catalogue::Config, freeman::Freeman, score::Rates};
 
 /// Applications remembered; about 1 KiB each.
 const APPLICATIONS_MAX: usize = 4_096;
@@ -55,6 +55,8 @@ pub struct State {
     pub events: u64,
     /// The latest instant of any event, seconds since 1970.
     pub now: u32,
+    /// What the published score knows, where it is the one in use.
+    pub freeman: Option<Box<Freeman>>,
     /// How far ahead the sender's clock usually is, seconds, and of how many that is known.
     pub ahead: (f32, u32),
 }

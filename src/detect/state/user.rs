@@ -1,18 +1,18 @@
-//! What is remembered of one user: about 300 bytes, learned only from contexts that have proved themselves.
+//! What is remembered of one user: 304 bytes, learned only from contexts that have proved themselves.
 
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{
-    facts::{Cell, Facts},
+    facts::{Cell, Facts, Spot},
     key::short,
 };
 
 /// Networks remembered of one user.
-pub const PLACES: usize = 8;
+pub const PLACES: usize = 6;
 /// Kinds of software remembered.
-pub const AGENTS: usize = 5;
+pub const AGENTS: usize = 4;
 /// Sessions remembered: a user who makes more forgets their own, nobody else's.
-pub const SESSIONS: usize = 12;
+pub const SESSIONS: usize = 8;
 
 /// A network a user was in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Known {
     /// The country.
     pub country: u16,
     /// Where.
-    pub cell: Option<Cell>,
+    pub spot: Spot,
     /// What the network is.
     pub labels: u8,
     /// When it was last seen.
@@ -90,7 +90,7 @@ impl User {
                 near: short(place.near),
                 wide: place.wide,
                 country: place.country,
-                cell: place.cell,
+                spot: Spot::new(place.cell),
                 labels: place.labels,
                 last: now,
             };
