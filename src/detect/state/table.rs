@@ -67,6 +67,10 @@ impl<V: Clone> Table<V> {
             Err(_) => {
                 self.len -= make_room(shard, now, limits);
                 let at = shard.partition_point(|slot| slot.key < key);
+                if shard.len() == shard.capacity() {
+                    // Doubling would leave a third of it empty.
+                    shard.reserve_exact(shard.len() / 8 + 4);
+                }
                 shard.insert(at, Slot { key, used: now, value: Arc::new(new()) });
                 self.len += 1;
                 at
