@@ -107,6 +107,18 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// Its text in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempted => "attempted",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The device, as the sender describes it. The client can make these up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {

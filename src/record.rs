@@ -43,6 +43,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    pub const ALL: &[Self] = &[Self::Event, Self::Alarm, Self::Replay, Self::Operator, Self::Config, Self::Incident];
+
     /// Its text in records and in `kinds = […]`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -162,6 +165,16 @@ pub enum AlarmState {
     Raised,
     /// It is well again.
     Cleared,
+}
+
+impl AlarmState {
+    /// Its text in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Cleared => "cleared",
+        }
+    }
 }
 
 /// Something an operator did by command.

@@ -100,6 +100,7 @@ fn advice(error: &SinkError) -> &'static str {
         SinkError::Retry { .. } | SinkError::Partly { .. } => {
             "This may pass: is the other side up, and reachable from here?"
         }
+        SinkError::Later { .. } => "Nothing is wrong: it goes on by itself",
         SinkError::Refused { .. } | SinkError::Reject { .. } => {
             "It answers, but does not take this record: check the sink's `format` and what the other side expects"
         }

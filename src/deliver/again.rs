@@ -48,6 +48,11 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         let part = redo.work.part();
         match self.attempt(&mut redo.work, part.clone(), stop).await {
             Outcome::Split => redo.work.halving.refused(),
+            Outcome::Later(_, after) => {
+                self.again.later(Instant::now(), after);
+                self.redo = Some(redo);
+                return true;
+            }
             Outcome::Failed { reason, after, .. } => {
                 self.again_failed(reason, after);
                 self.redo = Some(redo);
@@ -76,14 +81,13 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         let limits = self.config.batch;
         let again = self.shared.books(move |books| books.next_again(limits.records)).await.flatten();
         let selection = std::sync::Arc::clone(&self.selection);
-        let part = self.sink.records_max();
         match again {
             None => Ok(None),
             Some(Again::Retry(seqs)) => {
                 let bytes = limits.bytes.len();
                 let read = self.shared.books(move |books| parked_batch(books, &seqs, &selection, bytes)).await;
                 let (batch, missing) = read.ok_or("the sink's files could not be worked on")??;
-                Ok(Some(Redo { work: Work::new(batch, part), end: None, missing }))
+                Ok(Some(Redo { work: Work::new(batch, |rest| self.sink.fits(rest)), end: None, missing }))
             }
             Some(Again::Range(range)) => {
                 let (reader, dir) = (self.reader(None), self.shared.context.journal_dir.clone());
@@ -93,7 +97,11 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 // No progress means that the journal does not have them: the range is done.
                 let end = if reader.next() > range.next { reader.next() } else { range.to + 1 };
                 self.reader(Some(reader));
-                Ok(Some(Redo { work: Work::new(batch, part), end: Some(end), missing: Vec::new() }))
+                Ok(Some(Redo {
+                    work: Work::new(batch, |rest| self.sink.fits(rest)),
+                    end: Some(end),
+                    missing: Vec::new(),
+                }))
             }
         }
     }

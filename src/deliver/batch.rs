@@ -51,11 +51,16 @@ pub struct Selection {
 impl Selection {
     /// As the configuration says.
     pub fn new(config: &DeliveryConfig, keys: KeyScheme) -> Self {
+        Self::of_sink(config, None, keys)
+    }
+
+    /// The same for a sink that is for certain kinds of records unless its configuration names others.
+    pub fn of_sink(config: &DeliveryConfig, kinds: Option<&[Kind]>, keys: KeyScheme) -> Self {
         let scope = &config.scope;
         let all = scope.tenants.is_empty() && scope.applications.is_empty() && scope.allow.is_empty();
         Self {
             scope: (!all).then(|| scope.clone()),
-            kinds: config.kinds.clone(),
+            kinds: config.kinds.as_deref().or(kinds).unwrap_or(Kind::ALL).to_vec(),
             findings_at_least: config.findings_at_least,
             format: config.format,
             keys,

@@ -10,11 +10,14 @@ pub struct Halving {
 }
 
 impl Halving {
-    /// A batch of `len` records, in parts of at most `part` at first.
-    pub fn new(len: usize, part: usize) -> Self {
-        let part = part.max(1);
-        let starts = (0..len).step_by(part).rev();
-        Self { todo: starts.map(|start| start..len.min(start.saturating_add(part))).collect() }
+    /// A batch of `len` records. `part` says how many may be tried at once from an index on; one at least are.
+    pub fn new(len: usize, part: impl Fn(usize) -> usize) -> Self {
+        let end = |start: usize| len.min(start.saturating_add(part(start).max(1)));
+        let first = (len > 0).then(|| 0..end(0));
+        let parts = std::iter::successors(first, |done| (done.end < len).then(|| done.end..end(done.end)));
+        let mut todo: Vec<_> = parts.collect();
+        todo.reverse();
+        Self { todo }
     }
 
     /// One part of a batch.
@@ -51,7 +54,7 @@ mod tests {
     /// Plays a receiver that refuses any part with a culprit in it: who was found, what was delivered, in how many calls.
     fn play(len: usize, part: usize, culprits: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
         let (mut found, mut delivered, mut calls) = (Vec::new(), Vec::new(), 0);
-        let mut halving = Halving::new(len, part);
+        let mut halving = Halving::new(len, |_| part);
         while let Some(part) = halving.next() {
             calls += 1;
             if !culprits.iter().any(|culprit| part.contains(culprit)) {
@@ -83,6 +86,18 @@ mod tests {
             let levels = len.min(part).next_power_of_two().trailing_zeros() as usize;
             prop_assert!(calls <= len.div_ceil(part) + 2 * levels * culprits.len(), "{} calls", calls);
         }
+    }
+
+    #[test]
+    fn parts_are_as_large_as_fits() {
+        // From 0 three fit, from 3 none (tried alone all the same), from 4 all.
+        let mut halving = Halving::new(9, |start| [3, 9, 9, 0, 99][start]);
+        let parts = std::iter::from_fn(|| {
+            let part = halving.next();
+            halving.settled();
+            part
+        });
+        assert_eq!(parts.collect::<Vec<_>>(), [0..3, 3..4, 4..9]);
     }
 
     #[test]

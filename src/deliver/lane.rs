@@ -52,6 +52,12 @@ impl Lane {
         now - since > STUCK_AFTER || (fault && self.backoff.failures() >= FAULTS_BEFORE_ALARM)
     }
 
+    /// No attempt before then; nothing failed.
+    pub(super) fn later(&mut self, now: Instant, after: Duration) {
+        self.well();
+        self.retry_at = Some(now + after);
+    }
+
     /// An attempt went well.
     pub(super) fn well(&mut self) {
         *self = Self::default();

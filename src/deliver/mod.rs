@@ -69,8 +69,8 @@ pub struct DeliveryConfig {
     pub format: Format,
     /// Which events it gets; records of other kinds pass.
     pub scope: Scope,
-    /// Which kinds of records it gets.
-    pub kinds: Vec<Kind>,
+    /// Which kinds of records it gets; `None`: those that its type is for.
+    pub kinds: Option<Vec<Kind>>,
     /// Only events with a finding this bad or worse; records of other kinds pass.
     pub findings_at_least: Option<Severity>,
     /// Where it starts when it is new.
@@ -113,7 +113,7 @@ impl Default for DeliveryConfig {
         Self {
             format: Format::Json(format::json::Config {}),
             scope: Scope::default(),
-            kinds: vec![Kind::Event, Kind::Alarm, Kind::Replay, Kind::Operator, Kind::Config, Kind::Incident],
+            kinds: None,
             findings_at_least: None,
             start: Start::Oldest,
             batch: BatchConfig::default(),
@@ -152,7 +152,7 @@ impl DeliveryConfig {
         if self.checkpoints {
             return fail("checkpoints = true is not available yet: leave it out".to_owned());
         }
-        if self.kinds.is_empty() {
+        if self.kinds.as_ref().is_some_and(Vec::is_empty) {
             return fail("kinds is empty: name one at least, or leave it out for all".to_owned());
         }
         if !(1..=BATCH_RECORDS_MAX).contains(&self.batch.records) {

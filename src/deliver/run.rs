@@ -68,9 +68,10 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         let books = Books::open(&context.data_dir, name, &context.journal(), config.start);
         let shared = Shared::new(name.into(), context.clone(), books);
         let handle = SinkHandle(Arc::clone(&shared));
+        let selection = Selection::of_sink(&config, sink.kinds(), context.key_scheme);
         let this = Self {
             sink: Arc::new(sink),
-            selection: Arc::new(Selection::new(&config, context.key_scheme)),
+            selection: Arc::new(selection),
             shared,
             config,
             feed: None,
@@ -131,6 +132,11 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         match self.attempt(&mut work, part.clone(), stop).await {
             Outcome::Split => work.halving.refused(),
             Outcome::Failed { reason, after, fault } => self.live_failed(&work.batch, reason, after, fault),
+            Outcome::Later(reason, after) => {
+                self.live_well();
+                self.live.later(Instant::now(), after);
+                self.shared.state(SinkState::Waiting, Some(reason));
+            }
             Outcome::Settled(refused, ack) => match self.advance(&work.batch, part, &refused, ack).await {
                 Ok(()) => {
                     work.halving.settled();
@@ -139,8 +145,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 Err(reason) => self.live_failed(&work.batch, reason, None, false),
             },
         }
-        let failed = self.live.failing();
-        if failed || work.halving.next().is_some() {
+        let waits = self.live.retry_at().is_some();
+        if waits || work.halving.next().is_some() {
             self.work = Some(work);
         } else {
             self.shared.oldest(None);
@@ -166,12 +172,12 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     pub(super) fn received(&mut self, batch: Result<Batch, String>) {
         match batch {
             Ok(batch) if !self.config.ordered => {
-                self.unordered.window.add(batch, self.sink.records_max());
+                self.unordered.window.add(batch, |rest| self.sink.fits(rest));
                 self.shared.oldest(self.unordered.window.oldest());
             }
             Ok(batch) => {
                 self.shared.oldest(batch.oldest);
-                self.work = Some(Work::new(batch, self.sink.records_max()));
+                self.work = Some(Work::new(batch, |rest| self.sink.fits(rest)));
             }
             Err(reason) => {
                 tracing::error!(sink = &*self.shared.name, "{reason}");

@@ -20,6 +20,8 @@ pub enum SinkState {
     Delivering,
     /// The last attempt failed; the next one waits for its time.
     Retrying,
+    /// Nothing is wrong: it tells people no more often than it may, and goes on when it may.
+    Waiting,
     /// It has failed for a while, or for a reason that somebody has to mend, or too much is parked.
     Stuck,
     /// Its files cannot be trusted; nothing is sent before somebody has mended them.
@@ -33,6 +35,7 @@ impl SinkState {
             Self::Idle => "idle",
             Self::Delivering => "delivering",
             Self::Retrying => "retrying",
+            Self::Waiting => "waiting",
             Self::Stuck => "stuck",
             Self::Halted => "halted",
         }

@@ -9,7 +9,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{batch::Batch, books::Progress, concurrency::Concurrency, run::Deliverer, window::Window, work::Outcome};
+use super::{
+    batch::Batch, books::Progress, concurrency::Concurrency, run::Deliverer, status::SinkState, window::Window,
+    work::Outcome,
+};
 use crate::{
     record::Seq,
     sink::{Ack, Sink, SinkError},
@@ -103,6 +106,10 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 }
             }
             Outcome::Split => unit.work.halving.refused(),
+            Outcome::Later(reason, after) => {
+                unit.lane.later(now, after);
+                self.shared.state(SinkState::Waiting, Some(reason));
+            }
             Outcome::Failed { reason, after, fault } => {
                 concurrency.failed();
                 let stuck = unit.lane.failed(now, after, fault);

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::VecDeque, ops::Range, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{batch::Batch, lane::Lane, work::Work};
+use super::{batch::Batch, halving::Halving, lane::Lane, work::Work};
 use crate::{
     record::Seq,
     sink::{Ack, Message},
@@ -55,8 +55,8 @@ impl Parcel {
 #[derive(Default)]
 pub(super) struct Window {
     units: VecDeque<Unit>,
-    /// The batch, its parts' length, and where the next one begins.
-    backlog: Option<(Arc<Batch>, usize, usize)>,
+    /// The batch, and its parts to come.
+    backlog: Option<(Arc<Batch>, Halving)>,
     ids: u64,
 }
 
@@ -66,9 +66,11 @@ impl Window {
         self.backlog.is_none()
     }
 
-    /// The next batch of the journal, in parts of `part` records at most.
-    pub(super) fn add(&mut self, batch: Batch, part: usize) {
-        self.backlog = Some((Arc::new(batch), part.max(1), 0));
+    /// The next batch of the journal. `fits` says how many of the first of some messages one call of the sink takes.
+    pub(super) fn add(&mut self, batch: Batch, fits: impl Fn(&[Message]) -> usize) {
+        let part = |start| fits(batch.messages.get(start..).unwrap_or_default());
+        let parts = Halving::new(batch.messages.len(), part);
+        self.backlog = Some((Arc::new(batch), parts));
     }
 
     /// Something to send, if there is, and whose: what failed and is due, else the next part, as long as fewer than
@@ -92,18 +94,19 @@ impl Window {
 
     /// Cuts the next part; where there is nothing to send in it, it is settled at once.
     fn cut(&mut self) -> Option<usize> {
-        let (batch, len, start) = self.backlog.take()?;
-        let end = batch.messages.len().min(start.saturating_add(len));
-        if end < batch.messages.len() {
-            self.backlog = Some((Arc::clone(&batch), len, end));
+        let (batch, mut parts) = self.backlog.take()?;
+        let part = parts.next().unwrap_or(0..0);
+        parts.settled();
+        if parts.next().is_some() {
+            self.backlog = Some((Arc::clone(&batch), parts));
         }
-        let (state, steps) = if start == end {
-            (State::Settled, vec![Step { part: start..end, refused: Vec::new(), ack: (Ack::none(), 0) }])
+        let (state, steps) = if part.is_empty() {
+            (State::Settled, vec![Step { part: part.clone(), refused: Vec::new(), ack: (Ack::none(), 0) }])
         } else {
             (State::Waiting, Vec::new())
         };
         self.ids += 1;
-        let work = Work::of(batch, start..end);
+        let work = Work::of(batch, part);
         self.units.push_back(Unit { id: self.ids, work, lane: Lane::default(), steps, state });
         (state == State::Waiting).then(|| self.units.len() - 1)
     }

@@ -33,12 +33,16 @@ pub(super) enum Outcome {
     Settled(Vec<(usize, String)>, Ack),
     /// To be tried in halves.
     Split,
+    /// To be tried then; nothing is wrong.
+    Later(String, Duration),
     /// To be tried again.
     Failed { reason: String, after: Option<Duration>, fault: bool },
 }
 
 impl Work {
-    pub(super) fn new(batch: Batch, part: usize) -> Self {
+    /// `fits` says how many of the first of some messages one call of the sink takes.
+    pub(super) fn new(batch: Batch, fits: impl Fn(&[Message]) -> usize) -> Self {
+        let part = |start| fits(batch.messages.get(start..).unwrap_or_default());
         let halving = Halving::new(batch.messages.len(), part);
         Self { halving, batch: Arc::new(batch), settled: BTreeMap::new(), ack: Ack::none() }
     }
@@ -80,19 +84,29 @@ impl Work {
             Err(SinkError::Partly { again, refused, ack, reason, after, fault }) => {
                 self.took(ack);
                 self.refuse(&part, refused);
-                let again: BTreeSet<Seq> = again.into_iter().collect();
-                for at in part {
-                    if self.batch.messages.get(at).is_some_and(|message| !again.contains(&message.seq)) {
-                        self.settled.entry(at).or_insert(None);
-                    }
-                }
+                self.settle_all_but(part, &again);
                 return Outcome::Failed { reason, after, fault };
+            }
+            Err(SinkError::Later { again, refused, ack, reason, after }) => {
+                self.took(ack);
+                self.refuse(&part, refused);
+                self.settle_all_but(part, &again);
+                return Outcome::Later(reason, after);
             }
         }
         let later = self.settled.split_off(&part.end);
         let done = std::mem::replace(&mut self.settled, later);
         let refused = done.into_iter().filter_map(|(at, refusal)| Some((at, refusal?))).collect();
         Outcome::Settled(refused, std::mem::take(&mut self.ack))
+    }
+
+    fn settle_all_but(&mut self, part: Range<usize>, again: &[Seq]) {
+        let again: BTreeSet<Seq> = again.iter().copied().collect();
+        for at in part {
+            if self.batch.messages.get(at).is_some_and(|message| !again.contains(&message.seq)) {
+                self.settled.entry(at).or_insert(None);
+            }
+        }
     }
 
     fn took(&mut self, ack: Ack) {
@@ -125,7 +139,7 @@ mod tests {
             let (key, line) = (seq.to_string(), "{}".into());
             batch.add(Message { seq, kind: Kind::Event, key, body: line, line: "{}".into() });
         }
-        Work::new(batch, usize::MAX)
+        Work::new(batch, <[Message]>::len)
     }
 
     fn open(work: &Work) -> Vec<Seq> {

@@ -34,7 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Under what most servers and balancers keep (60 s), so that we close first and no request meets a closed connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Headers whose values are secrets: never as text in a configuration.
-const SECRET_HEADERS: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-api-key"];
+const SECRET_HEADERS: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-api-key", "dd-api-key"];
 /// Headers that are the protocol's.
 const OWN_HEADERS: &[&str] = &["host", "connection", "content-length", "transfer-encoding"];
 
@@ -271,6 +271,12 @@ pub fn one_secret<'a>(
         (None, Some(env)) => Ok(SecretRef::Env(env.clone())),
         _ => Err(BuildError(format!("{name}_file or {name}_env is needed, and not both"))),
     }
+}
+
+/// The text of an address that is itself a secret.
+pub fn secret_url(secret: &Secret) -> Result<String, BuildError> {
+    let text = std::str::from_utf8(secret.expose()).map_err(|_| BuildError("url_file holds no text".to_owned()))?;
+    Ok(text.trim().to_owned())
 }
 
 fn secret_value(prefix: &str, secret: &Secret) -> Option<HeaderValue> {

@@ -1,6 +1,6 @@
 //! `http`: posts records to any endpoint, one a request or many, signed as Standard Webhooks where a secret is given.
 //!
-//! One request at a time over a kept connection, in order.
+//! One request at a time over a kept connection, in order. A `preset` puts on what one vendor wants.
 
 use std::{
     collections::BTreeMap,
@@ -10,31 +10,49 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use reqwest::{
-    Method,
-    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+    Method, Url,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::Deserialize;
 
 use super::{
     Ack, BuildError, Message, Sink, SinkError,
-    client::{self, Connect, HeaderConfig, HttpClient, answer},
+    client::{self, Connect, HeaderConfig, HttpClient, answer, one_secret},
+    gzip::gzip,
     tls::TlsFiles,
 };
-use crate::{secret::SecretRef, units::Span};
+use crate::{
+    secret::{Secret, SecretRef},
+    units::Span,
+};
 
+mod preset;
 mod signing;
 
+use preset::{Labels, Preset};
 use signing::Signer;
 
 /// The sink's own members of its `[[sinks]]` entry.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to. `http://` only to this machine, unless `allow_http`.
-    url: String,
-    /// What a request holds.
+    /// Where to. `http://` only to this machine, unless `allow_http`. Only a preset can do without.
+    url: Option<String>,
+    /// File with the address, where that is a secret; or `url_env`.
+    url_file: Option<PathBuf>,
+    /// Environment variable with the address.
+    url_env: Option<String>,
+    /// Address, headers and body as one vendor wants them.
+    preset: Option<Preset>,
+    /// Datadog's site.
+    site: Option<String>,
+    /// Names and values that a preset puts beside every record: tags, fields, stream labels.
     #[serde(default)]
-    body: Body,
+    labels: Labels,
+    /// Compresses requests; default: with a preset.
+    gzip: Option<bool>,
+    /// What a request holds; default: one record.
+    body: Option<Body>,
     /// Signs every request.
     sign: Option<SignConfig>,
     /// Further headers: a text, or `{ file = "…" }` or `{ env = "…" }` for secrets.
@@ -85,20 +103,48 @@ const OWN_HEADERS: &[&str] = &["webhook-id", "webhook-timestamp", "webhook-signa
 /// See the head of this file.
 pub struct Http {
     client: HttpClient,
-    body: Body,
+    url: Url,
+    shape: Shape,
+    gzip: bool,
     headers: HeaderMap,
     signer: Option<Signer>,
+}
+
+/// What a request's body looks like.
+enum Shape {
+    Body(Body),
+    Preset(Preset, Labels),
 }
 
 impl Config {
     /// Reads its secrets and certificates and builds it; connects to nothing.
     pub fn build(&self, base: &Path) -> Result<Http, BuildError> {
         let tls = TlsFiles::new(&self.ca_file, &self.cert_file, &self.key_file);
-        let connect = Connect { url: &self.url, timeout: self.timeout, allow_http: self.allow_http, tls };
+        let (address, secret) = self.address(base)?;
+        let connect = Connect { url: &address, timeout: self.timeout, allow_http: self.allow_http, tls };
         let mut client = connect.build(base)?;
+        let url = self.whole(client.url());
+        if secret {
+            client.never_quote(Secret::new(url.path().as_bytes().to_vec()));
+            client.never_quote(Secret::new(address.into_bytes()));
+        }
+        let shape = self.shape()?;
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.body.content_type()));
+        let gzip = self.gzip.unwrap_or(self.preset.is_some());
+        if gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        match &shape {
+            Shape::Body(body) => drop(headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type()))),
+            Shape::Preset(preset, labels) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(preset.content_type()));
+                headers.extend(preset.headers(labels)?);
+            }
+        }
         headers.extend(client.headers(&self.headers, OWN_HEADERS, base)?);
+        if let Some(needed) = self.preset.and_then(Preset::needs).filter(|needed| !headers.contains_key(*needed)) {
+            return Err(BuildError(format!("headers = {{ {needed} = {{ file = \"…\" }} }} is needed")));
+        }
         let signer = match &self.sign {
             Some(sign) => {
                 let secret = sign.reference()?.read(base)?;
@@ -108,7 +154,43 @@ impl Config {
             }
             None => None,
         };
-        Ok(Http { client, body: self.body, headers, signer })
+        Ok(Http { client, url, shape, gzip, headers, signer })
+    }
+
+    /// The configured or usual address, and whether it is a secret.
+    fn address(&self, base: &Path) -> Result<(String, bool), BuildError> {
+        if self.url_file.is_some() || self.url_env.is_some() {
+            if self.url.is_some() || self.site.is_some() {
+                return Err(BuildError("url_file or url_env replaces url and site: give one of them".to_owned()));
+            }
+            let secret = one_secret("url", &self.url_file, &self.url_env)?.read(base)?;
+            return Ok((client::secret_url(&secret)?, true));
+        }
+        match (&self.url, self.preset) {
+            (Some(_), _) if self.site.is_some() => Err(BuildError("site is for when no url is given".to_owned())),
+            (Some(url), _) => Ok((url.clone(), false)),
+            (None, Some(preset)) => Ok((preset.url(self.site.as_deref())?, false)),
+            (None, None) => Err(BuildError("url is needed".to_owned())),
+        }
+    }
+
+    /// With the preset's path, where it has none.
+    fn whole(&self, url: &Url) -> Url {
+        let mut url = url.clone();
+        if let (Some(path), "/") = (self.preset.and_then(Preset::path), url.path()) {
+            url.set_path(path);
+        }
+        url
+    }
+
+    fn shape(&self) -> Result<Shape, BuildError> {
+        match (self.preset, self.body) {
+            (Some(_), Some(_)) => Err(BuildError("body is the preset's: leave it out".to_owned())),
+            (Some(preset), None) => Ok(Shape::Preset(preset, self.labels.clone())),
+            (None, _) if !self.labels.is_empty() => Err(BuildError("labels are for a preset".to_owned())),
+            (None, _) if self.site.is_some() => Err(BuildError("site is for preset = \"datadog\"".to_owned())),
+            (None, body) => Ok(Shape::Body(body.unwrap_or_default())),
+        }
     }
 }
 
@@ -171,12 +253,16 @@ impl Sink for Http {
     }
 
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
-        let body = self.body.of(batch);
+        let (body, id) = match &self.shape {
+            Shape::Body(body) => (body.of(batch), body.id(batch)),
+            Shape::Preset(preset, labels) => (preset.body(batch, labels).into(), Body::Array.id(batch)),
+        };
+        let body = if self.gzip { gzip(&body)?.into() } else { body };
         let mut headers = self.headers.clone();
         if let Some(signer) = &self.signer {
-            signer.sign(&mut headers, &self.body.id(batch), SystemTime::now(), &body)?;
+            signer.sign(&mut headers, &id, SystemTime::now(), &body)?;
         }
-        let request = self.client.request(Method::POST, self.client.url().clone()).headers(headers).body(body);
+        let request = self.client.request(Method::POST, self.url.clone()).headers(headers).body(body);
         let response = self.client.send(request).await?;
         if !response.status().is_success() {
             return Err(self.client.refusal(response).await);
@@ -188,7 +274,14 @@ impl Sink for Http {
     }
 
     fn records_max(&self) -> usize {
-        if self.body == Body::Single { 1 } else { usize::MAX }
+        if matches!(self.shape, Shape::Body(Body::Single)) { 1 } else { usize::MAX }
+    }
+
+    fn fits(&self, batch: &[Message]) -> usize {
+        match &self.shape {
+            Shape::Preset(preset, _) => preset.fits(batch),
+            Shape::Body(_) => self.records_max().min(batch.len()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub use crate::source::BuildError;
 pub mod client;
 pub mod gzip;
 pub mod head;
+pub mod people;
 pub mod tls;
 pub mod visible;
 
@@ -75,6 +76,20 @@ pub enum SinkError {
         after: Option<Duration>,
         /// As of [`SinkError::Retry`].
         fault: bool,
+    },
+    /// Not now, by the sink's own choice; nothing is wrong. These stay pending and are tried again.
+    #[error("{reason}")]
+    Later {
+        /// Which; everything else of the batch is settled.
+        again: Vec<Seq>,
+        /// Refused for good, and why.
+        refused: Vec<(Seq, String)>,
+        /// What the other side said to those that it took.
+        ack: Ack,
+        /// Why.
+        reason: String,
+        /// When.
+        after: Duration,
     },
     /// These were refused for good; every other record of the batch was delivered.
     #[error("{} records refused", .refused.len())]
@@ -164,6 +179,16 @@ pub trait Sink {
         usize::MAX
     }
 
+    /// How many of the first records of `batch` one call of [`Sink::deliver`] takes, where a protocol bounds bytes, too.
+    fn fits(&self, batch: &[Message]) -> usize {
+        self.records_max().min(batch.len())
+    }
+
+    /// The kinds of records it gets where its configuration names none; `None`: those that every sink gets.
+    fn kinds(&self) -> Option<&'static [Kind]> {
+        None
+    }
+
     /// Finishes what can wait no longer than a shutdown (a file's compression, say).
     fn close(&self) -> impl Future<Output = ()> + Send {
         async {}
@@ -179,7 +204,7 @@ macro_rules! sinks {
         pub enum SinkConfig { $($(#[$only])? #[doc = stringify!($module)] $variant($module::Config)),* }
 
         /// Any configured sink.
-        #[allow(clippy::large_enum_variant, reason = "one value a sink, made once at start")]
+        #[allow(clippy::large_enum_variant, reason = "one value a sink, made once at start; which is large depends on features")]
         pub enum AnySink { $($(#[$only])? #[doc = stringify!($module)] $variant($module::$variant)),* }
 
         impl SinkConfig {
@@ -217,6 +242,14 @@ macro_rules! sinks {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.records_max()),* }
             }
 
+            fn fits(&self, batch: &[Message]) -> usize {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.fits(batch)),* }
+            }
+
+            fn kinds(&self) -> Option<&'static [Kind]> {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.kinds()),* }
+            }
+
             async fn close(&self) {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.close().await),* }
             }
@@ -235,4 +268,12 @@ sinks! {
     nats => Nats,
     splunk_hec => SplunkHec,
     syslog => Syslog,
+    #[cfg(feature = "otlp")]
+    otlp => Otlp,
+    azure_logs => AzureLogs,
+    slack => Slack,
+    teams => Teams,
+    pagerduty => Pagerduty,
+    #[cfg(feature = "smtp")]
+    smtp => Smtp,
 }

@@ -12,6 +12,7 @@
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads a failed run")]
 
 mod cli;
+mod cloud;
 mod config;
 mod crash;
 mod decode;
@@ -20,8 +21,10 @@ mod deploy;
 mod elasticsearch;
 mod enrich;
 mod enrich_files;
+mod fake_grpc;
 mod fake_hec;
 mod fake_http;
+mod fake_smtp;
 mod fake_syslog;
 mod faults;
 mod formats;
@@ -34,9 +37,12 @@ mod journal_props;
 mod jwks;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod mail;
 #[cfg(feature = "nats")]
 mod nats;
 mod order;
+mod otlp;
+mod people;
 mod proof;
 mod readme;
 mod redrive;

@@ -26,10 +26,16 @@ use crate::{
 #[cfg(feature = "kafka")]
 pub mod broker;
 pub mod bulk;
+mod grpc;
 mod hec;
 #[cfg(feature = "nats")]
 pub mod jetstream;
+mod mail;
 mod syslog;
+mod vendors;
+
+pub use grpc::retry_in_1s;
+pub use vendors::{otlp_seqs, told_seqs};
 
 /// What the other side does for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +126,7 @@ async fn every_sink_keeps_the_contract() {
         check("splunk_hec-no-acks", &hec::HecReceiver::new(false).await, *situation).await;
         check("unordered-http-single", &HttpReceiver::new("single").await, *situation).await;
         check("unordered-http-lines", &HttpReceiver::new("lines").await, *situation).await;
+        vendors::check_all(*situation).await;
     }
 }
 
@@ -171,7 +178,7 @@ async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
 }
 
 /// Each seq where it came first: in order, or something overtook something.
-fn first_arrivals(arrived: &[Seq]) -> Vec<Seq> {
+pub fn first_arrivals(arrived: &[Seq]) -> Vec<Seq> {
     let mut seen = BTreeSet::new();
     arrived.iter().copied().filter(|seq| seen.insert(*seq)).collect()
 }

@@ -20,6 +20,7 @@ use crate::support::{PATIENCE, eventually};
 
 pub mod nats;
 pub mod osmem;
+pub mod rotel;
 pub mod rsyslog;
 pub mod stunnel;
 pub mod syslog_ng;

@@ -1,0 +1,126 @@
+//! OTLP over gRPC: the channel, and what a status means.
+
+use std::{path::Path, time::Duration};
+
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse, logs_service_client::LogsServiceClient,
+};
+use prost::Message as _;
+use tonic::{
+    Code, Request, Status,
+    codec::CompressionEncoding,
+    metadata::MetadataMap,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+use super::wire::{RetryInfo, RpcStatus};
+use crate::{
+    sink::{
+        BuildError, SinkError,
+        client::{HttpClient, answer},
+        tls::TlsFiles,
+    },
+    units::Span,
+};
+
+/// Connecting takes a few round trips; a host that is down should show sooner than a slow answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A channel that connects when it is needed, and the metadata of every call.
+pub(super) struct Grpc {
+    client: LogsServiceClient<Channel>,
+    metadata: MetadataMap,
+}
+
+impl Grpc {
+    /// Reads certificates; connects to nothing.
+    pub(super) fn build(
+        url: &reqwest::Url,
+        timeout: Span,
+        tls: TlsFiles<'_>,
+        (headers, gzip): (reqwest::header::HeaderMap, bool),
+        base: &Path,
+    ) -> Result<Self, BuildError> {
+        let fail = |error: tonic::transport::Error| {
+            BuildError(format!("cannot set up the gRPC channel: {}", answer::causes(&error)))
+        };
+        let mut endpoint = Endpoint::from_shared(url.to_string())
+            .map_err(fail)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(timeout.get())
+            .user_agent(concat!("refresh-audit/", env!("CARGO_PKG_VERSION")))
+            .map_err(fail)?;
+        if url.scheme() == "https" {
+            endpoint = endpoint.tls_config(tls_config(tls, base)?).map_err(fail)?;
+        }
+        let mut client = LogsServiceClient::new(endpoint.connect_lazy());
+        if gzip {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
+        Ok(Self { client, metadata: MetadataMap::from_headers(headers) })
+    }
+
+    pub(super) async fn export(&self, request: ExportLogsServiceRequest) -> Result<ExportLogsServiceResponse, Status> {
+        let mut request = Request::new(request);
+        *request.metadata_mut() = self.metadata.clone();
+        // A clone shares the channel.
+        Ok(self.client.clone().export(request).await?.into_inner())
+    }
+}
+
+/// The provider of cryptography is the one that tonic was built with (`tls-aws-lc`).
+fn tls_config(tls: TlsFiles<'_>, base: &Path) -> Result<ClientTlsConfig, BuildError> {
+    // Says what is wrong with a file in the words of all sinks.
+    tls.client_config(base)?;
+    let read = |file: &Path| {
+        let path = base.join(file);
+        std::fs::read(&path).map_err(|error| BuildError(format!("cannot read {}: {error}", path.display())))
+    };
+    // What ends TLS in front of a receiver does not always say that HTTP/2 is what it passes on.
+    let mut config = ClientTlsConfig::new().assume_http2(true);
+    config = match tls.ca_file {
+        Some(file) => config.ca_certificate(Certificate::from_pem(read(file)?)),
+        None => config.with_native_roots(),
+    };
+    if let (Some(certificate), Some(key)) = (tls.cert_file, tls.key_file) {
+        config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(config)
+}
+
+/// What a status means, by the protocol's table
+/// (<https://opentelemetry.io/docs/specs/otlp/#failures>). Where that has a client drop the data because of the
+/// receiver's or the credentials' fault, it is kept: it is not the record's.
+pub(super) fn meaning(status: &Status, client: &HttpClient, records: usize) -> SinkError {
+    let (host, said) = (client.url().host_str().unwrap_or_default(), client.quote(status.message().as_bytes()));
+    let mut reason = format!("{host} answered {:?}{}{said}", status.code(), if said.is_empty() { "" } else { ": " });
+    if status.code() == Code::Unavailable || status.code() == Code::Unknown {
+        // What is behind a connection that could not be made.
+        let causes = std::error::Error::source(status).map(answer::causes).unwrap_or_default();
+        if !causes.is_empty() {
+            reason = format!("{reason}: {causes}");
+        }
+    }
+    let after = retry_delay(status);
+    let retry = |fault| SinkError::Retry { reason: reason.clone(), after, fault };
+    match status.code() {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => retry(false),
+        // With a delay it is a limit that passes; without one, it may be that the request is too large.
+        Code::ResourceExhausted if after.is_none() && records > 1 => SinkError::Refused { reason },
+        Code::ResourceExhausted => retry(false),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists => SinkError::Refused { reason },
+        _ => retry(true),
+    }
+}
+
+fn retry_delay(status: &Status) -> Option<Duration> {
+    let details = RpcStatus::decode(status.details()).ok()?.details;
+    let info = details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let delay = RetryInfo::decode(&*info.value).ok()?.retry_delay?;
+    Some(Duration::new(u64::try_from(delay.seconds).ok()?, u32::try_from(delay.nanos).ok()?))
+}

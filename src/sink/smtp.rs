@@ -1,0 +1,334 @@
+//! `smtp`: mails to people, one a batch: what comes within `batch.wait` is one mail.
+//!
+//! STARTTLS or TLS, with the server's certificate checked; in the clear only to this machine. A connection a mail.
+
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use lettre::{
+    message::Mailbox,
+    transport::smtp::{
+        Error,
+        authentication::{Credentials, Mechanism},
+        client::{AsyncSmtpConnection, Certificate, CertificateStore, Identity, TlsParameters},
+        commands::{Data, Mail, Rcpt},
+        extension::ClientId,
+    },
+};
+use serde::Deserialize;
+use tokio::time;
+
+use super::{
+    Ack, BuildError, Message, Sink, SinkError, client,
+    people::{
+        KINDS, MESSAGES_PER_HOUR,
+        desk::Desk,
+        notice::{Link, Notice},
+        text::clean,
+    },
+    tls::TlsFiles,
+};
+use crate::{
+    record::Kind,
+    secret::{Secret, SecretRef},
+    units::Span,
+};
+
+mod mail;
+
+use mail::Envelope;
+
+/// The sink's own members of its `[[sinks]]` entry.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `mail.example.com`, with a port where it is not 587 (`starttls`), 465 (`tls`) or 25 (`none`).
+    server: String,
+    /// How the connection is kept private.
+    #[serde(default)]
+    tls: Privacy,
+    /// `Refresh Audit <audit@example.com>`.
+    from: String,
+    /// One address or several.
+    to: OneOrMore,
+    /// Default: the address of `from`, where there is a password.
+    username: Option<String>,
+    /// File with the password; or `password_env`. Without one nobody logs in.
+    password_file: Option<PathBuf>,
+    /// Environment variable with the password.
+    password_env: Option<String>,
+    /// Where people find an incident; `{id}` stands for its id.
+    link: Option<String>,
+    /// The most mails an hour; what is more waits and is one.
+    #[serde(default = "messages_per_hour")]
+    messages_per_hour: NonZeroU32,
+    /// Also tell when an incident is closed or an alarm cleared.
+    #[serde(default = "yes")]
+    resolved: bool,
+    /// From connecting to the last answer.
+    #[serde(default = "timeout")]
+    timeout: Span,
+    /// Certificates to trust instead of the system's, PEM.
+    ca_file: Option<PathBuf>,
+    /// Client certificate and its chain, PEM.
+    cert_file: Option<PathBuf>,
+    /// Key of the client certificate, PEM.
+    key_file: Option<PathBuf>,
+}
+
+/// How the connection is kept private.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Privacy {
+    /// It begins in the clear; nothing is sent before it is not.
+    #[default]
+    Starttls,
+    /// From the first byte.
+    Tls,
+    /// Not at all: to this machine only.
+    None,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "an address or a list of addresses")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+fn messages_per_hour() -> NonZeroU32 {
+    MESSAGES_PER_HOUR
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn timeout() -> Span {
+    client::TIMEOUT
+}
+
+/// Quoted of what the server says.
+const SAID_CHARS_MAX: usize = 200;
+/// Waited for the goodbye after a mail was taken.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+/// See the head of this file.
+pub struct Smtp {
+    host: String,
+    port: u16,
+    mode: Privacy,
+    tls: Option<TlsParameters>,
+    login: Option<(String, Secret)>,
+    envelope: Envelope,
+    timeout: Duration,
+    desk: Desk,
+}
+
+impl Config {
+    /// Reads its password and certificates and builds it; connects to nothing.
+    pub fn build(&self, base: &Path) -> Result<Smtp, BuildError> {
+        let (host, port) = self.server()?;
+        let tls = if self.tls == Privacy::None { None } else { Some(self.parameters(&host, base)?) };
+        let to = match &self.to {
+            OneOrMore::One(one) => std::slice::from_ref(one),
+            OneOrMore::More(more) => more,
+        };
+        let to = to.iter().map(|text| mailbox("to", text)).collect::<Result<Vec<_>, _>>()?;
+        if to.is_empty() {
+            return Err(BuildError("to is empty: name one address at least".to_owned()));
+        }
+        let envelope = Envelope { from: mailbox("from", &self.from)?, to };
+        let link = self.link.as_deref().map(Link::new).transpose()?;
+        if self.timeout.get().is_zero() {
+            return Err(BuildError("timeout must be more than zero".to_owned()));
+        }
+        Ok(Smtp {
+            host,
+            port,
+            mode: self.tls,
+            tls,
+            login: self.login(&envelope, base)?,
+            envelope,
+            timeout: self.timeout.get(),
+            desk: Desk::new(link, self.resolved, self.messages_per_hour),
+        })
+    }
+
+    fn server(&self) -> Result<(String, u16), BuildError> {
+        let usual = match self.tls {
+            Privacy::Starttls => 587,
+            Privacy::Tls => 465,
+            Privacy::None => 25,
+        };
+        let wrong = || BuildError("server is not one: it should look like mail.example.com:587".to_owned());
+        let address = reqwest::Url::parse(&format!("smtp://{}", self.server)).map_err(|_| wrong())?;
+        let host = address.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() || !matches!(address.path(), "" | "/") || address.username() != "" || address.query().is_some() {
+            return Err(wrong());
+        }
+        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if self.tls == Privacy::None && !local {
+            return Err(BuildError("tls = \"none\" is for this machine only: mails would travel in the clear".to_owned()));
+        }
+        Ok((host, address.port().unwrap_or(usual)))
+    }
+
+    fn login(&self, envelope: &Envelope, base: &Path) -> Result<Option<(String, Secret)>, BuildError> {
+        let reference = match (&self.password_file, &self.password_env, &self.username) {
+            (None, None, None) => return Ok(None),
+            (Some(file), None, _) => SecretRef::File(file.clone()),
+            (None, Some(env), _) => SecretRef::Env(env.clone()),
+            _ => return Err(BuildError("password_file or password_env is needed, and not both".to_owned())),
+        };
+        let password = reference.read(base)?;
+        if std::str::from_utf8(password.expose()).is_err() {
+            return Err(BuildError("the password is not text".to_owned()));
+        }
+        Ok(Some((self.username.clone().unwrap_or_else(|| envelope.from.email.to_string()), password)))
+    }
+
+    fn parameters(&self, host: &str, base: &Path) -> Result<TlsParameters, BuildError> {
+        let files = TlsFiles::new(&self.ca_file, &self.cert_file, &self.key_file);
+        // Says what is wrong with a file in the words of all sinks.
+        files.client_config(base)?;
+        let wrong = |error: Error| BuildError(format!("cannot set up TLS: {}", client::answer::causes(&error)));
+        let read = |file: &Path| {
+            let path = base.join(file);
+            std::fs::read(&path).map_err(|error| BuildError(format!("cannot read {}: {error}", path.display())))
+        };
+        let mut builder = TlsParameters::builder(host.to_owned());
+        if let Some(file) = files.ca_file {
+            builder = builder.certificate_store(CertificateStore::None);
+            builder = builder.add_root_certificate(Certificate::from_pem(&read(file)?).map_err(wrong)?);
+        }
+        if let (Some(certificate), Some(key)) = (files.cert_file, files.key_file) {
+            let key = Secret::new(read(key)?);
+            builder = builder.identify_with(Identity::from_pem(&read(certificate)?, key.expose()).map_err(wrong)?);
+        }
+        builder.build_rustls().map_err(wrong)
+    }
+}
+
+fn mailbox(key: &str, text: &str) -> Result<Mailbox, BuildError> {
+    text.parse().map_err(|_| BuildError(format!("{key}: {text:?} is not an address such as audit@example.com")))
+}
+
+impl Sink for Smtp {
+    async fn check(&self, test: &Message) -> Result<(), SinkError> {
+        self.deliver(std::slice::from_ref(test)).await.map(drop)
+    }
+
+    async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
+        let say = |notices: &[Notice]| {
+            let mail = mail::mail(notices, &self.envelope);
+            async move {
+                let mail = mail.map_err(|error| SinkError::Refused { reason: format!("no mail can be made: {error}") })?;
+                match time::timeout(self.timeout, self.send(&mail)).await {
+                    Ok(sent) => sent,
+                    Err(_) => Err(SinkError::passing(format!("{}: no answer in time", self.host))),
+                }
+            }
+        };
+        self.desk.tell_together(batch, say).await
+    }
+
+    fn kinds(&self) -> Option<&'static [Kind]> {
+        Some(KINDS)
+    }
+}
+
+/// Which part of the conversation failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Connecting,
+    Starttls,
+    Login,
+    Sender,
+    Recipients,
+    Data,
+    Content,
+}
+
+impl Smtp {
+    /// One mail over one connection; what the server said to it.
+    async fn send(&self, mail: &[u8]) -> Result<String, SinkError> {
+        let mut connection = self.connect().await?;
+        let command = |step| move |error: Error| (step, error);
+        let from = Some(self.envelope.from.email.clone());
+        let failed = |(step, error): (Step, Error)| self.failed(step, &error);
+        connection.command(Mail::new(from, Vec::new())).await.map_err(command(Step::Sender)).map_err(failed)?;
+        let mut refused = Vec::new();
+        for to in &self.envelope.to {
+            // One address that is gone keeps nobody else from the mail.
+            match connection.command(Rcpt::new(to.email.clone(), Vec::new())).await {
+                Err(error) if error.is_permanent() && refused.len() + 1 < self.envelope.to.len() => refused.push(error),
+                answer => drop(answer.map_err(|error| self.failed(Step::Recipients, &error))?),
+            }
+        }
+        connection.command(Data).await.map_err(command(Step::Data)).map_err(failed)?;
+        let taken = connection.message(mail).await.map_err(command(Step::Content)).map_err(failed)?;
+        let _ = time::timeout(GOODBYE_TIME, connection.quit()).await;
+        for error in &refused {
+            tracing::warn!(server = self.host, reason = self.said(error), "a recipient was refused, the mail went to the others");
+        }
+        let said = clean(&taken.message().collect::<Vec<_>>().join(" "), SAID_CHARS_MAX);
+        Ok(format!("{} {said}", taken.code()))
+    }
+
+    async fn connect(&self) -> Result<AsyncSmtpConnection, SinkError> {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        let hello = if fits { ClientId::Domain(name) } else { ClientId::default() };
+        let tls = self.tls.clone().filter(|_| self.mode == Privacy::Tls);
+        let connecting = AsyncSmtpConnection::connect_tokio1((&*self.host, self.port), Some(self.timeout), &hello, tls, None);
+        let mut connection = connecting.await.map_err(|error| self.failed(Step::Connecting, &error))?;
+        if let (Privacy::Starttls, Some(tls)) = (self.mode, &self.tls) {
+            let started = connection.starttls(tls.clone(), &hello).await;
+            started.map_err(|error| self.failed(Step::Starttls, &error))?;
+        }
+        if let Some((user, password)) = &self.login {
+            let password = String::from_utf8_lossy(password.expose()).into_owned();
+            let credentials = Credentials::new(user.clone(), password);
+            let login = connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await;
+            login.map_err(|error| self.failed(Step::Login, &error))?;
+        }
+        Ok(connection)
+    }
+
+    /// What it means that a step failed: only what is said of the content is about the records.
+    fn failed(&self, step: Step, error: &Error) -> SinkError {
+        let what = match step {
+            Step::Connecting => "cannot connect",
+            Step::Starttls => "no STARTTLS",
+            Step::Login => "login refused (check username and password)",
+            Step::Sender => "sender refused (check from)",
+            Step::Recipients => "no recipient taken (check to)",
+            Step::Data => "mail refused",
+            Step::Content => "content refused",
+        };
+        let reason = format!("{}: {what}: {}", self.host, self.said(error));
+        // Not an answer of the server, but that it cannot do what is asked for.
+        let cannot = error.is_client() && matches!(step, Step::Starttls | Step::Login);
+        match error.is_permanent() {
+            true if step == Step::Content => SinkError::Refused { reason },
+            true => SinkError::fault(reason),
+            false if cannot => SinkError::fault(reason),
+            false => SinkError::passing(reason),
+        }
+    }
+
+    /// The server's words, without the password.
+    fn said(&self, error: &Error) -> String {
+        let mut text = error.to_string();
+        if let Some(cause) = std::error::Error::source(error) {
+            text = format!("{text}: {cause}");
+        }
+        let secrets = self.login.as_ref().map_or(&[][..], |(_, password)| std::slice::from_ref(password));
+        client::answer::quote(text.as_bytes(), secrets)
+    }
+}
+
