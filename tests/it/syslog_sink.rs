@@ -115,6 +115,7 @@ async fn what_was_acknowledged_and_never_read_is_sent_again() {
     running.drained().await;
     assert!(server.messages().is_empty());
     proxy.set(Fault::Refuse);
+    eventually("the server is dead", || (proxy.open() == 0).then_some(())).await;
     world.events(1);
     running.until("an error", |status| status.last_error.is_some()).await;
     proxy.set(Fault::None);

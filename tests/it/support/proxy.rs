@@ -49,6 +49,8 @@ pub struct Proxy {
     fault: watch::Sender<Fault>,
     /// Connections so far.
     pub connections: Arc<AtomicUsize>,
+    /// Of those, the ones that are still there.
+    open: Arc<AtomicUsize>,
     /// Bytes from clients that were read so far.
     pub bytes: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -67,7 +69,8 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let (fault, told) = watch::channel(Fault::None);
         let (connections, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (count, read) = (Arc::clone(&connections), Arc::clone(&bytes));
+        let open = Arc::new(AtomicUsize::new(0));
+        let (count, read, there) = (Arc::clone(&connections), Arc::clone(&bytes), Arc::clone(&open));
         let task = tokio::spawn(async move {
             let mut all = tokio::task::JoinSet::new();
             loop {
@@ -78,10 +81,15 @@ impl Proxy {
                 }
                 // A server that is not there: the client is closed, as by a balancer without a backend.
                 let Ok(server) = TcpStream::connect(server).await else { continue };
-                all.spawn(pass(client, server, told.clone(), Arc::clone(&read)));
+                let (told, read, there) = (told.clone(), Arc::clone(&read), Arc::clone(&there));
+                there.fetch_add(1, Ordering::SeqCst);
+                all.spawn(async move {
+                    pass(client, server, told, read).await;
+                    there.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { address, fault, connections, bytes, task }
+        Self { address, fault, connections, open, bytes, task }
     }
 
     /// From now on; connections there are change, too.
@@ -92,6 +100,11 @@ impl Proxy {
     /// How many connections there were.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many connections there are.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// How many bytes of clients were read.
