@@ -60,7 +60,10 @@ fn start(dir: &Path, window: Span) -> Outcome<(Ledger, Running)> {
         node: "bench".to_owned(),
         dedupe: DedupeConfig { window },
         journal: JournalConfig { min_free: ByteSize::new(1), ..JournalConfig::default() },
-        detect: detect::Config { enabled: false, ..detect::Config::default() },
+        policy: detect::Policy {
+            detect: detect::Config { enabled: false, ..detect::Config::default() },
+            ..detect::Policy::default()
+        },
         key_scheme: KeyScheme::EventId,
         signer: None,
         consumers: Consumers::default(),

@@ -44,6 +44,11 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// A batch in flight has this long at shutdown.
 const LAST_BATCH_MAX: Duration = Duration::from_secs(5);
 
+/// What an operator must know of a gate that enforces.
+const ENFORCING: &str = "the gate enforces: FusionAuth undoes a refresh that is answered 403 only where the tenant's \
+                         transaction setting for jwt.refresh is \"All the webhooks must succeed\" (AbsoluteMajority); \
+                         under \"None\" and, with other webhooks, \"Any\" or a majority it goes through all the same";
+
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -88,6 +93,9 @@ impl App {
         enricher.summary().iter().for_each(|file| tracing::info!("enrichment from {file}"));
         let intake = Arc::new(build_intake(&config, enricher.clone(), &alarms, &metrics)?);
         let sinks = build_sinks(&config)?;
+        if config.policy.gate.enforces() {
+            tracing::warn!("{ENFORCING}");
+        }
         let signer = Secret::from_file(&config.checkpoint_key_file())
             .map_err(|error| error.to_string())
             .and_then(|key| Signer::parse(&key).map_err(|error| error.to_string()))
@@ -205,7 +213,7 @@ impl App {
             node: self.config.node.clone(),
             dedupe: self.config.dedupe.clone(),
             journal: self.config.journal.clone(),
-            detect: self.config.detect.clone(),
+            policy: self.config.policy.clone(),
             key_scheme,
             signer: self.signer.take(),
             consumers,
@@ -232,7 +240,7 @@ fn build_intake(
         privacy: config.privacy,
         fingerprints: config.fingerprinter().map_err(|error| StartError::Config(error.to_string()))?,
         on_storage_failure: config.server.on_storage_failure,
-        detects: config.detect.enabled,
+        detects: config.policy.detect.enabled,
         alarms: alarms.clone(),
         metrics: Arc::clone(metrics),
     }))

@@ -28,15 +28,14 @@ use crate::{
 
 mod document;
 mod error;
-mod later;
 mod overrides;
+mod policy;
 mod validate;
 
 use document::{Document, Origin};
 use error::Place;
 
 pub use error::ConfigError;
-pub use later::{GateConfig, GateMode};
 
 /// What applies where no file is found; also the documentation of every key.
 pub const EMBEDDED: &str = include_str!("../config.toml");
@@ -57,6 +56,7 @@ const ROOT_KEYS: &[&str] = &[
     "enrich",
     "detect",
     "gate",
+    "suppress",
     "sinks",
     "rules",
 ];
@@ -88,10 +88,8 @@ pub struct Config {
     pub journal: JournalConfig,
     /// `[enrich]`.
     pub enrich: enrich::Config,
-    /// `[detect]`.
-    pub detect: detect::Config,
-    /// `[gate]`.
-    pub gate: GateConfig,
+    /// `[detect]`, `[gate]` and `[[suppress]]`.
+    pub policy: detect::Policy,
     /// `[[sinks]]`.
     pub sinks: Vec<SinkEntry>,
     /// What relative paths are relative to: the config file's directory.
@@ -173,7 +171,7 @@ impl Config {
         let mut document = Document::parse(origin, as_text)?;
         let sources = sources(&mut document)?;
         let sinks = sinks(&mut document)?;
-        let (detect, gate) = later::take(&mut document)?;
+        let policy = policy::take(&mut document)?;
         let config = Self {
             data_dir: base.join(document.take_if_there::<PathBuf>("data_dir")?.unwrap_or_else(|| "data".into())),
             node: document.take_if_there("node")?.unwrap_or_else(host_name),
@@ -187,8 +185,7 @@ impl Config {
             dedupe: document.take("dedupe")?,
             journal: document.take("journal")?,
             enrich: document.take("enrich")?,
-            detect,
-            gate,
+            policy,
             sinks,
             base: base.to_owned(),
         };

@@ -190,6 +190,13 @@ pub struct OperatorAction {
     pub detail: Option<String>,
 }
 
+impl OperatorAction {
+    /// The gate refuses nothing any more.
+    pub const GATE_STOP: &str = "gate_stop";
+    /// The gate works again.
+    pub const GATE_START: &str = "gate_start";
+}
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -22,6 +22,10 @@ use std::sync::atomic::AtomicU64;
 
 use crate::record::{AlarmChange, AlarmState, Finding};
 
+mod log;
+
+pub use log::{LogConfig, LogFormat, init};
+
 macro_rules! alarms {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),* $(,)?) => {
         /// Every alarm there is.
@@ -69,6 +73,12 @@ alarms! {
     EnrichmentStale = "enrichment_stale",
     /// The fingerprint key was made anew; older fingerprints no longer compare.
     FingerprintKeyNew = "fingerprint_key_new",
+    /// The gate refused `gate.max_denials_per_minute` refreshes within a minute, and lets the rest through.
+    GateCapped = "gate_capped",
+    /// A client that the gate refuses tries again and again.
+    GateLoop = "gate_retry_loop",
+    /// An operator stopped the gate.
+    GateStopped = "gate_stopped",
 }
 
 /// An alarm that is raised, as it is kept from one run to the next.
@@ -273,6 +283,13 @@ pub struct FindingLabels {
     pub severity: &'static str,
 }
 
+/// Label of `refresh_audit_gate_allowed_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GateLabels {
+    /// `capped`, `late` or `failed`.
+    pub reason: &'static str,
+}
+
 /// Every metric there is. Passed by `Arc`; there is no global registry.
 pub struct Metrics {
     registry: Registry,
@@ -292,6 +309,8 @@ pub struct Metrics {
     pub alarm: Family<AlarmLabels, Gauge>,
     /// Findings by rule and severity.
     pub findings: Family<FindingLabels, Counter>,
+    /// Refreshes that the gate let through though findings, or nothing known, spoke for refusing.
+    pub gate_allowed: Family<GateLabels, Counter>,
     /// Bytes of all journal segments on disk.
     pub journal_bytes: Gauge,
     /// The last synced seq.
@@ -313,6 +332,7 @@ impl Metrics {
             sink_lag: Family::default(),
             alarm: Family::default(),
             findings: Family::default(),
+            gate_allowed: Family::default(),
             journal_bytes: Gauge::default(),
             synced_seq: Gauge::default(),
             registry: Registry::default(),
@@ -329,6 +349,7 @@ impl Metrics {
         registry.register("sink_lag_seconds", "Age of the oldest undelivered record", this.sink_lag.clone());
         registry.register("alarm", "Subjects that an alarm is raised for", this.alarm.clone());
         registry.register("findings", "Findings by rule and severity", this.findings.clone());
+        registry.register("gate_allowed", "Refreshes let through for want of certainty", this.gate_allowed.clone());
         registry.register("journal_bytes", "Bytes of all journal segments", this.journal_bytes.clone());
         registry.register("synced_seq", "Last synced seq", this.synced_seq.clone());
         Arc::new(Self { registry, ..this })
@@ -346,6 +367,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a refresh that the gate let through for want of certainty.
+    pub fn gate_allowed(&self, reason: &'static str) {
+        self.gate_allowed.get_or_create(&GateLabels { reason }).inc();
+    }
+
     /// OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -353,48 +379,4 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
-}
-
-/// `[log]`.
-#[derive(Clone, Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// `text` or `json`.
-    pub format: LogFormat,
-    /// A `tracing` filter such as `info` or `refresh_audit=debug`; `RUST_LOG` wins over it.
-    pub level: String,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
-    }
-}
-
-/// Starts logging to stderr. Call once, first; a second call changes nothing.
-pub fn init(config: &LogConfig) {
-    use std::io::IsTerminal as _;
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env()
-        // The HTTP server's own start and stop messages say nothing that ours do not.
-        .or_else(|_| EnvFilter::try_new(format!("actix_server=warn,{}", config.level)))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let _ = match config.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
 }

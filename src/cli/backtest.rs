@@ -12,36 +12,54 @@ use clap::{Args, ValueEnum};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::{Ended, OutputClosed, print, progress_bar, say, table};
+use super::{Ended, OutputClosed, print, progress_bar, say, scan::parse_time, table};
 use crate::{
     config::{Config, ConfigError},
     detect::{
         Facts,
-        judge::{Judge, Memory, Ruling},
+        judge::{Case, Judge, Memory, Ruling},
     },
     enrich::Enricher,
     event::RefreshEvent,
-    ledger::chain,
-    record::{Draft, Evidence, Finding, Kind, Replay, Seq, Severity},
+    ledger::{Meta, chain, remembered, segment},
+    record::{Action, Draft, Evidence, Finding, Incident, IncidentChange, Kind, Replay, Seq, Severity},
     secret::Fingerprinter,
     source::{AnyDecoder, Authentic, Decoded},
     time::ReceivedAt,
 };
 
-/// Judge raw bodies of before, one JSON a line, and print the records they would become
+mod journal;
+
+/// Judge raw bodies of before, or the journal's own records, by the configuration as it is now
 ///
-/// Scope, dedupe and enrichment apply as in the service; what is filtered or a duplicate is left out. The clock is the latest
-/// createInstant so far. Starts with nothing known. A file may be `-` for the standard input.
+/// Of bodies, one JSON a line, it prints the records they would become, incidents among them: scope, dedupe and enrichment
+/// apply as in the service; what is filtered or a duplicate is left out. The clock is the latest createInstant so far. A file
+/// may be `-` for the standard input. Of the journal (--journal) it prints what is found otherwise than it was then. Starts
+/// with nothing known, unless --from-live. Stores nothing.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   refresh-audit backtest events.jsonl --format table
   refresh-audit backtest events.jsonl --summary
+  refresh-audit backtest --journal --since 14d --summary
+  refresh-audit backtest --journal --config tried.toml | jq 'select(.would_now == "deny")'
   refresh-audit backtest events.jsonl | jq 'select(.findings) | {id: .event.id, risk: .verdict.risk, findings}'")]
 pub(super) struct Arguments {
     /// Files of bodies, in order
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "journal", conflicts_with = "journal")]
     files: Vec<PathBuf>,
+    /// The journal's own events instead, as a difference to what was found then
+    #[arg(long)]
+    journal: bool,
+    /// Of the journal, from then on: 14d (ago), 2026-11-22 (UTC), 2026-11-22T08:00:00+01:00
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal")]
+    since: Option<ReceivedAt>,
+    /// Of the journal, up to then, not included
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal")]
+    until: Option<ReceivedAt>,
+    /// Start with what the service remembers, from its newest durable copy (of the journal: from before --since)
+    #[arg(long)]
+    from_live: bool,
     /// Whose bodies they are: the name of one of [[sources]]; default: the first
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -70,6 +88,9 @@ const COLUMNS: &[(&str, usize)] = &[("SEQ", 8), ("OCCURRED", 20), ("USER", 36), 
 
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
+    if given.journal {
+        return journal::run(given, &config);
+    }
     let mut backtest = Backtest::new(given, &config)?;
     if given.format == Format::Table && !given.summary {
         print(&table::line(COLUMNS.iter().copied(), backtest.width))?;
@@ -97,6 +118,8 @@ struct Backtest<'a> {
     out: io::BufWriter<io::Stdout>,
     width: Option<usize>,
     unreadable: u64,
+    opened: u64,
+    denials: u64,
     counts: std::collections::BTreeMap<(String, Severity), u64>,
 }
 
@@ -115,7 +138,7 @@ impl<'a> Backtest<'a> {
             decoder: entry.config.decoder().with_context(|| format!("sources `{}`", entry.name))?,
             enricher: config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error))?,
             fingerprints: Fingerprinter::new(&[]),
-            judge: Judge::new(&config.detect, Memory::default()),
+            judge: judge(given, config)?,
             seen: HashMap::new(),
             clock: None,
             next: 1,
@@ -124,6 +147,8 @@ impl<'a> Backtest<'a> {
             out: io::BufWriter::with_capacity(1 << 16, io::stdout()),
             width: table::terminal_width(),
             unreadable: 0,
+            opened: 0,
+            denials: 0,
             counts: std::collections::BTreeMap::new(),
         })
     }
@@ -190,12 +215,39 @@ impl<'a> Backtest<'a> {
                 return Ok(());
             }
             let of = *of;
-            let findings = self.judge.replayed(of);
-            return self.record(Kind::Replay, at, &event, &evidence, (&findings, None, Some(Replay { of })));
+            let facts = Facts::of(&event);
+            let case = Case { event: &event, facts: &facts, evidence: &evidence, at, seq: self.next };
+            let findings = self.judge.replayed(case, of);
+            self.record(Kind::Replay, at, &event, &evidence, (&findings, None, Some(Replay { of })))?;
+            return self.incidents(at);
         }
         self.seen.insert(event.id.as_str().to_owned(), (self.next, hash, false, at));
-        let Ruling { findings, verdict, .. } = self.judge.event(&event, &Facts::of(&event), &evidence, at);
-        self.record(Kind::Event, at, &event, &evidence, (&findings, verdict.as_ref(), None))
+        let facts = Facts::of(&event);
+        let case = Case { event: &event, facts: &facts, evidence: &evidence, at, seq: self.next };
+        let Ruling { findings, verdict, .. } = self.judge.event(case, &|| false);
+        self.record(Kind::Event, at, &event, &evidence, (&findings, verdict.as_ref(), None))?;
+        self.incidents(at)
+    }
+
+    /// The incident records that follow from what was judged last.
+    fn incidents(&mut self, at: ReceivedAt) -> anyhow::Result<()> {
+        for incident in self.judge.take_unwritten() {
+            let seq = self.next;
+            self.next += 1;
+            if incident.change == IncidentChange::Opened {
+                self.opened += 1;
+            }
+            if self.given.summary {
+                continue;
+            }
+            if self.given.format == Format::Table {
+                print(&incident_row(seq, &incident, self.width))?;
+                continue;
+            }
+            let head = Draft::new(NO_JOURNAL, &self.config.node, seq, Kind::Incident, at);
+            self.write(&Draft { incident: Some(&incident), ..head })?;
+        }
+        Ok(())
     }
 
     /// The latest instant so far, no more than a day after the one before.
@@ -223,6 +275,7 @@ impl<'a> Backtest<'a> {
         for finding in findings {
             *self.counts.entry((finding.rule.clone(), finding.severity)).or_default() += 1;
         }
+        self.denials += u64::from(verdict.is_some_and(|verdict| verdict.would == Some(Action::Deny)));
         if self.given.summary {
             return Ok(());
         }
@@ -240,8 +293,12 @@ impl<'a> Backtest<'a> {
             replay,
             ..head
         };
+        self.write(&draft)
+    }
+
+    fn write(&mut self, draft: &Draft<'_>) -> anyhow::Result<()> {
         self.line.clear();
-        serde_json::to_writer(&mut self.line, &draft)?;
+        serde_json::to_writer(&mut self.line, draft)?;
         self.hash = chain::seal_line(&mut self.line, 0, &self.hash);
         written(self.out.write_all(&self.line))
     }
@@ -256,13 +313,33 @@ impl<'a> Backtest<'a> {
             for line in table::table(&rows, self.width) {
                 print(&line)?;
             }
-            print(&format!("{} records", self.next - 1))?;
+            print(&format!(
+                "{} records, {} incidents opened, {} refreshes would be denied",
+                self.next - 1,
+                self.opened,
+                self.denials
+            ))?;
         }
         if self.unreadable > 0 {
             say(&format!("{} lines were no readable events", self.unreadable));
         }
         Ok(Ended::well_if(self.unreadable == 0))
     }
+}
+
+/// Judges by today's configuration.
+fn judge(given: &Arguments, config: &Config) -> anyhow::Result<Judge> {
+    let memory = match given.from_live {
+        true => {
+            let dir = segment::journal_dir(&config.data_dir);
+            let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
+            remembered(&config.data_dir, &meta.journal, Seq::MAX).context("there is no durable copy in state/")?.1
+        }
+        false => Memory::default(),
+    };
+    let mut judge = Judge::new(&config.policy, memory);
+    judge.configure(&config.policy);
+    Ok(judge)
 }
 
 fn written(result: io::Result<()>) -> anyhow::Result<()> {
@@ -282,7 +359,18 @@ fn row(
     let risk = verdict.and_then(|verdict| verdict.risk).map_or_else(String::new, |risk| format!("{risk:.6}"));
     let said: Vec<String> =
         findings.iter().map(|finding| format!("{} {}", finding.rule, finding.severity.as_str())).collect();
+    let denied = verdict.filter(|verdict| verdict.would == Some(Action::Deny)).map(|_| "would deny".to_owned());
+    let said: Vec<String> = denied.into_iter().chain(said).collect();
     let user = event.user_id.as_ref().map_or("-", |id| id.as_str());
     let cells = [seq.to_string(), event.occurred_at.to_string(), user.to_owned(), risk, said.join(", ")];
+    table::line(cells.iter().map(String::as_str).zip(COLUMNS.iter().map(|(_, width)| *width)), width)
+}
+
+fn incident_row(seq: Seq, incident: &Incident, width: Option<usize>) -> String {
+    let user = incident.user_id.as_ref().map_or("-", |id| id.as_str());
+    let what = format!("incident {} {}: {}", incident.id, incident.change.as_str(), incident.summary);
+    // To the second, as wide as an event's instant.
+    let seen = incident.last_seen.to_string();
+    let cells = [seq.to_string(), seen.get(..19).unwrap_or(&seen).to_owned(), user.to_owned(), String::new(), what];
     table::line(cells.iter().map(String::as_str).zip(COLUMNS.iter().map(|(_, width)| *width)), width)
 }

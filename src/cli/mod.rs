@@ -18,8 +18,12 @@ use crate::{
 mod admin;
 mod backtest;
 mod check;
+mod explain;
+mod gate;
+mod incidents;
 mod keygen;
 mod records;
+mod scan;
 mod schema;
 mod send;
 mod serve;
@@ -62,6 +66,9 @@ enum Command {
     Records(records::Arguments),
     Verify(verify::Arguments),
     Sinks(sinks::Arguments),
+    Incidents(incidents::Arguments),
+    Explain(explain::Arguments),
+    Gate(gate::Arguments),
     Backtest(backtest::Arguments),
     Schema(schema::Arguments),
 }
@@ -79,6 +86,9 @@ pub fn main() -> ExitCode {
         Some(Command::Records(given)) => records::run(&given, load),
         Some(Command::Verify(given)) => verify::run(&given, load),
         Some(Command::Sinks(given)) => sinks::run(&given, load),
+        Some(Command::Incidents(given)) => incidents::run(&given, load),
+        Some(Command::Explain(given)) => explain::run(&given, load),
+        Some(Command::Gate(given)) => gate::run(&given, load),
         Some(Command::Backtest(given)) => backtest::run(&given, load),
         Some(Command::Schema(given)) => schema::run(&given),
     };

@@ -1,17 +1,18 @@
 //! `records`: prints what the journal holds, filtered. Reads the files; takes no lock, and beside a running service shows
 //! nothing that is not synced.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     Ended,
     admin::{self, Admin},
-    block_on, print, printable, say, table,
+    block_on, print, printable, say,
+    scan::{CHUNK_BYTES, CHUNK_RECORDS, parse_time, seq_before},
+    table,
 };
 use crate::{
     config::{Config, ConfigError},
@@ -19,9 +20,8 @@ use crate::{
         read::{Item, Reader},
         segment,
     },
-    record::{Kind, Record, Seq},
+    record::{Kind, Record},
     time::ReceivedAt,
-    units::Span,
 };
 
 /// Print records of the journal, oldest first
@@ -73,10 +73,6 @@ enum Format {
     Table,
 }
 
-/// Records read at a time.
-const CHUNK_RECORDS: usize = 4_096;
-/// Bytes read at a time.
-const CHUNK_BYTES: usize = 4 << 20;
 /// How often `--follow` looks for more.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
@@ -114,22 +110,6 @@ async fn records(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
-}
-
-/// A seq before which nothing was received at or after `since`: the start of the last segment that begins earlier.
-fn seq_before(dir: &Path, since: ReceivedAt) -> std::io::Result<Seq> {
-    let segments = segment::list(dir)?;
-    let begins_earlier = |first: Seq| -> std::io::Result<bool> {
-        let items = Reader::new(dir, first).read(first, 1, CHUNK_BYTES)?;
-        let Some(Item::Line { text, .. }) = items.first() else { return Ok(true) };
-        Ok(serde_json::from_slice::<Record>(text).map_or(true, |record| record.received_at < since))
-    };
-    for segment in segments.iter().rev() {
-        if begins_earlier(segment.first)? {
-            return Ok(segment.first);
-        }
-    }
-    Ok(1)
 }
 
 #[derive(PartialEq, Eq)]
@@ -269,43 +249,4 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let address = text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip));
     address.or_else(|_| text.parse()).map_err(|_| "an address or a network such as 203.0.113.0/24".to_owned())
-}
-
-/// A span before now, a date (its start in UTC), or an RFC 3339 time.
-fn parse_time(text: &str) -> Result<ReceivedAt, String> {
-    if let Ok(span) = text.parse::<Span>() {
-        let micros = i64::try_from(span.get().as_micros()).unwrap_or(i64::MAX);
-        return Ok(ReceivedAt::from_micros(ReceivedAt::wall().micros().saturating_sub(micros)));
-    }
-    let date = text.parse::<Date>().ok().filter(|_| !text.contains(['T', 't', ' ']));
-    let timestamp = match date {
-        Some(date) => date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()),
-        None => text.parse::<Timestamp>(),
-    };
-    timestamp.map(|at| ReceivedAt::from_micros(at.as_microsecond())).map_err(|_| {
-        "a span such as 2h, a date such as 2026-11-22, or a time such as 2026-11-22T08:00:00+01:00".to_owned()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_read_as_date_says() {
-        // date -u -d TEXT +%s
-        for (text, seconds) in [
-            ("2026-11-22", 1_795_305_600),
-            ("2026-11-22T08:00:00+01:00", 1_795_330_800),
-            ("2026-11-22T07:00:00Z", 1_795_330_800),
-        ] {
-            assert_eq!(parse_time(text).map(|at| at.micros() / 1_000_000), Ok(seconds), "{text}");
-        }
-        let two_hours_ago = || ReceivedAt::wall().micros() - 7_200_000_000;
-        let (before, read, after) = (two_hours_ago(), parse_time("2h").unwrap().micros(), two_hours_ago());
-        assert!((before..=after).contains(&read), "{before} {read} {after}");
-        for bad in ["", "yesterday", "2026-13-01", "2026-11-22T08:00:00"] {
-            assert!(parse_time(bad).is_err(), "{bad}");
-        }
-    }
 }

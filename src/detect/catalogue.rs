@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::incidents;
 use crate::{record::Severity, units::Span};
 
 /// What never changes about a rule.
@@ -18,6 +19,8 @@ pub struct Rule {
     pub severity: Severity,
     /// MITRE ATT&CK techniques.
     pub attack: &'static [&'static str],
+    /// What it looks for, in a sentence.
+    pub about: &'static str,
 }
 
 /// A rule with its settings.
@@ -42,10 +45,10 @@ pub enum Score {
 }
 
 macro_rules! rules {
-    ($($(#[$doc:meta])* $field:ident: $id:ident $name:literal $severity:ident [$($attack:literal),*]
+    ($($(#[doc = $doc:literal])* $field:ident: $id:ident $name:literal $severity:ident [$($attack:literal),*]
        { $($(#[$about:meta])* $member:ident: $type:ty = $default:expr),* $(,)? })*) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])*
             #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
             #[serde(deny_unknown_fields, default)]
             pub struct $id {
@@ -66,6 +69,7 @@ macro_rules! rules {
             impl Configured for $id {
                 const RULE: Rule = Rule {
                     id: stringify!($id), name: $name, severity: Severity::$severity, attack: &[$($attack),*],
+                    about: concat!($($doc),*),
                 };
 
                 fn enabled(&self) -> bool {
@@ -100,7 +104,10 @@ macro_rules! rules {
             /// A user not seen for this long is forgotten.
             #[serde(rename = "user_kept")]
             pub user_kept: Span,
-            $($(#[$doc])* pub $field: $id,)*
+            /// How findings become incidents.
+            #[serde(rename = "incidents")]
+            pub incidents: incidents::Config,
+            $($(#[doc = $doc])* pub $field: $id,)*
         }
 
         impl Default for Config {
@@ -112,6 +119,7 @@ macro_rules! rules {
                     users_max: 500_000,
                     session_kept: Span::from_days(45),
                     user_kept: Span::from_days(180),
+                    incidents: incidents::Config::default(),
                     $($field: $id::default()),*
                 }
             }
@@ -123,7 +131,8 @@ macro_rules! rules {
         impl Config {
             /// The names of the members: what a loader may suggest.
             pub const KEYS: &[&str] = &[
-                "enabled", "score", "sessions_max", "users_max", "session_kept", "user_kept", $(stringify!($id)),*
+                "enabled", "score", "sessions_max", "users_max", "session_kept", "user_kept", "incidents",
+                $(stringify!($id)),*
             ];
         }
     };

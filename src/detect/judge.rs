@@ -1,17 +1,43 @@
 //! What the ledger sees of detection: one thing that is shown every record in the journal's order, says what belongs into
-//! it, and comes back from its own durable copy and the records after it.
+//! it and which records follow from it, and comes back from its own durable copy and the records after it. The one
+//! composition of engine, suppressions, incidents and gate.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Engine, Facts, state::State};
+use super::{
+    Engine, Facts, Policy, gate,
+    incidents::{Happened, Incidents},
+    signals::Signals,
+    state::State,
+    usual::Usual,
+};
 use crate::{
     event::RefreshEvent,
-    record::{ConfigChange, Evidence, Finding, Kind, Record, Seq, Verdict},
+    record::{
+        Action, ConfigChange, Evidence, Finding, Incident, IncidentChange, Kind, OperatorAction, Record, Seq, Verdict,
+    },
     time::ReceivedAt,
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 1;
+pub const STATE_FORMAT: u32 = 2;
+
+/// One event on its way into the journal.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// The event.
+    pub event: &'a RefreshEvent,
+    /// The event in numbers.
+    pub facts: &'a Facts,
+    /// What vouches for it.
+    pub evidence: &'a Evidence,
+    /// When its record is made.
+    pub at: ReceivedAt,
+    /// Its record.
+    pub seq: Seq,
+}
 
 /// What belongs into the record of an event.
 #[derive(Debug, Default)]
@@ -21,12 +47,40 @@ pub struct Ruling {
     /// What is answered; none where detection is off.
     pub verdict: Option<Verdict>,
     /// What the event showed, for whoever tunes.
-    pub signals: super::signals::Signals,
+    pub signals: Signals,
+    /// What an operator should hear of the gate.
+    pub notice: Option<Notice>,
+}
+
+/// What an operator should hear of the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A refresh that would have been refused was let through: too many were within the minute.
+    Capped,
+    /// A client was refused again and again.
+    Loop,
+    /// A refresh that would have been refused was let through: judging it took too long.
+    Late,
+    /// Judging failed; the refresh was let through.
+    Failed,
+}
+
+impl Ruling {
+    /// Whether the refresh is refused.
+    pub fn denies(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| verdict.action == Action::Deny)
+    }
 }
 
 /// See the module.
 pub struct Judge {
     engine: Engine,
+    policy: Policy,
+    incidents: Incidents,
+    usual: Usual,
+    gate: gate::Memory,
+    /// Incident records that follow from what was judged and are not written yet.
+    unwritten: Vec<Incident>,
 }
 
 /// Everything that is remembered.
@@ -34,20 +88,40 @@ pub struct Judge {
 pub struct Memory {
     /// What rules know.
     pub state: State,
-    /// The configuration that was last recorded, as JSON.
-    pub config: Option<String>,
+    /// What is open.
+    pub incidents: Incidents,
+    /// What was usual, in words.
+    pub usual: Usual,
+    /// What the gate did.
+    pub gate: gate::Memory,
+    /// What was last recorded as the configuration, as JSON.
+    pub policy: Option<String>,
 }
 
 impl Judge {
-    /// Remembers what `memory` says; judges by what was last recorded as the configuration, else by `config`.
-    pub fn new(config: &Config, memory: Memory) -> Self {
-        let recorded = memory.config.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        Self { engine: Engine::with(recorded.unwrap_or_else(|| config.clone()), memory.state) }
+    /// Remembers what `memory` says; judges by what was last recorded as the configuration, else by `policy`.
+    pub fn new(policy: &Policy, memory: Memory) -> Self {
+        let recorded = memory.policy.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let policy: Policy = recorded.unwrap_or_else(|| policy.clone());
+        Self {
+            engine: Engine::with(policy.detect.clone(), memory.state),
+            policy,
+            incidents: memory.incidents,
+            usual: memory.usual,
+            gate: memory.gate,
+            unwritten: Vec::new(),
+        }
     }
 
     /// What is remembered; a copy costs next to nothing.
     pub fn memory(&self) -> Memory {
-        Memory { state: self.engine.state().clone(), config: serde_json::to_string(self.engine.config()).ok() }
+        Memory {
+            state: self.engine.state().clone(),
+            incidents: self.incidents.clone(),
+            usual: self.usual.clone(),
+            gate: self.gate.clone(),
+            policy: serde_json::to_string(&self.policy).ok(),
+        }
     }
 
     /// How many sessions and users are remembered.
@@ -55,47 +129,166 @@ impl Judge {
         self.engine.state().sessions.len() + self.engine.state().users.len()
     }
 
-    /// Judges an event and learns from it.
-    pub fn event(&mut self, event: &RefreshEvent, facts: &Facts, evidence: &Evidence, at: ReceivedAt) -> Ruling {
-        if !self.engine.config().enabled {
+    /// Whether an operator stopped the gate.
+    pub fn is_stopped(&self) -> bool {
+        self.gate.stopped
+    }
+
+    /// Judges an event and learns from it. `late`: whether it took too long to refuse for it. Whatever fails lets the
+    /// refresh through.
+    pub fn event(&mut self, case: Case<'_>, late: &dyn Fn() -> bool) -> Ruling {
+        if !self.policy.detect.enabled {
             return Ruling::default();
         }
+        catch_unwind(AssertUnwindSafe(|| self.rule(case, Decider::Gate(late)))).unwrap_or_else(|_| Ruling {
+            verdict: Some(Verdict { action: Action::Allow, would: None, risk: None }),
+            notice: Some(Notice::Failed),
+            ..Ruling::default()
+        })
+    }
+
+    fn rule(&mut self, case: Case<'_>, decider: Decider<'_>) -> Ruling {
+        let Case { event, facts, evidence, at, .. } = case;
+        let secs = u32::try_from(at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
+        self.incidents.close_idle(&self.policy.detect.incidents, at, &mut self.unwritten);
         let judgement = self.engine.observe(event, facts, evidence, at);
-        let verdict =
-            judgement.risk.map(|risk| Verdict { action: crate::record::Action::Allow, would: None, risk: Some(risk) });
-        Ruling { findings: judgement.findings, verdict, signals: judgement.signals }
-    }
-
-    /// What is found about an id that came again with another body.
-    pub fn replayed(&self, of: Seq) -> Vec<Finding> {
-        if self.engine.config().enabled { self.engine.replayed(of) } else { Vec::new() }
-    }
-
-    /// The record that has to be written before the next event is judged, where the configuration is another than the one
-    /// that was last recorded. Applies it.
-    pub fn configure(&mut self, config: &Config) -> Option<ConfigChange> {
-        if self.engine.config() == config {
-            return None;
+        let mut findings = judgement.findings;
+        self.policy.suppress(&mut findings, event, at);
+        let by_gate = |late| gate::decide(&self.policy.gate, &self.gate, (event, facts, &findings), secs, late);
+        let decision = match decider {
+            Decider::Gate(late) => by_gate(late),
+            // What was answered then counts, whatever would be answered now.
+            Decider::Record(action) => gate::Decision { action, ..by_gate(&|| false) },
+        };
+        let mut notice = decision.capped.then_some(Notice::Capped).or(decision.late.then_some(Notice::Late));
+        if self.gate.learn(facts, decision.action, secs) {
+            notice = Some(Notice::Loop);
         }
-        self.engine.configure(config.clone());
-        let text = serde_json::to_string(config).ok()?;
-        let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&text));
-        Some(ConfigChange { what: "detect".to_owned(), digest, now: serde_json::from_str(&text).ok() })
+        if decision.capped {
+            self.gate.learn_capped(secs);
+        }
+        if decision.action == Action::Deny {
+            self.engine.denied(facts);
+        }
+        self.group(case, &mut findings);
+        if findings.iter().all(|finding| finding.severity < self.policy.detect.incidents.at_least) && !evidence.stale {
+            self.usual.learn(event, facts, secs);
+        }
+        let verdict = judgement.risk.map(|risk| Verdict {
+            action: decision.action,
+            would: decision.would,
+            risk: Some(risk),
+        });
+        Ruling { findings, verdict, signals: judgement.signals, notice }
     }
 
-    /// Learns from a record of before what was learned from it then.
-    pub fn remember(&mut self, record: &Record) {
-        match (record.kind, &record.event, &record.config) {
-            (Kind::Event, Some(event), _) => {
-                let evidence = record.evidence.clone().unwrap_or_default();
-                self.event(event, &Facts::of(event), &evidence, record.received_at);
-            }
-            (Kind::Config, _, Some(ConfigChange { now: Some(now), .. })) => {
-                if let Ok(config) = serde_json::from_value(now.clone()) {
-                    self.engine.configure(config);
-                }
-            }
+    fn group(&mut self, case: Case<'_>, findings: &mut [Finding]) {
+        let Case { event, facts, at, seq, .. } = case;
+        let Self { incidents, usual, policy, unwritten, .. } = self;
+        let changed = || usual.changed(event, facts);
+        incidents.take(&policy.detect.incidents, Happened { event, seq, at }, findings, changed, unwritten);
+    }
+
+    /// What is found about an id that came again with another body; `of`: the first record.
+    pub fn replayed(&mut self, case: Case<'_>, of: Seq) -> Vec<Finding> {
+        if !self.policy.detect.enabled {
+            return Vec::new();
+        }
+        let mut findings = self.engine.replayed(of);
+        self.policy.suppress(&mut findings, case.event, case.at);
+        self.group(case, &mut findings);
+        findings
+    }
+
+    /// Time passes without an event: what was quiet for long enough is closed.
+    pub fn tick(&mut self, at: ReceivedAt) {
+        if self.policy.detect.enabled {
+            self.incidents.close_idle(&self.policy.detect.incidents, at, &mut self.unwritten);
+        }
+    }
+
+    /// Whether the gate's cap, and clients that do not give up, are no trouble any more.
+    pub fn is_calm(&self, at: ReceivedAt) -> (bool, bool) {
+        self.gate.is_calm(u32::try_from(at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX))
+    }
+
+    /// The incident records that have to be written before the next event is judged.
+    pub fn take_unwritten(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.unwritten)
+    }
+
+    /// The records that have to be written before the next event is judged, where the configuration is another than the
+    /// one that was last recorded. Applies it.
+    pub fn configure(&mut self, policy: &Policy) -> Vec<ConfigChange> {
+        let changes = policy.changes_from(&self.policy);
+        if !changes.is_empty() {
+            self.engine.configure(policy.detect.clone());
+            self.policy = policy.clone();
+        }
+        changes
+    }
+
+    /// An operator did something by command.
+    pub fn operator(&mut self, action: &OperatorAction) {
+        match action.action.as_str() {
+            OperatorAction::GATE_STOP => self.gate.stopped = true,
+            OperatorAction::GATE_START => self.gate.stopped = false,
             _ => {}
         }
     }
+
+    /// Learns from a record of before what was learned from it then. What an event's incident records were, if the end of
+    /// the journal lacks them, is unwritten afterwards.
+    pub fn remember(&mut self, record: &Record) {
+        match (record.kind, &record.event) {
+            (Kind::Incident, _) => return self.remember_incident(record),
+            (Kind::Event | Kind::Replay, Some(event)) => {
+                self.unwritten.clear();
+                self.remember_event(record, event);
+            }
+            _ => self.unwritten.clear(),
+        }
+        if let Some(change) = &record.config {
+            self.policy.apply(change);
+            self.engine.configure(self.policy.detect.clone());
+        }
+        if let Some(action) = &record.operator {
+            self.operator(action);
+        }
+    }
+
+    fn remember_event(&mut self, record: &Record, event: &RefreshEvent) {
+        let evidence = record.evidence.clone().unwrap_or_default();
+        let (facts, at, seq) = (Facts::of(event), record.received_at, record.seq);
+        let case = Case { event, facts: &facts, evidence: &evidence, at, seq };
+        if let Some(replay) = &record.replay {
+            self.replayed(case, replay.of);
+        } else if self.policy.detect.enabled {
+            let action = record.verdict.as_ref().map_or(Action::Allow, |verdict| verdict.action);
+            // It failed then as well, and ends as it did.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.rule(case, Decider::Record(action))));
+        }
+        if record.verdict.is_none() && record.findings.is_empty() {
+            // Judged by nobody then: nothing followed.
+            self.unwritten.clear();
+        }
+    }
+
+    fn remember_incident(&mut self, record: &Record) {
+        let Some(incident) = &record.incident else { return };
+        let same = |one: &Incident| one.id == incident.id && one.change == incident.change;
+        match self.unwritten.iter().position(same) {
+            Some(at) => drop(self.unwritten.remove(at)),
+            None if incident.change == IncidentChange::Closed => self.incidents.closed(incident),
+            None => {}
+        }
+    }
+}
+
+/// Who says what was answered.
+enum Decider<'a> {
+    /// The gate, now.
+    Gate(&'a dyn Fn() -> bool),
+    /// The record.
+    Record(Action),
 }

@@ -10,7 +10,7 @@
 //! bit by bit. Judging changes nothing; learning comes after it. A new family of rules is one file with an `observe` and
 //! one word in the list below; a new rule is a row in [`catalogue`]. Knows `event` and `record`, nothing of the ledger, of
 //! files or of the wall clock. In reading order: [`catalogue`], [`facts`], [`state`], [`signals`], [`seen`], the families,
-//! [`score`], `learn`, [`judge`].
+//! [`score`], `learn`, [`policy`], [`incidents`], [`gate`], [`judge`].
 
 use crate::{
     event::RefreshEvent,
@@ -22,19 +22,24 @@ pub mod catalogue;
 pub mod facts;
 mod findings;
 pub mod freeman;
+pub mod gate;
 mod geo;
 mod habits;
+pub mod incidents;
 pub mod judge;
 pub mod key;
 mod learn;
+pub mod policy;
 pub mod score;
 pub mod seen;
 pub mod signals;
 pub mod state;
+mod usual;
 
 pub use catalogue::Config;
 pub use facts::Facts;
 pub use findings::Findings;
+pub use policy::Policy;
 
 use catalogue::{Configured as _, Score};
 use facts::Meaning;

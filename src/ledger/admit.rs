@@ -22,7 +22,7 @@ use super::{
     lookup::JournalLookup,
 };
 use crate::{
-    detect::judge::Ruling,
+    detect::judge::Case,
     record::{Draft, Evidence, Kind, OperatorAction, Replay, Seq},
     time::ReceivedAt,
 };
@@ -69,7 +69,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Puts one record behind the others; `None` when it cannot be written as JSON.
-    fn stage(&mut self, core: &mut Core, draft: &Draft<'_>) -> Option<Seq> {
+    pub(super) fn stage(&mut self, core: &mut Core, draft: &Draft<'_>) -> Option<Seq> {
         let start = self.lines.len();
         if let Err(error) = serde_json::to_writer(&mut self.lines, draft) {
             self.lines.truncate(start);
@@ -225,12 +225,8 @@ impl Admitter {
         let entry = waiting.entry;
         let at = self.now();
         let evidence = judge_instant(entry.evidence.clone(), entry.event.occurred_at.millis(), at, self.places.window);
+        let ruling = self.judge(&entry, &evidence, at);
         let Some(core) = &mut self.core else { return };
-        let ruling = match &entry.facts {
-            Some(facts) => core.judge.event(&entry.event, facts, &evidence, at),
-            None => Ruling::default(),
-        };
-        self.settings.metrics.found(&ruling.findings);
         let draft = Draft {
             source: Some(&entry.source),
             evidence: Some(&evidence),
@@ -239,17 +235,23 @@ impl Admitter {
             verdict: ruling.verdict.as_ref(),
             ..Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Event, at)
         };
-        let Some(seq) = self.batch.stage(core, &draft) else { return };
+        let Some(seq) = self.batch.stage(core, &draft) else {
+            core.judge.take_unwritten();
+            return;
+        };
+        let denied = ruling.denies();
         let known = Known {
             seq,
             bucket: core.dedupe.bucket(at),
             body: cut(&entry.body_sha256),
-            denied: false,
+            denied,
             replayed: false,
         };
         core.dedupe.insert(waiting.key, known);
         self.batch.ids.push((waiting.key, known));
-        self.batch.answers.push((waiting.reply, Admission::Accepted { seq }));
+        let answer = if denied { Admission::Denied { seq } } else { Admission::Accepted { seq } };
+        self.batch.answers.push((waiting.reply, answer));
+        self.stage_incidents(at);
     }
 
     pub(super) fn duplicate(&mut self, waiting: Waiting, known: Known) {
@@ -270,7 +272,14 @@ impl Admitter {
         let entry = &waiting.entry;
         let at = self.now();
         let Some(core) = &mut self.core else { return };
-        let findings = core.judge.replayed(known.seq);
+        let findings = match &entry.facts {
+            Some(facts) => {
+                let case =
+                    Case { event: &entry.event, facts, evidence: &entry.evidence, at, seq: core.tail.next };
+                core.judge.replayed(case, known.seq)
+            }
+            None => Vec::new(),
+        };
         self.settings.metrics.found(&findings);
         let draft = Draft {
             source: Some(&entry.source),
@@ -280,10 +289,14 @@ impl Admitter {
             replay: Some(Replay { of: known.seq }),
             ..Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Replay, at)
         };
-        let Some(seq) = self.batch.stage(core, &draft) else { return };
+        let Some(seq) = self.batch.stage(core, &draft) else {
+            core.judge.take_unwritten();
+            return;
+        };
         let known = Known { replayed: true, ..known };
         core.dedupe.update(waiting.key, known, seq);
         self.batch.ids.push((waiting.key, known));
+        self.stage_incidents(at);
     }
 
     fn operator(&mut self, action: &OperatorAction, reply: oneshot::Sender<Admission>) {
@@ -297,17 +310,7 @@ impl Admitter {
         if let Some(seq) = self.batch.stage(core, &Draft { operator: Some(action), ..head }) {
             core.dedupe.pass(seq);
             self.batch.answers.push((reply, Admission::Accepted { seq }));
-        }
-    }
-
-    /// Records what decides from here on, where that is not what was last recorded.
-    pub(super) fn stage_config(&mut self) {
-        let at = self.now();
-        let Some(core) = &mut self.core else { return };
-        let Some(change) = core.judge.configure(&self.settings.detect) else { return };
-        let head = Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Config, at);
-        if let Some(seq) = self.batch.stage(core, &Draft { config: Some(&change), ..head }) {
-            core.dedupe.pass(seq);
+            self.operated(action);
         }
     }
 
@@ -327,7 +330,7 @@ impl Admitter {
         self.batch.alarms = pending.len();
     }
 
-    fn now(&mut self) -> ReceivedAt {
+    pub(super) fn now(&mut self) -> ReceivedAt {
         self.clock.tick(ReceivedAt::wall(), Instant::now())
     }
 }

@@ -153,6 +153,7 @@ impl Admitter {
             self.chores = now;
             self.expire(now);
             self.compare_clock(now);
+            self.pass_time();
         }
     }
 
@@ -163,7 +164,7 @@ impl Admitter {
     }
 
     fn save_state(&mut self) {
-        let Some(core) = self.core.as_ref().filter(|_| self.settings.detect.enabled) else { return };
+        let Some(core) = self.core.as_ref().filter(|_| self.settings.policy.detect.enabled) else { return };
         self.state_saved = core.tail.next - 1;
         self.keeper.hand(Job::SaveState(self.state_saved, Box::new(core.judge.memory())));
     }

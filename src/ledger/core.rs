@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     detect::{
-        self,
+        Policy,
         judge::{Judge, Memory},
     },
     record::{Kind, Record, Seq},
@@ -43,8 +43,8 @@ pub struct Places {
     pub window: Duration,
     /// `journal.segment`.
     pub segment_bytes: u64,
-    /// `[detect]`.
-    pub detect: detect::Config,
+    /// `[detect]`, `[gate]` and `[[suppress]]`.
+    pub policy: Policy,
 }
 
 impl Places {
@@ -153,14 +153,15 @@ fn load_filters(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Filte
 /// What detection remembers up to `last`: its durable copy and the journal after it, or as much of the journal as it would
 /// remember.
 fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Judge> {
-    if !places.detect.enabled {
-        return Ok(Judge::new(&places.detect, Memory::default()));
+    if !places.policy.detect.enabled {
+        return Ok(Judge::new(&places.policy, Memory::default()));
     }
     let (covered, memory) = match state::load(&places.state_dir(), &places.journal, last) {
         Some(loaded) => loaded,
-        None => (first_within(places, now, places.detect.session_kept.get())?.saturating_sub(1), Memory::default()),
+        None => (first_within(places, now, places.policy.detect.session_kept.get())?.saturating_sub(1), Memory::default()),
     };
-    let mut judge = Judge::new(&places.detect, memory);
+    // What was never recorded as changed is the default.
+    let mut judge = Judge::new(&Policy::default(), memory);
     let mut reader = Reader::new(&places.journal_dir(), covered + 1);
     let mut said = Instant::now();
     while reader.next() <= last {

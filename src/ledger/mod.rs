@@ -3,7 +3,7 @@
 //! Reached through one small handle, [`Ledger`]; one thread behind it (`admit`) owns the dedupe filter, the journal's
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
-//! `state`, `core` (what is in memory, and how it comes back), `admit`, `resolve` and `commit` (the thread), `keeper` (housekeeping),
+//! `state`, `core` (what is in memory, and how it comes back), `admit`, `judging`, `resolve` and `commit` (the thread), `keeper` (housekeeping),
 //! [`checkpoint`], `start`, [`verify`].
 
 use std::{
@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
-    detect::{self, Facts},
+    detect::{Facts, Policy},
     event::RefreshEvent,
     record::{Evidence, OperatorAction, Seq},
     telemetry::{Alarms, Metrics},
@@ -41,6 +41,7 @@ mod dedupe;
 mod filter;
 mod index;
 mod journal;
+mod judging;
 mod keeper;
 mod link;
 pub mod lock;
@@ -60,6 +61,7 @@ pub mod verify;
 pub use admit::judge_instant;
 pub use meta::{KeyScheme, Meta};
 pub use start::Running;
+pub use state::remembered;
 
 /// `[dedupe]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -212,8 +214,8 @@ pub struct Settings {
     pub dedupe: DedupeConfig,
     /// `[journal]`.
     pub journal: JournalConfig,
-    /// `[detect]`.
-    pub detect: detect::Config,
+    /// `[detect]`, `[gate]` and `[[suppress]]`.
+    pub policy: Policy,
     /// How sinks' idempotency keys are made, if the journal is new.
     pub key_scheme: KeyScheme,
     /// Signs checkpoints; `None` = no checkpoints.

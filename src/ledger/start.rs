@@ -62,7 +62,7 @@ impl Ledger {
             journal: meta.journal.clone(),
             window: settings.dedupe.window.get(),
             segment_bytes: settings.journal.segment.get(),
-            detect: settings.detect.clone(),
+            policy: settings.policy.clone(),
         };
         restore_alarms(&places, &settings.alarms);
         let wall = ReceivedAt::wall();

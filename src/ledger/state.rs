@@ -67,6 +67,11 @@ pub fn save(dir: &Path, journal: &str, seq: Seq, memory: &Memory) -> io::Result<
     Ok(())
 }
 
+/// The newest copy in a data directory that can be trusted and is not from after `last`: for whoever asks from outside.
+pub fn remembered(data_dir: &Path, journal: &str, last: Seq) -> Option<(Seq, Memory)> {
+    load(&data_dir.join("state"), journal, last)
+}
+
 /// The newest copy that can be trusted and is not from after `last`.
 pub fn load(dir: &Path, journal: &str, last: Seq) -> Option<(Seq, Memory)> {
     let copies = list(dir).unwrap_or_default();

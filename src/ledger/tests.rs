@@ -24,7 +24,7 @@ fn settings(dir: &Path) -> Settings {
         node: "audit-1".to_owned(),
         dedupe: DedupeConfig { window: Span::from_days(7) },
         journal,
-        detect: crate::detect::Config::default(),
+        policy: crate::detect::Policy::default(),
         key_scheme: KeyScheme::EventId,
         signer: None,
         consumers: Consumers::default(),

@@ -43,7 +43,7 @@ pub struct Shared {
 /// Records in one answer at most.
 const RECORDS_MAX: usize = 1_000;
 /// Records looked at for one answer at most; the answer says where to go on.
-const SCANNED_MAX: usize = 50_000;
+pub(super) const SCANNED_MAX: usize = 50_000;
 
 /// Who may ask. See the module.
 pub async fn guard(
@@ -91,7 +91,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .route("/api/sinks", web::get().to(sinks))
         .route("/api/sinks/{name}/redeliver", web::post().to(redeliver))
         .route("/api/sinks/{name}/parked", web::get().to(parked))
-        .route("/api/sinks/{name}/parked", web::post().to(change_parked));
+        .route("/api/sinks/{name}/parked", web::post().to(change_parked))
+        .configure(super::findings::routes);
 }
 
 async fn ready(shared: web::Data<Shared>) -> HttpResponse {
@@ -171,7 +172,7 @@ async fn records(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpRes
     }
 }
 
-fn starting() -> HttpResponse {
+pub(super) fn starting() -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(serde_json::json!({ "error": "starting or stopping; try again" }))
 }
 

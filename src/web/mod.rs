@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub mod admin;
+mod findings;
 pub mod listen;
 pub mod stream;
 pub mod webhook;

@@ -29,6 +29,7 @@ mod fake_syslog;
 mod faults;
 mod formats;
 mod hec_sink;
+mod gate;
 mod http_sink;
 mod index;
 mod isolation;

@@ -1,0 +1,204 @@
+//! `backtest --journal`: what today's configuration would have found in recorded events, as a difference to what was found
+//! then. Fingerprints suffice; nothing is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+use super::{Arguments, Ended, Format, print, table};
+use crate::{
+    cli::scan::{self, Part},
+    config::Config,
+    detect::{
+        Facts,
+        judge::{Case, Judge},
+    },
+    ledger::{Meta, remembered, segment},
+    record::{Action, Finding, Incident, IncidentChange, Kind, Record, Seq, Severity},
+    time::ReceivedAt,
+};
+
+type Found = BTreeSet<(String, Severity)>;
+
+/// One record that is judged otherwise now.
+#[derive(Serialize)]
+struct Difference<'a> {
+    seq: Seq,
+    received_at: ReceivedAt,
+    event_id: &'a str,
+    then: Vec<String>,
+    now: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_then: Option<Action>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_now: Option<Action>,
+}
+
+/// How often something was, and is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Count {
+    then: u64,
+    now: u64,
+    only_then: u64,
+    only_now: u64,
+}
+
+#[derive(Default)]
+struct Sums {
+    events: u64,
+    rules: BTreeMap<(String, Severity), Count>,
+    /// Incidents opened, by day.
+    days: BTreeMap<String, (u64, u64)>,
+    /// Would-be and real denials.
+    denials: Count,
+}
+
+pub(super) fn run(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
+    let part = Part { since: given.since, until: given.until };
+    let mut judge = start(given, config)?;
+    let mut sums = Sums::default();
+    let whole = scan::each(config, part, |record| {
+        if let Some(line) = compare(&mut judge, &mut sums, &record)?.filter(|_| !given.summary) {
+            print(&line_of(given.format, &line))?;
+        }
+        Ok(())
+    })?;
+    if given.summary || given.format == Format::Table {
+        sums.print()?;
+    }
+    Ok(Ended::well_if(whole))
+}
+
+/// Knows nothing, or what the newest durable copy from before the part remembers; judges by today's configuration.
+fn start(given: &Arguments, config: &Config) -> anyhow::Result<Judge> {
+    let memory = if given.from_live {
+        let dir = segment::journal_dir(&config.data_dir);
+        let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
+        let first = given.since.map_or(Ok(1), |since| scan::seq_before(&dir, since))?;
+        let known = remembered(&config.data_dir, &meta.journal, first.saturating_sub(1));
+        let Some((_, memory)) = known else {
+            bail!("no durable copy of what is remembered is from before --since: only the newest two are kept");
+        };
+        memory
+    } else {
+        Default::default()
+    };
+    let mut judge = Judge::new(&config.policy, memory);
+    judge.configure(&config.policy);
+    Ok(judge)
+}
+
+/// A difference, as (its JSON, its words).
+fn compare(judge: &mut Judge, sums: &mut Sums, record: &Record) -> anyhow::Result<Option<(String, String)>> {
+    if let Some(incident) = &record.incident {
+        sums.incident(record.received_at, incident, |day| &mut day.0);
+        return Ok(None);
+    }
+    let Some(event) = record.event.as_ref().filter(|_| matches!(record.kind, Kind::Event | Kind::Replay)) else {
+        return Ok(None);
+    };
+    sums.events += 1;
+    let evidence = record.evidence.clone().unwrap_or_default();
+    let facts = Facts::of(event);
+    let case = Case { event, facts: &facts, evidence: &evidence, at: record.received_at, seq: record.seq };
+    let (findings, would_now) = match &record.replay {
+        Some(replay) => (judge.replayed(case, replay.of), None),
+        None => {
+            let ruling = judge.event(case, &|| false);
+            (ruling.findings, ruling.verdict.and_then(|verdict| verdict.would))
+        }
+    };
+    for incident in judge.take_unwritten() {
+        sums.incident(record.received_at, &incident, |day| &mut day.1);
+    }
+    let would_then = record.verdict.as_ref().and_then(|verdict| match verdict.action {
+        Action::Deny => Some(Action::Deny),
+        Action::Allow => verdict.would,
+    });
+    let (then, now) = (found(&record.findings), found(&findings));
+    sums.add(&then, &now, (would_then == Some(Action::Deny), would_now == Some(Action::Deny)));
+    if then == now && (would_then == Some(Action::Deny)) == (would_now == Some(Action::Deny)) {
+        return Ok(None);
+    }
+    let difference = Difference {
+        seq: record.seq,
+        received_at: record.received_at,
+        event_id: event.id.as_str(),
+        then: words(&then),
+        now: words(&now),
+        would_then,
+        would_now,
+    };
+    let signed = |sign: &str, these: &Found, those: &Found| -> Vec<String> {
+        these.difference(those).map(|(rule, severity)| format!("{sign}{rule} {}", severity.as_str())).collect()
+    };
+    let mut changes = [signed("-", &then, &now), signed("+", &now, &then)].concat();
+    match (would_then == Some(Action::Deny), would_now == Some(Action::Deny)) {
+        (true, false) => changes.push("-deny".to_owned()),
+        (false, true) => changes.push("+deny".to_owned()),
+        _ => {}
+    }
+    let text = format!("{:<8}  {}  {}", record.seq, event.id, changes.join(", "));
+    Ok(Some((serde_json::to_string(&difference)?, crate::cli::printable(&text))))
+}
+
+fn line_of(format: Format, (json, text): &(String, String)) -> String {
+    if format == Format::Json { json.clone() } else { text.clone() }
+}
+
+fn found(findings: &[Finding]) -> Found {
+    findings.iter().map(|finding| (finding.rule.clone(), finding.severity)).collect()
+}
+
+fn words(found: &Found) -> Vec<String> {
+    found.iter().map(|(rule, severity)| format!("{rule} {}", severity.as_str())).collect()
+}
+
+impl Count {
+    fn add(&mut self, then: bool, now: bool) {
+        self.then += u64::from(then);
+        self.now += u64::from(now);
+        self.only_then += u64::from(then && !now);
+        self.only_now += u64::from(now && !then);
+    }
+
+    fn cells(self) -> [String; 4] {
+        [self.then, self.now, self.only_then, self.only_now].map(|count| count.to_string())
+    }
+}
+
+impl Sums {
+    fn add(&mut self, then: &Found, now: &Found, (denied_then, denied_now): (bool, bool)) {
+        for one in then.union(now) {
+            self.rules.entry(one.clone()).or_default().add(then.contains(one), now.contains(one));
+        }
+        self.denials.add(denied_then, denied_now);
+    }
+
+    fn incident(&mut self, at: ReceivedAt, incident: &Incident, side: impl Fn(&mut (u64, u64)) -> &mut u64) {
+        if incident.change == IncidentChange::Opened {
+            let day = at.to_string().get(..10).unwrap_or_default().to_owned();
+            *side(self.days.entry(day).or_default()) += 1;
+        }
+    }
+
+    fn print(&self) -> anyhow::Result<()> {
+        let heading = ["RULE", "SEVERITY", "THEN", "NOW", "ONLY THEN", "ONLY NOW"];
+        let mut rows = vec![heading.map(str::to_owned).to_vec()];
+        for ((rule, severity), count) in &self.rules {
+            rows.push([vec![rule.clone(), severity.as_str().to_owned()], count.cells().to_vec()].concat());
+        }
+        rows.push([vec!["denied or would be".to_owned(), String::new()], self.denials.cells().to_vec()].concat());
+        for line in table::table(&rows, table::terminal_width()) {
+            print(&line)?;
+        }
+        print("")?;
+        let mut rows = vec![["INCIDENTS OPENED ON", "THEN", "NOW"].map(str::to_owned).to_vec()];
+        rows.extend(self.days.iter().map(|(day, (then, now))| vec![day.clone(), then.to_string(), now.to_string()]));
+        for line in table::table(&rows, table::terminal_width()) {
+            print(&line)?;
+        }
+        print(&format!("{} events", self.events))
+    }
+}

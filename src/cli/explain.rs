@@ -1,0 +1,227 @@
+//! `explain`: in words, which evidence led to each finding of an event. Reads the journal's files.
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use memchr::memmem::Finder;
+
+use super::{Ended, print, printable, progress_bar, scan};
+use crate::{
+    config::{Config, ConfigError},
+    detect::catalogue::CATALOGUE,
+    event::{RefreshEvent, Token},
+    ledger::{
+        read::{Item, Reader},
+        search, segment,
+    },
+    record::{Action, Finding, Record, Seq},
+};
+
+/// Say in words what was found in an event, and which evidence led to it
+///
+/// Of the newest record of that id: the findings with their numbers, the session's refreshes before it, and what became of
+/// the token that was spent. Needs no running service and takes no lock.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  refresh-audit explain ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
+  refresh-audit records --rule RA101 --since 2h | jq -r .event.id | xargs -n1 refresh-audit explain")]
+pub(super) struct Arguments {
+    /// The event's id
+    #[arg(value_name = "EVENT_ID")]
+    id: String,
+}
+
+/// The session's earlier refreshes that are shown.
+const EARLIER_MAX: usize = 5;
+
+pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
+    let config = load()?;
+    let until = scan::synced(&config)?;
+    let dir = segment::journal_dir(&config.data_dir);
+    let bar = progress_bar(0);
+    let id = crate::event::normalise_id(given.id.clone());
+    let found = search::event(&dir, &id, until, &mut || bar.inc(1)).context("cannot read the journal")?;
+    bar.finish_and_clear();
+    let Some(seq) = found else { bail!("the journal holds no event {}", printable(&given.id)) };
+    let items = Reader::new(&dir, seq).read(seq, 1, usize::MAX)?;
+    let Some(Item::Line { text, .. }) = items.first() else { bail!("record {seq} cannot be read") };
+    let record: Record = serde_json::from_slice(text).with_context(|| format!("record {seq} is not understood"))?;
+    let Some(event) = &record.event else { bail!("record {seq} has no event") };
+    for line in head(&record, event) {
+        print(&line)?;
+    }
+    for finding in &record.findings {
+        print("")?;
+        for line in said(finding, &config) {
+            print(&line)?;
+        }
+    }
+    print("")?;
+    for line in History::before(seq, event, &config)?.said(event) {
+        print(&line)?;
+    }
+    Ok(Ended::Well)
+}
+
+fn head(record: &Record, event: &RefreshEvent) -> Vec<String> {
+    let text = |id: Option<String>| id.map_or_else(|| "unknown".to_owned(), |id| printable(&id));
+    let mut lines = vec![
+        format!("event {}, record {}, {}", printable(event.id.as_str()), record.seq, record.received_at),
+        format!(
+            "user {}, application {}, session {}",
+            text(event.user_id.as_ref().map(ToString::to_string)),
+            text(event.application_id.as_ref().map(ToString::to_string)),
+            text(event.session_id.as_ref().map(ToString::to_string)),
+        ),
+        format!("from {}", where_from(event)),
+    ];
+    if let Some(verdict) = &record.verdict {
+        let risk = verdict.risk.map_or_else(String::new, |risk| format!("risk {risk:.6}; "));
+        let what = match (verdict.action, verdict.would) {
+            (Action::Deny, _) => "denied",
+            (Action::Allow, Some(Action::Deny)) => "let through; the gate's policy would deny it",
+            (Action::Allow, Some(Action::Allow)) => "let through; the gate's policy agrees",
+            (Action::Allow, None) => "let through; the gate has no opinion",
+        };
+        lines.push(format!("{risk}{what}"));
+    }
+    if record.findings.is_empty() {
+        lines.push("nothing was found in it".to_owned());
+    }
+    if record.evidence.as_ref().is_some_and(|evidence| evidence.stale) {
+        lines.push("it was too old when it came to be judged (evidence.stale)".to_owned());
+    }
+    lines
+}
+
+fn where_from(event: &RefreshEvent) -> String {
+    let location = event.location.as_ref();
+    let network = event.network.as_ref();
+    let client = event.client.as_ref();
+    let mut parts = vec![event.ip.clone().unwrap_or_else(|| "an unknown address".to_owned())];
+    parts.extend(network.and_then(|network| network.asn).map(|asn| format!("AS{asn}")));
+    parts.extend(network.and_then(|network| network.org.clone()));
+    parts.extend(location.and_then(|location| location.city.clone()));
+    parts.extend(location.and_then(|l| l.country.clone()).or_else(|| network?.country.clone()));
+    parts.extend(network.map(|network| network.labels.join(" ")).filter(|labels| !labels.is_empty()));
+    let software = [client.and_then(|c| c.browser.clone()), client.and_then(|c| c.os.clone())];
+    parts.extend(software.into_iter().flatten());
+    printable(&parts.join(", "))
+}
+
+/// One finding: what it says, what its rule looks for, the numbers, and where the rule's thresholds stand now.
+fn said(finding: &Finding, config: &Config) -> Vec<String> {
+    let mut lines =
+        vec![format!("{} {} ({}): {}", finding.rule, finding.name, finding.severity.as_str(), printable(&finding.reason))];
+    if let Some(rule) = CATALOGUE.iter().find(|rule| rule.id == finding.rule) {
+        lines.push(format!("  looks for: {}", rule.about.trim()));
+    }
+    for (name, value) in &finding.evidence {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        lines.push(format!("  {}: {}", name.replace('_', " "), printable(&value)));
+    }
+    let rules = serde_json::to_value(&config.policy.detect).unwrap_or_default();
+    let thresholds: Vec<String> = rules[&finding.rule]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| *name != "enabled")
+        .map(|(name, value)| format!("{name} = {value}"))
+        .collect();
+    if !thresholds.is_empty() {
+        lines.push(format!("  set now: {}", thresholds.join(", ")));
+    }
+    if !finding.attack.is_empty() {
+        lines.push(format!("  ATT&CK: {}", finding.attack.join(", ")));
+    }
+    if let Some(incident) = &finding.incident {
+        lines.push(format!("  incident: {incident}"));
+    }
+    lines
+}
+
+/// What the journal holds of the session before an event.
+struct History {
+    /// The session's last refreshes, oldest first.
+    earlier: Vec<(Seq, String, String)>,
+    /// How many there are in all.
+    count: u64,
+    /// Where the spent token was issued.
+    issued: Option<(Seq, String, String)>,
+    /// Where it was spent before.
+    spent: Vec<(Seq, String, String)>,
+}
+
+fn fingerprint(token: Option<&Token>) -> Option<String> {
+    token.and_then(|token| token.fingerprint.as_ref()).map(ToString::to_string)
+}
+
+impl History {
+    fn before(seq: Seq, event: &RefreshEvent, config: &Config) -> anyhow::Result<Self> {
+        let dir = segment::journal_dir(&config.data_dir);
+        let session = event.session_id.as_ref().map(ToString::to_string);
+        let parent = fingerprint(event.tokens.access.previous.as_ref());
+        // The text first: of millions of lines few have it, and only those are worth a parse.
+        let needles: Vec<String> = [&session, &parent]
+            .into_iter()
+            .flatten()
+            .filter_map(|text| serde_json::to_string(text).ok())
+            .collect();
+        let finders: Vec<Finder<'_>> = needles.iter().map(|needle| Finder::new(needle)).collect();
+        let mut history = Self { earlier: Vec::new(), count: 0, issued: None, spent: Vec::new() };
+        let mut reader = Reader::new(&dir, 1);
+        let bar = progress_bar(0);
+        while reader.next() < seq {
+            let items = reader.read(seq - 1, scan::CHUNK_RECORDS, scan::CHUNK_BYTES)?;
+            if items.is_empty() {
+                break;
+            }
+            bar.inc(items.len() as u64);
+            for item in items {
+                let Item::Line { text, .. } = item else { continue };
+                if finders.iter().any(|finder| finder.find(&text).is_some())
+                    && let Ok(record) = serde_json::from_slice::<Record>(&text)
+                {
+                    history.take(&record, session.as_deref(), parent.as_deref());
+                }
+            }
+        }
+        bar.finish_and_clear();
+        Ok(history)
+    }
+
+    fn take(&mut self, record: &Record, session: Option<&str>, parent: Option<&str>) {
+        let Some(event) = &record.event else { return };
+        let line = || (record.seq, event.occurred_at.to_string(), where_from(event));
+        let access = &event.tokens.access;
+        if parent.is_some() && fingerprint(access.issued.as_ref()).as_deref() == parent {
+            self.issued = Some(line());
+        }
+        if parent.is_some() && fingerprint(access.previous.as_ref()).as_deref() == parent {
+            self.spent.push(line());
+        }
+        if session.is_some() && event.session_id.as_ref().map(|id| id.as_str()) == session {
+            self.count += 1;
+            self.earlier.push(line());
+            if self.earlier.len() > EARLIER_MAX {
+                self.earlier.remove(0);
+            }
+        }
+    }
+
+    fn said(&self, event: &RefreshEvent) -> Vec<String> {
+        let told = |(seq, at, from): &(Seq, String, String)| format!("record {seq}, {at}, from {from}");
+        let mut lines = Vec::new();
+        match (&self.issued, event.tokens.access.previous.is_some()) {
+            (_, false) => lines.push("no previous access token was sent".to_owned()),
+            (Some(issued), true) => lines.push(format!("the previous access token was issued by {}", told(issued))),
+            (None, true) => lines.push("who issued the previous access token is not in the journal".to_owned()),
+        }
+        lines.extend(self.spent.iter().map(|spent| format!("it was spent before by {}", told(spent))));
+        if event.session_id.is_some() {
+            lines.push(format!("refreshes of this session before it: {}", self.count));
+            lines.extend(self.earlier.iter().map(|earlier| format!("  {}", told(earlier))));
+        }
+        lines
+    }
+}

@@ -1,0 +1,140 @@
+//! The journal read from end to end by a command: from an instant to another, up to what a running service has synced.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+use super::{
+    admin::{self, Admin},
+    block_on, progress_bar, say,
+};
+use crate::{
+    config::Config,
+    ledger::{
+        read::{Item, Reader},
+        segment,
+    },
+    record::{Record, Seq},
+    time::ReceivedAt,
+    units::Span,
+};
+
+/// Records read at a time.
+pub(super) const CHUNK_RECORDS: usize = 4_096;
+/// Bytes read at a time.
+pub(super) const CHUNK_BYTES: usize = 4 << 20;
+
+/// What part of the journal is wanted.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Part {
+    /// From then on.
+    pub(super) since: Option<ReceivedAt>,
+    /// Up to then, not included.
+    pub(super) until: Option<ReceivedAt>,
+}
+
+/// The last seq that a running service has synced; without one, the greatest there can be.
+pub(super) fn synced(config: &Config) -> anyhow::Result<Seq> {
+    admin::expect_data(config)?;
+    let admin = Admin::new(config)?;
+    block_on(async { Ok(admin.synced_or_all().await) })
+}
+
+/// Shows every record of a part of the journal, oldest first. False where some are damaged.
+pub(super) fn each(
+    config: &Config,
+    part: Part,
+    mut take: impl FnMut(Record) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let until = synced(config)?;
+    let dir = segment::journal_dir(&config.data_dir);
+    let start = part.since.map_or(Ok(1), |since| seq_before(&dir, since)).context("cannot read the journal")?;
+    let mut reader = Reader::new(&dir, start);
+    let bar = progress_bar(0);
+    let mut whole = true;
+    loop {
+        let items = reader.read(until, CHUNK_RECORDS, CHUNK_BYTES).context("cannot read the journal")?;
+        if items.is_empty() {
+            break;
+        }
+        bar.inc(items.len() as u64);
+        for item in items {
+            match item {
+                Item::Line { seq, text } => {
+                    let record: Record =
+                        serde_json::from_slice(&text).with_context(|| format!("record {seq} is not understood"))?;
+                    if part.until.is_some_and(|until| record.received_at >= until) {
+                        bar.finish_and_clear();
+                        return Ok(whole);
+                    }
+                    if part.since.is_none_or(|since| record.received_at >= since) {
+                        take(record)?;
+                    }
+                }
+                Item::Damaged { first, last } => {
+                    say(&format!("records {first} to {last} are damaged: see `refresh-audit verify`"));
+                    whole = false;
+                }
+                Item::Gone { .. } => {}
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(whole)
+}
+
+/// A seq before which nothing was received at or after `since`: the start of the last segment that begins earlier.
+pub(super) fn seq_before(dir: &Path, since: ReceivedAt) -> std::io::Result<Seq> {
+    let segments = segment::list(dir)?;
+    let begins_earlier = |first: Seq| -> std::io::Result<bool> {
+        let items = Reader::new(dir, first).read(first, 1, CHUNK_BYTES)?;
+        let Some(Item::Line { text, .. }) = items.first() else { return Ok(true) };
+        Ok(serde_json::from_slice::<Record>(text).map_or(true, |record| record.received_at < since))
+    };
+    for segment in segments.iter().rev() {
+        if begins_earlier(segment.first)? {
+            return Ok(segment.first);
+        }
+    }
+    Ok(1)
+}
+
+/// A span before now, a date (its start in UTC), or an RFC 3339 time.
+pub(super) fn parse_time(text: &str) -> Result<ReceivedAt, String> {
+    if let Ok(span) = text.parse::<Span>() {
+        let micros = i64::try_from(span.get().as_micros()).unwrap_or(i64::MAX);
+        return Ok(ReceivedAt::from_micros(ReceivedAt::wall().micros().saturating_sub(micros)));
+    }
+    let date = text.parse::<Date>().ok().filter(|_| !text.contains(['T', 't', ' ']));
+    let timestamp = match date {
+        Some(date) => date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()),
+        None => text.parse::<Timestamp>(),
+    };
+    timestamp.map(|at| ReceivedAt::from_micros(at.as_microsecond())).map_err(|_| {
+        "a span such as 2h, a date such as 2026-11-22, or a time such as 2026-11-22T08:00:00+01:00".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_date_says() {
+        // date -u -d TEXT +%s
+        for (text, seconds) in [
+            ("2026-11-22", 1_795_305_600),
+            ("2026-11-22T08:00:00+01:00", 1_795_330_800),
+            ("2026-11-22T07:00:00Z", 1_795_330_800),
+        ] {
+            assert_eq!(parse_time(text).map(|at| at.micros() / 1_000_000), Ok(seconds), "{text}");
+        }
+        let two_hours_ago = || ReceivedAt::wall().micros() - 7_200_000_000;
+        let (before, read, after) = (two_hours_ago(), parse_time("2h").unwrap().micros(), two_hours_ago());
+        assert!((before..=after).contains(&read), "{before} {read} {after}");
+        for bad in ["", "yesterday", "2026-13-01", "2026-11-22T08:00:00"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What decides findings and verdicts, as an operator sets it: `[detect]`, `[gate]` and `[[suppress]]` together.
+
+use ipnet::IpNet;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use super::{catalogue, gate};
+use crate::{
+    event::{ApplicationId, RefreshEvent, UserId},
+    record::{ConfigChange, Finding, Severity},
+    time::ReceivedAt,
+};
+
+/// Suppressions at most: each event with a finding is compared with all of them.
+pub const SUPPRESSIONS_MAX: usize = 1_000;
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Policy {
+    /// `[detect]`.
+    pub detect: catalogue::Config,
+    /// `[gate]`.
+    pub gate: gate::Config,
+    /// `[[suppress]]`.
+    pub suppressions: Vec<Suppression>,
+}
+
+/// One of `[[suppress]]`: findings that an operator has looked at. All that is set must match.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suppression {
+    /// Of this rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Of this person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Of this application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<ApplicationId>,
+    /// From this network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<IpNet>,
+    /// Why; stands in every finding that it silences.
+    pub reason: String,
+    /// Until then, by the ledger's clock.
+    pub until: Until,
+}
+
+/// An instant, written as a date (its begin in UTC) or as an RFC 3339 time with offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Until(pub ReceivedAt);
+
+impl<'de> Deserialize<'de> for Until {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let date = text.parse::<Date>().ok().filter(|_| !text.contains(['T', 't', ' ']));
+        let instant = match date {
+            Some(date) => date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()),
+            None => text.parse::<Timestamp>(),
+        };
+        let wrong = || D::Error::custom("not a date such as \"2026-12-31\" or a time such as \"2026-12-31T18:00:00Z\"");
+        instant.map(|at| Self(ReceivedAt::from_micros(at.as_microsecond()))).map_err(|_| wrong())
+    }
+}
+
+impl Suppression {
+    /// Whether anything narrows it.
+    pub fn is_about_something(&self) -> bool {
+        self.rule.is_some() || self.user.is_some() || self.application.is_some() || self.network.is_some()
+    }
+
+    fn is_about(&self, finding: &Finding, event: &RefreshEvent, at: ReceivedAt) -> bool {
+        at < self.until.0
+            && self.rule.as_ref().is_none_or(|rule| *rule == finding.rule)
+            && self.user.as_ref().is_none_or(|user| event.user_id.as_ref() == Some(user))
+            && self.application.as_ref().is_none_or(|id| event.application_id.as_ref() == Some(id))
+            && self.network.is_none_or(|net| event.address().is_some_and(|address| net.contains(&address)))
+    }
+}
+
+impl Policy {
+    /// Marks what is suppressed: it stays, as information, with the reason.
+    pub fn suppress(&self, findings: &mut [Finding], event: &RefreshEvent, at: ReceivedAt) {
+        for finding in findings {
+            if let Some(silenced) = self.suppressions.iter().find(|one| one.is_about(finding, event, at)) {
+                finding.severity = Severity::Info;
+                finding.evidence.insert("suppressed".to_owned(), silenced.reason.clone().into());
+            }
+        }
+    }
+
+    /// What differs from `before`, part by part.
+    pub fn changes_from(&self, before: &Self) -> Vec<ConfigChange> {
+        let mut changes = Vec::new();
+        let mut compare = |differs: bool, what: &str, now: serde_json::Result<serde_json::Value>| {
+            if let (true, Ok(now)) = (differs, now) {
+                let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(now.to_string()));
+                changes.push(ConfigChange { what: what.to_owned(), digest, now: Some(now) });
+            }
+        };
+        compare(self.detect != before.detect, "detect", serde_json::to_value(&self.detect));
+        compare(self.gate != before.gate, "gate", serde_json::to_value(&self.gate));
+        let silenced = self.suppressions != before.suppressions;
+        compare(silenced, "suppressions", serde_json::to_value(&self.suppressions));
+        changes
+    }
+
+    /// Takes over one recorded change. What a later version wrote and this one does not know stays as it was.
+    pub fn apply(&mut self, change: &ConfigChange) {
+        let Some(now) = change.now.clone() else { return };
+        match change.what.as_str() {
+            "detect" => self.detect = serde_json::from_value(now).unwrap_or_else(|_| self.detect.clone()),
+            "gate" => self.gate = serde_json::from_value(now).unwrap_or_else(|_| self.gate.clone()),
+            "suppressions" => {
+                self.suppressions = serde_json::from_value(now).unwrap_or_else(|_| self.suppressions.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn finding(rule: &str) -> Finding {
+        let json = json!({ "rule": rule, "name": "n", "severity": "critical", "reason": "r" });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_is_suppressed_is_marked_and_nothing_else() {
+        let policy: Policy = serde_json::from_value(json!({ "suppressions": [
+            { "rule": "RA403", "user": "u1", "network": "192.0.2.0/24", "reason": "pen test", "until": "2026-12-01" }
+        ]}))
+        .unwrap();
+        let event = |user: &str, ip: &str| -> RefreshEvent {
+            let json = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-11-22T06:40:00.000Z",
+                               "outcome": "attempted", "user_id": user, "ip": ip });
+            serde_json::from_value(json).unwrap()
+        };
+        // date -u -d 2026-12-01 +%s
+        let end = ReceivedAt::from_micros(1_796_083_200_000_000);
+        let before = ReceivedAt::from_micros(end.micros() - 1);
+        let severity = |rule: &str, user: &str, ip: &str, at| {
+            let mut findings = [finding(rule)];
+            policy.suppress(&mut findings, &event(user, ip), at);
+            assert_eq!(findings[0].evidence.contains_key("suppressed"), findings[0].severity == Severity::Info);
+            findings[0].severity
+        };
+        assert_eq!(severity("RA403", "u1", "192.0.2.9", before), Severity::Info);
+        assert_eq!(severity("RA403", "u1", "192.0.2.9", end), Severity::Critical);
+        assert_eq!(severity("RA404", "u1", "192.0.2.9", before), Severity::Critical);
+        assert_eq!(severity("RA403", "u2", "192.0.2.9", before), Severity::Critical);
+        assert_eq!(severity("RA403", "u1", "198.51.100.9", before), Severity::Critical);
+    }
+
+    #[test]
+    fn changes_are_told_by_part_and_come_back() {
+        let mut now = Policy::default();
+        assert!(now.changes_from(&Policy::default()).is_empty());
+        now.gate.mode = gate::Mode::Enforce;
+        now.detect.ra401.speed_kmh = 800.0;
+        let changes = now.changes_from(&Policy::default());
+        assert_eq!(changes.iter().map(|change| change.what.as_str()).collect::<Vec<_>>(), ["detect", "gate"]);
+        let mut again = Policy::default();
+        changes.iter().for_each(|change| again.apply(change));
+        assert_eq!(again, now);
+    }
+}
