@@ -42,7 +42,7 @@ Examples:
   refresh-audit backtest events.jsonl --format table
   refresh-audit backtest events.jsonl --summary
   refresh-audit backtest --journal --since 14d --summary
-  refresh-audit backtest --journal --config tried.toml | jq 'select(.would_now == "deny")'
+  refresh-audit backtest --journal --config tried.toml | jq .would_now
   refresh-audit backtest events.jsonl | jq 'select(.findings) | {id: .event.id, risk: .verdict.risk, findings}'")]
 pub(super) struct Arguments {
     /// Files of bodies, in order

@@ -111,8 +111,13 @@ fn where_from(event: &RefreshEvent) -> String {
 
 /// One finding: what it says, what its rule looks for, the numbers, and where the rule's thresholds stand now.
 fn said(finding: &Finding, config: &Config) -> Vec<String> {
-    let mut lines =
-        vec![format!("{} {} ({}): {}", finding.rule, finding.name, finding.severity.as_str(), printable(&finding.reason))];
+    let mut lines = vec![format!(
+        "{} {} ({}): {}",
+        finding.rule,
+        finding.name,
+        finding.severity.as_str(),
+        printable(&finding.reason)
+    )];
     if let Some(rule) = CATALOGUE.iter().find(|rule| rule.id == finding.rule) {
         lines.push(format!("  looks for: {}", rule.about.trim()));
     }
@@ -162,12 +167,9 @@ impl History {
         let session = event.session_id.as_ref().map(ToString::to_string);
         let parent = fingerprint(event.tokens.access.previous.as_ref());
         // The text first: of millions of lines few have it, and only those are worth a parse.
-        let needles: Vec<String> = [&session, &parent]
-            .into_iter()
-            .flatten()
-            .filter_map(|text| serde_json::to_string(text).ok())
-            .collect();
-        let finders: Vec<Finder<'_>> = needles.iter().map(|needle| Finder::new(needle)).collect();
+        let needles: Vec<String> =
+            [&session, &parent].into_iter().flatten().filter_map(|text| serde_json::to_string(text).ok()).collect();
+        let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
         let mut history = Self { earlier: Vec::new(), count: 0, issued: None, spent: Vec::new() };
         let mut reader = Reader::new(&dir, 1);
         let bar = progress_bar(0);

@@ -181,9 +181,12 @@ fn report(config: &Config, since: ReceivedAt, format: Format) -> anyhow::Result<
         let mut sorted: Vec<(&String, &Share)> = shares.iter().collect();
         sorted.sort_by_key(|(_, share)| std::cmp::Reverse(share.denials));
         let mut rows = vec![vec![what.to_owned(), "DENIALS".to_owned(), "SESSIONS".to_owned()]];
-        rows.extend(sorted.iter().take(most).map(|(name, share)| {
-            vec![printable(name), share.denials.to_string(), share.sessions.to_string()]
-        }));
+        rows.extend(
+            sorted
+                .iter()
+                .take(most)
+                .map(|(name, share)| vec![printable(name), share.denials.to_string(), share.sessions.to_string()]),
+        );
         for line in table::table(&rows, table::terminal_width()) {
             print(&line)?;
         }

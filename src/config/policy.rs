@@ -61,5 +61,7 @@ fn is_rule(document: &Document<'_>, path: &str, id: &str) -> Result<(), ConfigEr
     if CATALOGUE.iter().any(|rule| rule.id == id) {
         return Ok(());
     }
-    Err(document.error(path, format!("there is no rule `{id}`")).hint("rules are RA101 to RA602: see docs/detection.md"))
+    Err(document
+        .error(path, format!("there is no rule `{id}`"))
+        .hint("rules are RA101 to RA602: see docs/detection.md"))
 }

@@ -186,7 +186,7 @@ impl Incidents {
     }
 
     /// How many are open.
-    pub fn len(&self) -> usize {
+    pub fn how_many(&self) -> usize {
         self.open.len()
     }
 }

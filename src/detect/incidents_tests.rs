@@ -97,7 +97,7 @@ fn more_than_can_be_open_closes_the_quietest() {
     let (told, _) = story.event(1, "one more", &[("RA101", "high")]);
     assert_eq!(changes(&told), [("opened", "high"), ("closed", "high")]);
     assert_ne!(told[1].key.value, "s0");
-    assert_eq!(story.incidents.len(), OPEN_MAX);
+    assert_eq!(story.incidents.how_many(), OPEN_MAX);
 }
 
 #[test]

@@ -151,6 +151,11 @@ impl Judge {
         let Case { event, facts, evidence, at, .. } = case;
         let secs = u32::try_from(at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
         self.incidents.close_idle(&self.policy.detect.incidents, at, &mut self.unwritten);
+        let may_deny = match decider {
+            Decider::Gate(_) => self.policy.gate.enforces() && !self.gate.stopped,
+            Decider::Record(action) => action == Action::Deny,
+        };
+        let before = may_deny.then(|| self.engine.before(facts));
         let judgement = self.engine.observe(event, facts, evidence, at);
         let mut findings = judgement.findings;
         self.policy.suppress(&mut findings, event, at);
@@ -167,18 +172,15 @@ impl Judge {
         if decision.capped {
             self.gate.learn_capped(secs);
         }
-        if decision.action == Action::Deny {
-            self.engine.denied(facts);
+        if let (Action::Deny, Some(before)) = (decision.action, before) {
+            self.engine.denied(facts, before);
         }
         self.group(case, &mut findings);
         if findings.iter().all(|finding| finding.severity < self.policy.detect.incidents.at_least) && !evidence.stale {
             self.usual.learn(event, facts, secs);
         }
-        let verdict = judgement.risk.map(|risk| Verdict {
-            action: decision.action,
-            would: decision.would,
-            risk: Some(risk),
-        });
+        let verdict =
+            judgement.risk.map(|risk| Verdict { action: decision.action, would: decision.would, risk: Some(risk) });
         Ruling { findings, verdict, signals: judgement.signals, notice }
     }
 

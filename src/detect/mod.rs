@@ -46,7 +46,7 @@ use facts::Meaning;
 use freeman::Features;
 use key::key_of;
 use seen::{Known, Seen};
-use state::{State, StateLimits, application::Application, crowd::Crowd};
+use state::{State, StateLimits, application::Application, crowd::Crowd, session::Session, user::User};
 
 /// The sender's instant counts at most this far behind the ledger's clock, seconds.
 const BEHIND_SECS: i64 = 30 * 86_400;
@@ -203,10 +203,24 @@ impl Engine {
         findings.into_vec()
     }
 
-    /// The gate refused this refresh: its token should never be seen.
-    pub fn denied(&mut self, facts: &Facts) {
+    /// What is known of a refresh's session and user, to be put back should the gate refuse it.
+    pub fn before(&self, facts: &Facts) -> Before {
+        let State { sessions, users, .. } = &self.state;
+        Before { session: sessions.get(facts.session).cloned(), user: users.get(facts.user).cloned() }
+    }
+
+    /// The gate refused this refresh: its token should never be seen, and where it came from is nobody's usual place, so
+    /// that who tries again is as strange as the first time.
+    pub fn denied(&mut self, facts: &Facts, before: Before) {
         if let Some(session) = self.state.sessions.get_mut(facts.session) {
             session.chain.deny(facts.child);
+            if let Some(before) = before.session.filter(|before| before.keyed == session.keyed) {
+                let now = std::mem::replace(session, before);
+                (session.chain, session.suspected) = (now.chain, now.suspected);
+            }
+        }
+        if let (Some(user), Some(before)) = (self.state.users.get_mut(facts.user), before.user) {
+            *user = before;
         }
     }
 }
@@ -231,6 +245,12 @@ fn published_risk(state: &mut State, event: &RefreshEvent) -> f64 {
     let score = freeman.score(user.as_str(), &features).unwrap_or(0.0);
     freeman.learn(user.as_str(), &features);
     score / (1.0 + score)
+}
+
+/// See [`Engine::before`].
+pub struct Before {
+    session: Option<Session>,
+    user: Option<User>,
 }
 
 /// RA601: everything together.

@@ -240,13 +240,8 @@ impl Admitter {
             return;
         };
         let denied = ruling.denies();
-        let known = Known {
-            seq,
-            bucket: core.dedupe.bucket(at),
-            body: cut(&entry.body_sha256),
-            denied,
-            replayed: false,
-        };
+        let known =
+            Known { seq, bucket: core.dedupe.bucket(at), body: cut(&entry.body_sha256), denied, replayed: false };
         core.dedupe.insert(waiting.key, known);
         self.batch.ids.push((waiting.key, known));
         let answer = if denied { Admission::Denied { seq } } else { Admission::Accepted { seq } };
@@ -274,8 +269,7 @@ impl Admitter {
         let Some(core) = &mut self.core else { return };
         let findings = match &entry.facts {
             Some(facts) => {
-                let case =
-                    Case { event: &entry.event, facts, evidence: &entry.evidence, at, seq: core.tail.next };
+                let case = Case { event: &entry.event, facts, evidence: &entry.evidence, at, seq: core.tail.next };
                 core.judge.replayed(case, known.seq)
             }
             None => Vec::new(),

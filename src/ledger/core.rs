@@ -158,7 +158,9 @@ fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Judge> 
     }
     let (covered, memory) = match state::load(&places.state_dir(), &places.journal, last) {
         Some(loaded) => loaded,
-        None => (first_within(places, now, places.policy.detect.session_kept.get())?.saturating_sub(1), Memory::default()),
+        None => {
+            (first_within(places, now, places.policy.detect.session_kept.get())?.saturating_sub(1), Memory::default())
+        }
     };
     // What was never recorded as changed is the default.
     let mut judge = Judge::new(&Policy::default(), memory);

@@ -134,7 +134,7 @@ fn a_fresh_start_makes_its_keys_and_records_a_signed_example() {
     let repeated = service.send(&["--repeat", "25", "--rate", "1000", &refresh]);
     assert_eq!(text(&repeated.stdout), "25  200 accepted\n");
 
-    let all = service.run(&["records"]);
+    let all = service.run(&["records", "--kind", "event"]);
     assert_eq!(text(&all.stdout).lines().count(), 26);
     let one = service.run(&[
         "records",
@@ -188,9 +188,10 @@ fn sinks_say_the_same_from_the_service_and_from_its_files() {
         assert!(attempt < 1_000, "not delivered");
     }
     let live = status(service.run(&["sinks", "--format", "json"]));
-    assert_eq!(counts(&live), [3, 3, 0, 0, 0, 0]);
+    // Three events and an incident: the example's tokens are years old.
+    assert_eq!(counts(&live), [4, 4, 0, 0, 0, 0]);
     assert_eq!((&live["name"], &live["type"]), (&json!("audit-file"), &json!("file")));
-    let again = service.run(&["sinks", "redeliver", "audit-file", "--from", "2"]);
+    let again = service.run(&["sinks", "redeliver", "audit-file", "--from", "3"]);
     assert_eq!(text(&again.stdout), "audit-file: 2 records will be delivered again\n");
     let unknown = service.run(&["sinks", "parked", "audit"]);
     assert_eq!(unknown.status.code(), Some(1));
@@ -257,7 +258,8 @@ fn send_signs_with_every_kind_of_key() {
     for alg in ["RS256", "RS512", "ES256", "ES384", "ES512", "Ed25519"] {
         let (file, kid) = (format!("{alg}.key"), format!("kid-{alg}"));
         let sent = service.send(&["--alg", alg, "--key-file", &file, "--kid", &kid, "--repeat", "1", &refresh]);
-        seq += 1;
+        // Behind the first there is an incident: the example's tokens are years old.
+        seq += if alg == "RS512" { 2 } else { 1 };
         assert_eq!(text(&sent.stdout), format!("200 accepted seq {seq}  {refresh}\n"), "{alg}: {}", text(&sent.stderr));
         let wrong_kid = service.send(&["--alg", alg, "--key-file", &file, "--kid", "other", &refresh]);
         assert_eq!(wrong_kid.status.code(), Some(1), "{alg}");

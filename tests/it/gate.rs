@@ -56,7 +56,9 @@ impl Session {
     /// The refresh that spends `parent` and gives `child`.
     fn refresh(&self, parent: u32, child: u32, from: From) -> Event {
         let (ip, country, agent) = match from {
-            From::Home => ("192.0.2.17", "FI", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+            From::Home => {
+                ("192.0.2.17", "FI", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+            }
             From::Away => ("198.51.100.9", "BR", "python-requests/2.32.3"),
         };
         let id = uuid::Uuid::new_v4().to_string();
@@ -285,7 +287,11 @@ fn copy_dir(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy_dir(&entry.path(), &target) } else { drop(fs::copy(entry.path(), target).unwrap()) }
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 
