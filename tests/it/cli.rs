@@ -200,7 +200,7 @@ fn sinks_say_the_same_from_the_service_and_from_its_files() {
     let dir = service.stop();
     let stopped = status(run(dir.path(), &["sinks", "--format", "json"]));
     // The operator's command is a record, too.
-    assert_eq!(counts(&stopped), [4, 4, 0, 0, 0, 0]);
+    assert_eq!(counts(&stopped), [5, 5, 0, 0, 0, 0]);
     assert_eq!(stopped["pending"], 0);
     assert_eq!(text(&run(dir.path(), &["sinks", "parked", "audit-file", "--format", "json"]).stdout), "[]\n");
     assert!(run(dir.path(), &["sinks", "redeliver", "audit-file", "--from", "1", "--to", "1"]).status.success());
