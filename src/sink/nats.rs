@@ -228,7 +228,7 @@ mod tests {
             ("servers = []", "empty"),
             ("servers = ['nats://u:hunter22@127.0.0.1']", "creds_file"),
             ("servers = ['nats://10.0.0.1:4222']", "in the clear"),
-            ("servers = ['http://10.0.0.1:4222']", "must begin"),
+            ("servers = ['http://10.0.0.1:4222']", "tls://"),
             ("servers = ['nats://127.0.0.1']\nuser = 'u'", "password_file"),
             ("servers = ['nats://127.0.0.1']\npassword_env = 'X'", "needs its user"),
             ("servers = ['nats://127.0.0.1']\nuser = 'u'\ncreds_file = 'c'", "exclude each other"),

@@ -39,9 +39,9 @@ pub struct Server {
     child: Option<Child>,
 }
 
-/// The program of a server: from `$REFRESH_AUDIT_SERVERS` (default `target/servers`), or the one on the PATH.
+/// The program of a server: from `$TEST_SERVERS_DIR` (default `target/servers`), or the one on the PATH.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let installed = std::env::var_os("REFRESH_AUDIT_SERVERS").map_or_else(
+    let installed = std::env::var_os("TEST_SERVERS_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers"),
         |folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
     );
