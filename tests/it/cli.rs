@@ -213,7 +213,7 @@ fn sinks_say_the_same_from_the_service_and_from_its_files() {
     let (from, to): (usize, usize) = (words[2].parse().unwrap(), words[4].parse().unwrap());
     assert!(text(&fs::read(dir.path().join("data/audit.jsonl")).unwrap()[from..to]).contains(&id), "{words:?}");
     assert_eq!(run(dir.path(), &["sinks", "proof", "no-such-id"]).status.code(), Some(1));
-    assert_eq!(read(&["sinks", "reconcile", "audit-file", "--format", "json"])["delivered"]["ranges"], json!([[1, 4]]));
+    assert_eq!(read(&["sinks", "reconcile", "audit-file", "--format", "json"])["delivered"]["ranges"], json!([[1, 5]]));
     let table = text(&run(dir.path(), &["sinks"]).stdout);
     assert!(table.starts_with("NAME        TYPE  STATE"), "{table}");
 }

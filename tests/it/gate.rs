@@ -301,7 +301,12 @@ fn judged(record: &Value) -> Value {
     if let Some(members) = incident.as_object_mut() {
         members.retain(|name, _| name != "last_seen" && name != "first_seen");
     }
-    json!([record["seq"], record["kind"], record["findings"], record["verdict"], incident])
+    // An incident's id comes from where in the journal it began, which alarms before it shift.
+    let mut findings = record["findings"].clone();
+    for finding in findings.as_array_mut().into_iter().flatten() {
+        finding.as_object_mut().unwrap().remove("incident");
+    }
+    json!([record["seq"], record["kind"], findings, record["verdict"], incident])
 }
 
 #[test]

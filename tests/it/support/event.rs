@@ -45,20 +45,22 @@ struct Person {
     session: Uuid,
     email: String,
     name: String,
+    signed_in_s: u128,
 }
 
 impl Person {
     fn new(rng: &mut StdRng) -> Self {
         let (user, tenant, application, session) = (uuid(rng), uuid(rng), uuid(rng), uuid(rng));
         let (email, name) = (format!("{}@mail.invalid", opaque(rng, 9)), format!("Name {}", opaque(rng, 9)));
-        Self { user, tenant, application, session, email, name }
+        let signed_in_s = now_ms() / 1_000 - 10_800;
+        Self { user, tenant, application, session, email, name, signed_in_s }
     }
 
     /// An access token with the claims that FusionAuth gives one.
     fn access_token(&self, rng: &mut StdRng, issued_s: u128) -> String {
         let header = r#"{"alg":"HS256","gty":["refresh_token"],"kid":"fixture-key","typ":"JWT"}"#;
-        let Self { user, tenant, application, session, email, name } = self;
-        let (id, expires_s, signed_in_s) = (uuid(rng), issued_s + 3_600, issued_s - 7_200);
+        let Self { user, tenant, application, session, email, name, signed_in_s } = self;
+        let (id, expires_s) = (uuid(rng), issued_s + 3_600);
         let claims = format!(
             concat!(
                 r#"{{"aud":"{application}","auth_time":{signed_in},"#,
