@@ -47,11 +47,6 @@ impl Values {
         }
         self.0[at].count = self.0[at].count.saturating_add(1);
     }
-
-    /// Whether nothing was counted yet.
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|seen| seen.count == 0)
-    }
 }
 
 /// See the module.
