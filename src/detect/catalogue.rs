@@ -253,7 +253,7 @@ rules! {
         /// Times the network's own usual number.
         factor: f64 = 5.0,
     }
-    /// There and back again within one token's lifetime.
+    /// There and back again within two lifetimes of a token.
     ra406: RA406 "network_flip" Medium ["T1557", "T1550.001"] {}
     /// Another browser family, operating system or kind of device within a session.
     ra501: RA501 "ua_class_change" High ["T1550.001", "T1539"] {}

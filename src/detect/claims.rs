@@ -10,6 +10,8 @@ use crate::{
 
 /// A value seen this often is no news any more.
 const NEWS_MAX: u32 = 3;
+/// Refreshes of an application before its issuers mean anything.
+const EVENTS_MIN: u32 = 10;
 /// Once per session.
 pub const SAID_OVER_AGE: u16 = 1;
 
@@ -45,11 +47,16 @@ fn say_issuer(seen: &Seen<'_>, issued: &Claims, findings: &mut Findings) {
         return;
     }
     let known = u64::from(seen.at.saturating_sub(application.first)) >= rule.known.get().as_secs();
-    if known && !application.issuers.is_empty() && application.issuers.count(seen.facts.issuer) < NEWS_MAX {
-        let reason = "the access token has an issuer, key or algorithm that this application's tokens never had; a \
-                      rotation of the signing key looks like this, too";
+    if known && application.events >= EVENTS_MIN && application.issuers.count(seen.facts.issuer) < NEWS_MAX {
+        // A new key of the same issuer and algorithm is what a rotation looks like.
+        let rotated = application.issuers.count(seen.facts.issuer_family) >= NEWS_MAX;
+        let (severity, reason) = if rotated {
+            (Severity::Medium, "the access token is signed with a key that this application's tokens never had: a rotation, or a forgery")
+        } else {
+            (Severity::High, "the access token has an issuer or algorithm that this application's tokens never had")
+        };
         let evidence = [("iss", json!(issued.iss)), ("kid", json!(issued.kid)), ("alg", json!(issued.alg))];
-        findings.say(rule, Severity::High, reason, evidence);
+        findings.say(rule, severity, reason, evidence);
     }
 }
 

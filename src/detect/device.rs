@@ -56,7 +56,9 @@ pub fn fanned_out(seen: &Seen<'_>, users: u32, (count, all): (u32, u64), finding
 pub fn contradicts(event: &RefreshEvent) -> bool {
     let of_device = event.device.as_ref().and_then(|device| device.os.as_deref()).and_then(system);
     let of_client = event.client.as_ref().and_then(|client| client.os.as_deref()).and_then(system);
-    of_device.zip(of_client).is_some_and(|(a, b)| a != b)
+    // A tablet asks for the desktop's page, as most do, in a desktop's name.
+    let is_desktop_mode = |pair| matches!(pair, ("ios", "macos") | ("android", "linux"));
+    of_device.zip(of_client).is_some_and(|pair| pair.0 != pair.1 && !is_desktop_mode(pair))
 }
 
 fn system(text: &str) -> Option<&'static str> {

@@ -57,6 +57,8 @@ pub struct Facts {
     pub device: u32,
     /// Issuer, key and algorithm of the issued token.
     pub issuer: u32,
+    /// The same without the key.
+    pub issuer_family: u32,
 }
 
 /// The instants of a token, seconds since 1970; 0 = unknown.
@@ -199,7 +201,8 @@ impl Facts {
             place: place(event),
             agent: agent(event),
             device: device(event),
-            issuer: issuer(event),
+            issuer: issuer(event, true),
+            issuer_family: issuer(event, false),
         };
         facts.session = session(event, &facts);
         facts
@@ -302,10 +305,11 @@ fn read_location(location: &Location, place: &mut Place) {
     });
 }
 
-fn issuer(event: &RefreshEvent) -> u32 {
+fn issuer(event: &RefreshEvent, with_key: bool) -> u32 {
     let Some(claims) = event.tokens.access.issued.as_ref().and_then(|token| token.claims.as_ref()) else { return 0 };
     let text = |member: &Option<String>| member.clone().unwrap_or_default();
-    short(key(&[&text(&claims.iss), &text(&claims.kid), &text(&claims.alg)])).max(1)
+    let kid = if with_key { text(&claims.kid) } else { "-".to_owned() };
+    short(key(&[&text(&claims.iss), &kid, &text(&claims.alg)])).max(1)
 }
 
 /// The /24 and /16 of an IPv4 address, the /48 and /32 of an IPv6 address.
@@ -372,6 +376,7 @@ pub(crate) mod testing {
             agent: Agent::default(),
             device: 0,
             issuer: 0,
+            issuer_family: 0,
         }
     }
 }

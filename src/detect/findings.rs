@@ -11,9 +11,22 @@ use crate::record::{Finding, Severity};
 #[derive(Debug, Default)]
 pub struct Findings {
     list: Vec<Finding>,
+    is_new_user: bool,
+}
+
+/// Of a user of whom little is known, places, times and software say little: these rules say no more than medium then.
+/// What tokens say of themselves, a crowd and a script need no history.
+fn needs_history(rule: &str) -> bool {
+    let says_more = ["RA405", "RA503", "RA602"].contains(&rule);
+    !says_more && ["RA3", "RA4", "RA5", "RA6"].iter().any(|family| rule.starts_with(family))
 }
 
 impl Findings {
+    /// None yet; `is_new_user`: little is known of the user.
+    pub fn new(is_new_user: bool) -> Self {
+        Self { list: Vec::new(), is_new_user }
+    }
+
     /// Says something, unless the rule is switched off; an operator's severity wins over the rule's.
     pub fn say<R: Configured, const N: usize>(
         &mut self,
@@ -24,7 +37,9 @@ impl Findings {
     ) {
         if rule.enabled() {
             let evidence = evidence.into_iter().filter(|(_, value)| !value.is_null());
-            self.push(R::RULE, rule.severity().unwrap_or(severity), reason.into(), evidence);
+            let most =
+                if self.is_new_user && needs_history(R::RULE.id) { Severity::Medium } else { Severity::Critical };
+            self.push(R::RULE, rule.severity().unwrap_or(severity.min(most)), reason.into(), evidence);
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     state::{
         State, StateLimits,
         application::Application,
+        chain::Parent,
         crowd::Crowd,
         session::{Context, RATE_SECS, Session},
         user::User,
@@ -24,6 +25,10 @@ const SUSPICIOUS: f64 = 0.5;
 const SUSPECTED_SECS: u32 = 7 * 86_400;
 /// Refreshes of one session that count in full.
 const LONG_SESSION: f32 = 30.0;
+/// A sender's clock is learned from this many refreshes.
+const AHEAD_EVENTS: u32 = 64;
+/// No clock is further ahead than this, seconds: what is, was made up.
+const AHEAD_SECS_MAX: i64 = 3_600;
 /// The share of a new gap in the usual one, as a power of two.
 const PACE_SHIFT: u32 = 4;
 
@@ -37,6 +42,7 @@ pub struct Learned {
     seconds: u32,
     now: i64,
     gap: Option<u32>,
+    parent: Parent,
     alternates: bool,
     contradicts: bool,
     over_age: bool,
@@ -58,6 +64,7 @@ impl Learned {
             seconds: seen.seconds(),
             now: seen.now,
             gap: seen.gap(),
+            parent: seen.parent,
             alternates: cadence::alternates(seen),
             contradicts: device::contradicts(seen.event),
             over_age: auth_time > 0 && seen.now - auth_time > age,
@@ -120,7 +127,7 @@ fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Fa
         return;
     }
     if session.presented[0] != 0 {
-        if session.presented[0] == presented { application.same += 1 } else { application.changed += 1 }
+        application.count_presented(session.presented[0] == presented);
     }
     if session.presented[0] != presented {
         session.presented = [presented, session.presented[0]];
@@ -129,7 +136,7 @@ fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Fa
 
 fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learned) {
     let signals = &learned.signals;
-    session.chain.learn(facts, learned.now);
+    session.chain.learn(facts, learned.now, learned.parent);
     session.events = session.events.saturating_add(1);
     session.originals = session.originals.saturating_add(u16::from(facts.parent != 0));
     session.omitted = session.omitted.saturating_add(u16::from(signals.lineage == Lineage::Omitted));
@@ -243,11 +250,15 @@ pub fn company(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32) 
         return (0, 0.0);
     }
     let near = short(facts.place.near);
-    let session =
-        state.sessions.get(facts.session).is_some_and(|session| session.contexts().iter().any(|c| c.near == near));
-    let user = state.users.get(facts.user).is_some_and(|user| user.places().any(|known| known.near == near));
+    let contexts = state.sessions.get(facts.session).map_or(&[][..], Session::contexts);
+    let session = contexts.iter().any(|context| context.near == near);
+    let known_session = contexts.iter().any(|context| context.ip != 0);
+    let places = || state.users.get(facts.user).into_iter().flat_map(User::places);
+    let user = places().any(|known| known.near == near);
+    // Whoever was never seen anywhere is new to every network: on the first day, everyone in every office.
+    let is_known = known_session || places().next().is_some();
     let crowd = state.networks.entry(facts.place.near, at, limits.networks, Crowd::default);
-    if session || user { crowd.now(at, HOUR_SECS) } else { crowd.add(facts.user, at, HOUR_SECS) }
+    if session || user || !is_known { crowd.now(at, HOUR_SECS) } else { crowd.add(facts.user, at, HOUR_SECS) }
 }
 
 /// Counts a user agent: users who had it in this network within a day, and how many of all refreshes had it.
@@ -269,17 +280,30 @@ pub fn fans(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32) -> 
     (users, (count, state.events))
 }
 
+/// How far ahead the sender's clock usually is: the mean of the first few, then of about the last [`AHEAD_EVENTS`].
+pub fn ahead((usual, count): (f32, u32), facts: &Facts, at: u32) -> (f32, u32) {
+    let lead = (facts.occurred - i64::from(at)).clamp(0, AHEAD_SECS_MAX) as f32;
+    let count = (count + 1).min(AHEAD_EVENTS);
+    (usual + (lead - usual) / count as f32, count)
+}
+
 /// Tokens were revoked: of one session, of a user, or of a whole application.
 pub fn revoke(state: &mut State, event: &RefreshEvent, facts: &Facts, at: u32) {
     let when = u32::try_from(facts.occurred.max(1)).unwrap_or(at).min(at.max(1));
     let presented = short(facts.presented);
     if facts.presented != 0 {
         let sessions = state.users.get(facts.user).map_or([0; super::state::user::SESSIONS], |user| user.sessions);
+        let mut is_known = false;
         for key in sessions.into_iter().chain([facts.session]).filter(|key| *key != 0) {
             if let Some(session) = state.sessions.get_mut(key).filter(|session| session.presented.contains(&presented))
             {
                 session.revoked = session.revoked.max(when);
+                is_known = true;
             }
+        }
+        // A token that works once is revoked before it was ever shown: whoever shows it is late.
+        if let Some(user) = state.users.get_mut(facts.user).filter(|_| !is_known) {
+            user.gone = (presented, when);
         }
     } else if facts.user != 0 {
         if let Some(user) = state.users.get_mut(facts.user) {

@@ -173,6 +173,9 @@ fn say_revoked(seen: &Seen<'_>, findings: &mut Findings) {
     };
     let of_session = seen.session.map_or(0, |session| session.revoked);
     let of_user = seen.user.map_or(0, |user| user.revoked);
+    let presented = super::key::short(seen.facts.presented);
+    let gone = seen.user.map_or((0, 0), |user| user.gone);
+    let of_session = if presented != 0 && gone.0 == presented { of_session.max(gone.1) } else { of_session };
     let revoked = [(of_session, "the session"), (of_user, "the user"), (seen.application.revoked, "the application")];
     for (when, what) in revoked {
         let when = i64::from(when);

@@ -154,9 +154,10 @@ impl Engine {
         let application = state.applications.get(facts.application).unwrap_or(&none);
         let user = state.users.get(facts.user).filter(|_| facts.user != 0);
         let seen = Seen::new(event, facts, at, now, Known { config, session, user, application, company });
-        let mut findings = Findings::default();
+        let mut findings = Findings::new(seen.is_new_user());
         observe_all(&seen, &mut findings);
         lineage::skewed(&seen, evidence, state.ahead.0, &mut findings);
+        let ahead = learn::ahead(state.ahead, facts, at);
         device::fanned_out(&seen, fans.0, fans.1, &mut findings);
 
         let usual = score::Usual { application: &application.rates, all: &state.rates };
@@ -172,6 +173,7 @@ impl Engine {
             Score::Composite => risk,
             Score::Freeman => published_risk(state, event),
         };
+        state.ahead = ahead;
         surge(state, config, limits, facts, at, &mut findings);
         Judgement { findings: findings.into_vec(), risk: Some(risk), signals }
     }

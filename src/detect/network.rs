@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{
+    facts::labels,
     findings::Findings,
     lineage::level,
     seen::Seen,
@@ -41,6 +42,10 @@ fn say_country(seen: &Seen<'_>, findings: &mut Findings) {
     let (Some(user), rule) = (seen.user, &seen.config.ra402) else { return };
     let known = u64::from(seen.at.saturating_sub(user.first)) >= rule.known.get().as_secs();
     if seen.signals.place() != Net::Abroad || !known || user.events < rule.events_min {
+        return;
+    }
+    // An aircraft's country is its satellite's, that of a VPN whatever its user has chosen.
+    if seen.facts.place.labels & labels::ROAMING != 0 || seen.signals.kind == Kind::Habit {
         return;
     }
     let of_place = seen.event.location.as_ref().and_then(|location| location.country.clone());

@@ -23,6 +23,10 @@ const ORIGINALS_MIN: u16 = 1;
 const COVERAGE_MIN: f64 = 0.98;
 /// A fork whose other child was not seen in this many refreshes had none.
 pub const FORK_EVENTS_MAX: u8 = 4;
+/// A user known for less than this is new, seconds.
+const NEW_USER_SECS: u32 = 5 * 86_400;
+/// And one with fewer refreshes.
+const NEW_USER_EVENTS: u32 = 10;
 /// Refreshes before a user's hours say anything.
 const HOURS_MIN: u32 = 80;
 
@@ -141,6 +145,12 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Whether too little is known of the user to say what is unusual for them.
+    pub fn is_new_user(&self) -> bool {
+        let Some(user) = self.user else { return true };
+        self.at.saturating_sub(user.first) < NEW_USER_SECS || user.events < NEW_USER_EVENTS
+    }
+
     /// The session's last context.
     pub fn last_context(&self) -> Option<&'a Context> {
         self.session?.contexts().first()
@@ -236,7 +246,7 @@ impl<'a> Seen<'a> {
             let any = own().next().is_some();
             return if own().any(|known| known.text == agent.text || known.class == agent.class) {
                 Software::Own
-            } else if agent.tool && self.tools_are_rare() {
+            } else if agent.tool && self.tools_are_rare() && self.application.events >= self.config.ra503.events_min {
                 Software::Tool
             } else if any {
                 Software::Other
@@ -334,8 +344,13 @@ impl<'a> Seen<'a> {
     fn company_level(&self, net: Net) -> Company {
         let rule = &self.config.ra405;
         let (count, usual) = (f64::from(self.company.0), f64::from(self.company.1));
-        if self.facts.place.ip == 0 {
+        let place = &self.facts.place;
+        // Where many people come and go behind one address.
+        let is_shared = place.labels & (labels::OFFICE | labels::MOBILE | labels::ROAMING) != 0;
+        if place.ip == 0 {
             Company::Unknown
+        } else if is_shared {
+            Company::Alone
         } else if net < Net::Area && net != Net::Unknown {
             Company::Alone
         } else if self.company.0 >= rule.users && count > rule.factor * usual {
@@ -356,7 +371,7 @@ impl<'a> Seen<'a> {
         let hour = hour_of(self.now);
         let around: u32 = [23, 0, 1].iter().map(|off| u32::from(user.hours[(hour + off) % 24])).sum();
         match around {
-            0 => Hour::Never,
+            few if f64::from(few) < self.config.ra305.share * f64::from(total) => Hour::Never,
             few if f64::from(few) < 0.02 * f64::from(total) => Hour::Rare,
             _ => Hour::Usual,
         }

@@ -18,6 +18,7 @@ mod crash;
 mod decode;
 mod delivery;
 mod deploy;
+mod detect;
 mod elasticsearch;
 mod enrich;
 mod enrich_files;

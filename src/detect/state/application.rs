@@ -15,6 +15,8 @@ const BACKEND_ADDRESSES: f64 = 0.1;
 const STYLE_EVENTS_MIN: u32 = 50;
 /// Presented refresh tokens that could have changed, before it is known whether they do.
 const ONE_TIME_EVENTS_MIN: u32 = 20;
+/// Of these, half are forgotten.
+const ONE_TIME_EVENTS_MAX: u32 = 400;
 
 /// One value and how often it came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,11 +46,6 @@ impl Values {
             self.0[at] = Seen { value, count: 0 };
         }
         self.0[at].count = self.0[at].count.saturating_add(1);
-    }
-
-    /// Whether nothing was counted yet.
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|seen| seen.count == 0)
     }
 }
 
@@ -108,7 +105,16 @@ impl Application {
     /// Whether refresh tokens work once, as far as it is known.
     pub fn is_one_time(&self) -> Option<bool> {
         let all = self.changed + self.same;
-        (all >= ONE_TIME_EVENTS_MIN).then(|| self.changed >= all / 20 * 19)
+        (all >= ONE_TIME_EVENTS_MIN).then(|| self.changed * 20 >= all * 19)
+    }
+
+    /// Counts whether a session's presented refresh token was the same as before. Only the last few hundred say how it is:
+    /// the policy can be changed.
+    pub fn count_presented(&mut self, same: bool) {
+        (self.same, self.changed) = (self.same + u32::from(same), self.changed + u32::from(!same));
+        if self.same + self.changed >= ONE_TIME_EVENTS_MAX {
+            (self.same, self.changed) = (self.same / 2, self.changed / 2);
+        }
     }
 
     /// Counts what a refresh shows of the application.
@@ -129,6 +135,7 @@ impl Application {
         }
         if facts.issuer != 0 {
             self.issuers.add(facts.issuer);
+            self.issuers.add(facts.issuer_family);
         }
     }
 }

@@ -14,6 +14,8 @@ pub const LINKS: usize = 8;
 const UNSEEN: u8 = 1;
 /// Its refresh was refused by the gate.
 const DENIED: u8 = 2;
+/// One of several that were issued for one parent at once, or came of such a one: each tab of a browser has its own.
+const TAB: u8 = 4;
 
 /// The part of a fingerprint that tells the tokens of one session apart: 48 bits.
 type Tag = [u16; 3];
@@ -132,7 +134,7 @@ impl Chain {
         }
         if link.spent() == 0 {
             return match self.head() {
-                Some(head) if head != at && self.raced(link, leeway) => Parent::Race,
+                Some(head) if head != at && (self.raced(link, leeway) || self.are_tabs(head, at)) => Parent::Race,
                 Some(head) if head != at && self.has_forked() => Parent::Branch,
                 Some(head) if head != at => Parent::Left,
                 _ => Parent::Head,
@@ -162,6 +164,11 @@ impl Chain {
             && link.parent != 0
     }
 
+    /// Whether both came of one race, each by its own tab since.
+    fn are_tabs(&self, one: usize, other: usize) -> bool {
+        self.links[one].flags & self.links[other].flags & TAB != 0
+    }
+
     /// A parent that is not in the list: older than everything in it, or issued behind our back.
     fn unknown(&self, facts: &Facts) -> Parent {
         let first = self.known().first().map_or(0, |link| link.issued());
@@ -170,9 +177,10 @@ impl Chain {
         if is_old { Parent::Stale(u32::from(self.len)) } else { Parent::Unknown }
     }
 
-    /// Remembers a refresh.
-    pub fn learn(&mut self, facts: &Facts, now: i64) {
+    /// Remembers a refresh; `stands`: how its parent stood to what was known before.
+    pub fn learn(&mut self, facts: &Facts, now: i64, stands: Parent) {
         let now = secs(now).max(1);
+        let tab = self.tab(facts, stands);
         if facts.parent != 0 {
             match self.find(facts.parent) {
                 Some(at) => {
@@ -204,8 +212,26 @@ impl Chain {
             }
             None => {
                 let issued = if facts.issued.iat > 0 { secs(facts.issued.iat) } else { now };
-                self.push(Link { tag: cut(facts.child), issued: halves(issued), spent: [0; 2], parent, flags: 0 });
+                self.push(Link { tag: cut(facts.child), issued: halves(issued), spent: [0; 2], parent, flags: tab });
             }
+        }
+    }
+
+    /// The flag of a child: a race makes it and its siblings tabs, and the child of a tab is one as long as none forks.
+    fn tab(&mut self, facts: &Facts, stands: Parent) -> u8 {
+        let Some(at) = self.find(facts.parent).filter(|_| facts.parent != 0) else { return 0 };
+        let parent = self.links[at];
+        match stands {
+            Parent::Race if parent.spent() != 0 => {
+                let len = usize::from(self.len).min(LINKS);
+                self.links[..len]
+                    .iter_mut()
+                    .filter(|link| link.is_child_of(&parent))
+                    .for_each(|link| link.flags |= TAB);
+                TAB
+            }
+            Parent::Head | Parent::Race => parent.flags & TAB,
+            _ => 0,
         }
     }
 
@@ -213,11 +239,16 @@ impl Chain {
         if usize::from(self.len) < LINKS {
             self.links[usize::from(self.len)] = link;
             self.len += 1;
-        } else {
-            self.fallen = self.fallen.max(self.links[0].issued());
-            self.links.rotate_left(1);
-            self.links[LINKS - 1] = link;
+            return;
         }
+        // Of many tabs that open at once a sibling goes, not their parent: the next one of them names it, too.
+        let is_sibling = |other: &Link| other.flags & link.flags & TAB != 0 && other.parent == link.parent;
+        let sibling = self.links.iter().position(|other| is_sibling(other) && other.spent() == 0);
+        if sibling.is_none() {
+            self.fallen = self.fallen.max(self.links[0].issued());
+        }
+        self.links[sibling.unwrap_or(0)..].rotate_left(1);
+        self.links[LINKS - 1] = link;
     }
 
     /// The gate refused the refresh that issued this token: it should not exist, and is not the newest.
@@ -240,7 +271,7 @@ mod tests {
         for (now, from, to) in refreshes {
             let facts = refresh(*now, *from, *to);
             parent = chain.parent(&facts, *now, 60);
-            chain.learn(&facts, *now);
+            chain.learn(&facts, *now, parent);
         }
         parent
     }
@@ -256,6 +287,10 @@ mod tests {
             (&[(8_230, 3, 5)], Parent::Race),
             (&[(8_230, 3, 5), (11_800, 4, 6)], Parent::Race),
             (&[(8_230, 3, 5), (11_800, 5, 6)], Parent::Head),
+            // Each tab goes on with its own for good; an old copy of one is still a fork.
+            (&[(8_230, 3, 5), (11_800, 4, 6), (11_830, 5, 7), (15_400, 6, 8)], Parent::Race),
+            (&[(8_230, 3, 5), (11_800, 4, 6), (11_830, 5, 7), (15_400, 6, 8), (15_430, 7, 9)], Parent::Race),
+            (&[(8_230, 3, 5), (11_800, 4, 6), (15_400, 4, 7), (15_500, 6, 8)], Parent::Branch),
             // A lost answer: the same parent again, an hour later.
             (&[(11_800, 3, 5)], Parent::Retry(3_600)),
             (&[(11_800, 3, 5), (15_400, 5, 6)], Parent::Head),
@@ -294,7 +329,7 @@ mod tests {
     fn a_refused_child_is_not_the_newest_and_is_recognised_if_it_is_used() {
         let mut chain = Chain::default();
         for (now, from, to) in [(1_000, 1, 2), (4_600, 2, 3)] {
-            chain.learn(&refresh(now, from, to), now);
+            chain.learn(&refresh(now, from, to), now, Parent::Head);
         }
         chain.deny(3);
         assert_eq!(chain.parent(&refresh(8_200, 3, 4), 8_200, 60), Parent::Denied);

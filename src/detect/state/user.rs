@@ -69,6 +69,8 @@ pub struct User {
     pub at: Option<(Cell, u32)>,
     /// Everything of before was revoked then; 0 = was not.
     pub revoked: u32,
+    /// The last refresh token that was revoked before it was ever shown, and when; 0 = nothing here.
+    pub gone: (u32, u32),
 }
 
 impl User {
