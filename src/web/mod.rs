@@ -16,6 +16,7 @@ use crate::{
 
 pub mod admin;
 pub mod listen;
+pub mod page;
 pub mod stream;
 pub mod webhook;
 
