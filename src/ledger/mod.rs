@@ -4,7 +4,7 @@
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
 //! `state`, `core` (what is in memory, and how it comes back), `admit`, `resolve` and `commit` (the thread), `keeper` (housekeeping),
-//! [`checkpoint`], `start`, [`verify`].
+//! [`checkpoint`], `start`, [`offline`], [`verify`].
 
 use std::{
     collections::BTreeMap,
@@ -46,6 +46,7 @@ mod link;
 pub mod lock;
 mod lookup;
 mod meta;
+pub mod offline;
 pub mod read;
 pub mod recovery;
 mod resolve;
