@@ -36,8 +36,10 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const TASKS: u64 = 64;
 /// The window of `expiry`: short, so that buckets expire while it runs.
 const EXPIRY_WINDOW: Span = Span::from_secs(16);
-/// How long `expiry` runs.
+/// How long each part of `expiry` runs.
 const EXPIRY_RUN: Duration = Duration::from_secs(60);
+/// Entries a second in `expiry`: so few that an entry waits for nothing but its sync, and for the expiry.
+const RATE: u64 = 5_000;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -179,21 +181,55 @@ async fn reopen(dir: &Path, ids: u64) -> Outcome<()> {
     Ok(())
 }
 
+/// Admits at `RATE` for `time`, and returns how long each entry waited after it was due, sorted.
+async fn steady(ledger: &Ledger, from: u64, time: Duration) -> Outcome<Vec<Duration>> {
+    let started = tokio::time::Instant::now();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move {
+                let mut waits = Vec::new();
+                for tick in (task..RATE * time.as_secs()).step_by(TASKS as usize) {
+                    let due = started + Duration::from_secs(1) * u32::try_from(tick)? / u32::try_from(RATE)?;
+                    tokio::time::sleep_until(due).await;
+                    match ledger.admit(entry(from + tick).map_err(|error| error.to_string())?).await {
+                        Admission::Accepted { .. } => waits.push(due.elapsed()),
+                        wrong => return Err(format!("{tick}: {wrong:?}").into()),
+                    }
+                }
+                Ok::<_, Box<dyn Error + Send + Sync>>(waits)
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.extend(task.await?.map_err(|error| error.to_string())?);
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// The same rate with a window that nothing leaves, and with one so short that buckets expire all the time: the
+/// difference is the expiry's.
 #[tokio::main(worker_threads = 2)]
 async fn expiry() -> Outcome<()> {
-    let dir = tempfile::tempdir()?;
-    let (ledger, running) = start(dir.path(), EXPIRY_WINDOW)?;
-    let started = Instant::now();
-    let (mut from, mut slowest) = (0, Duration::ZERO);
-    while started.elapsed() < EXPIRY_RUN {
-        let to = from + 100_000;
-        slowest = slowest.max(admit(&ledger, from, to).await?.1);
-        from = to;
+    for window in [Span::from_days(7), EXPIRY_WINDOW] {
+        let dir = tempfile::tempdir()?;
+        let (ledger, running) = start(dir.path(), window)?;
+        let waits = steady(&ledger, 0, EXPIRY_RUN).await?;
+        let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        println!(
+            "window {window}: {} ids at {RATE}/s; p50 {:.1} ms, p99 {:.1} ms, p999 {:.1} ms, slowest {:.1} ms; resident {} MB",
+            waits.len(),
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0),
+            resident_mb()?
+        );
+        println!("index on disk: {} MB", bytes_in(&dir.path().join("index"))? >> 20);
+        running.stop();
     }
-    println!("{from} ids in {} s, expired behind a window of {EXPIRY_WINDOW}", EXPIRY_RUN.as_secs());
-    println!("slowest answer {:.1} ms; resident {} MB", slowest.as_secs_f64() * 1e3, resident_mb()?);
-    println!("index on disk: {} MB", bytes_in(&dir.path().join("index"))? >> 20);
-    running.stop();
     Ok(())
 }
 

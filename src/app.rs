@@ -108,6 +108,7 @@ impl App {
         let shared = admin::Shared {
             token: token.map_err(|error| StartError::Config(error.to_string()))?,
             metrics: Arc::clone(&metrics),
+            alarms: alarms.clone(),
             starting: Mutex::new("recovering the journal".to_owned()),
             ledger: OnceLock::new(),
             sinks: OnceLock::new(),

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
+use serde_json::value::to_raw_value;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -202,7 +202,9 @@ impl Intake {
             Ok(decoded) => decoded,
             Err(error) => return self.refuse(slot, error),
         };
-        let (evidence, decoded) = decoded;
+        let (mut evidence, decoded) = decoded;
+        let body_sha256 = body_hash(&evidence, request.body);
+        evidence.body_sha256.get_or_insert_with(|| hex::encode(body_sha256));
         let mut outcome = Outcome::Ignored;
         for decoded in decoded {
             let next = match decoded {
@@ -210,7 +212,7 @@ impl Intake {
                     tracing::debug!(source = %slot.name, kind, "a delivery of a type that is not taken");
                     Outcome::Ignored
                 }
-                Decoded::Event(event) => self.admit(slot, ledger, &evidence, event, request).await,
+                Decoded::Event(event) => self.admit(slot, ledger, (evidence.clone(), body_sha256), event).await,
             };
             // Of several events in one delivery, the sender must come again if any of them is not safe.
             if !matches!(outcome, Outcome::Unavailable(..)) {
@@ -224,16 +226,15 @@ impl Intake {
         let body: Authentic<'_> = slot.source.authenticate(request).await?;
         slot.heard.store(self.millis(), Ordering::Relaxed);
         let decoded = slot.source.decode(&body, &self.fingerprints)?;
-        Ok((body.evidence().clone(), decoded))
+        Ok((body.into_evidence(), decoded))
     }
 
     async fn admit(
         &self,
         slot: &Slot,
         ledger: &Ledger,
-        evidence: &Evidence,
+        (evidence, body_sha256): (Evidence, [u8; 32]),
         mut event: Box<RefreshEvent>,
-        request: &RawRequest<'_>,
     ) -> Outcome {
         if !self.scope.takes(&event) {
             return Outcome::Filtered;
@@ -241,12 +242,9 @@ impl Intake {
         // Before privacy: from what is then left of the address nothing could be looked up.
         self.enricher.enrich(&mut event);
         self.privacy.apply(&mut event, &self.fingerprints);
-        let json = serde_json::to_string(&event).and_then(RawValue::from_string);
-        let Ok(event_json) = json else {
+        let Ok(event_json) = to_raw_value(&event) else {
             return Outcome::Unreadable("event: it cannot be written as JSON".to_owned());
         };
-        let body_sha256 = body_hash(evidence, request.body);
-        let evidence = Evidence { body_sha256: Some(hex::encode(body_sha256)), ..evidence.clone() };
         let facts = self.detects.then(|| Box::new(Facts::of(&event)));
         let entry = Entry { source: Arc::clone(&slot.name), evidence, event, facts, event_json, body_sha256 };
         match ledger.admit(entry).await {

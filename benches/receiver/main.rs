@@ -21,14 +21,19 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [empty::ARGUMENT, address] => empty::serve(address),
-        ["throughput"] => throughput::run(),
+        ["throughput"] => throughput::run(throughput::CONNECTIONS, throughput::TURNS),
+        ["throughput", connections, turns] => throughput::run(&[number(connections)], number(turns)),
         ["slow-disk"] => slow_disk::run(),
         ["million"] => million::run(),
         [] => {
-            throughput::run();
+            throughput::run(throughput::CONNECTIONS, throughput::TURNS);
             slow_disk::run();
             million::run();
         }
-        _ => eprintln!("cargo bench --bench receiver -- [throughput|slow-disk|million]"),
+        _ => eprintln!("cargo bench --bench receiver -- [throughput [CONNECTIONS TURNS]|slow-disk|million]"),
     }
+}
+
+fn number(word: &str) -> usize {
+    word.parse().unwrap()
 }

@@ -42,7 +42,7 @@ fn ready(app: &mut TestApp) -> f64 {
 
 /// Runs it.
 pub fn run() {
-    let mut app = TestApp::start(Settings::new());
+    let mut app = TestApp::start(Settings::new().and("[detect]\nenabled = false\n"));
     for part in 0..EVENTS / PART {
         let requests = requests(PART, &app.signer(), 1_000 + part as u64);
         play(app.listen, &requests, 1, CONNECTIONS);

@@ -41,7 +41,7 @@ fn steady(app: &TestApp, seed: i64, number: u32, begun: Instant) -> Vec<Duration
 /// Runs it.
 pub fn run() {
     let shim = Shim::build();
-    let app = TestApp::start(shim.under(Settings::new()));
+    let app = TestApp::start(shim.under(Settings::new().and("[detect]\nenabled = false\n")));
     for delay_ms in [0, SYNC_DELAY_MS] {
         shim.delay_syncs(delay_ms);
         let begun = Instant::now() + Duration::from_millis(100);

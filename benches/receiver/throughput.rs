@@ -20,7 +20,9 @@ use crate::{
 const EVENTS: usize = 200_000;
 /// The empty handler is several times as fast: more rounds, so that its runs are not too short.
 const EMPTY_ROUNDS: usize = 4;
-const TURNS: usize = 5;
+pub const TURNS: usize = 5;
+/// Numbers of connections.
+pub const CONNECTIONS: &[usize] = &[16, 64];
 
 /// Prints one run, and returns its rate and p99.
 fn report(name: &str, run: &mut Run) -> (f64, Duration) {
@@ -66,17 +68,19 @@ fn service(settings: Settings, requests: &Requests, connections: usize) -> (f64,
 }
 
 /// Runs it.
-pub fn run() {
+pub fn run(connections: &[usize], turns: usize) {
     let signer = TestApp::prepare(Settings::default()).signer();
     println!("making {EVENTS} signed events");
     let requests = requests(EVENTS, &signer, 1);
     let bytes = requests.iter().map(|request| request.len()).sum::<usize>() / requests.len();
     println!("{bytes} bytes a request, head and body");
-    for (sinks, settings) in [("no sink", Settings::default()), ("file sink", Settings::new())] {
-        for connections in [16, 64] {
+    let detection_off = "[detect]\nenabled = false\n";
+    let settings = [("no sink", Settings::default()), ("file sink", Settings::new())];
+    for (sinks, settings) in settings.map(|(sinks, settings)| (sinks, settings.and(detection_off))) {
+        for connections in connections.iter().copied() {
             println!("\n{connections} connections, {sinks}");
             let (mut ratios, mut p99_ratios) = (Vec::new(), Vec::new());
-            for _ in 0..TURNS {
+            for _ in 0..turns {
                 let (rate, p99, bare) = service(settings.clone(), &requests, connections);
                 let empty = Empty::start();
                 let mut run = play(empty.address, &requests, EMPTY_ROUNDS, connections);
@@ -85,7 +89,7 @@ pub fn run() {
                 p99_ratios.push(p99.as_secs_f64() / bare.as_secs_f64());
             }
             println!(
-                "{connections} connections, {sinks}: {:.3} of the empty handler (median of {TURNS})",
+                "{connections} connections, {sinks}: {:.3} of the empty handler (median of {turns})",
                 median(ratios)
             );
             println!(

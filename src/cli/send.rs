@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, ValueEnum};
-use reqwest::{Client, Url, header};
+use futures_util::{StreamExt as _, stream};
+use reqwest::{Certificate, Client, Url, header};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -34,9 +35,9 @@ use crate::{
 #[command(after_help = "\
 Examples:
   refresh-audit send fixtures/fusionauth/example/jwt-refresh.json
-  refresh-audit send --repeat 10000 --rate 500 jwt-refresh.json
+  refresh-audit send --repeat 10000 --rate 500 --concurrency 16 jwt-refresh.json
   refresh-audit send --url https://audit.example.com/webhooks/fusionauth --alg RS256 --kid webhook-2026 \\
-      --key-file webhook.pem events/
+      --key-file webhook.pem --ca-file our-ca.pem events/
 
 Exits 1 when any event is not answered 2xx.")]
 pub(super) struct Arguments {
@@ -64,6 +65,12 @@ pub(super) struct Arguments {
     /// Events a second at most
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
+    /// Events under way at once; past 1 they may arrive in another order
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+    /// Trust the certificates of this PEM file, and no others
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,35 +95,42 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
 }
 
 async fn send(given: &Arguments, bodies: &[(PathBuf, Vec<u8>)], signer: &Signer, url: Url) -> anyhow::Result<Ended> {
-    let mut builder = Client::builder().timeout(ANSWER_WAIT_MAX).redirect(reqwest::redirect::Policy::none());
-    if url.host_str().is_some_and(is_this_machine) {
-        builder = builder.no_proxy();
-    }
-    let client = builder.build()?;
-    let total = bodies.len() as u64 * given.repeat.unwrap_or(1);
+    let client = client(given, &url)?;
+    let repeat = given.repeat.unwrap_or(1);
+    let total = bodies.len() as u64 * repeat;
     let many = total > LINES_MAX;
     let bar = if many { progress_bar(total) } else { indicatif::ProgressBar::hidden() };
-    let mut pace = given.rate.map(|rate| {
+    let pace = given.rate.map(|rate| {
         let mut pace = interval(Duration::from_secs(1) / rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
         pace
     });
+    let all = bodies.iter().flat_map(|body| (0..repeat).map(move |_| body));
+    let paced = stream::unfold((all, pace), |(mut all, mut pace)| async move {
+        let body = all.next()?;
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
+        Some((body, (all, pace)))
+    });
+    let answers = paced.map(|(path, original)| {
+        let (client, url) = (&client, &url);
+        async move {
+            let body = if given.repeat.is_some() { fresh_copy(path, original)? } else { original.clone() };
+            anyhow::Ok((path, post(client, url, signer, body).await?))
+        }
+    });
+    let mut answers = std::pin::pin!(answers.buffered(given.concurrency.into()));
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut refused = 0;
-    for (path, original) in bodies {
-        for _ in 0..given.repeat.unwrap_or(1) {
-            if let Some(pace) = &mut pace {
-                pace.tick().await;
-            }
-            let body = if given.repeat.is_some() { fresh_copy(path, original)? } else { original.clone() };
-            let answer = post(&client, &url, signer, body).await?;
-            refused += u64::from(!answer.taken);
-            if !many {
-                print(&format!("{}  {}", answer.text, path.display()))?;
-            }
-            *counts.entry(answer.class).or_default() += 1;
-            bar.inc(1);
+    while let Some(answered) = answers.next().await {
+        let (path, answer) = answered?;
+        refused += u64::from(!answer.taken);
+        if !many {
+            print(&format!("{}  {}", answer.text, path.display()))?;
         }
+        *counts.entry(answer.class).or_default() += 1;
+        bar.inc(1);
     }
     bar.finish_and_clear();
     if many {
@@ -125,6 +139,22 @@ async fn send(given: &Arguments, bodies: &[(PathBuf, Vec<u8>)], signer: &Signer,
         }
     }
     Ok(Ended::well_if(refused == 0))
+}
+
+fn client(given: &Arguments, url: &Url) -> anyhow::Result<Client> {
+    let mut builder = Client::builder().timeout(ANSWER_WAIT_MAX).redirect(reqwest::redirect::Policy::none());
+    if url.host_str().is_some_and(is_this_machine) {
+        builder = builder.no_proxy();
+    }
+    if let Some(file) = &given.ca_file {
+        let pem = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if certificates.is_empty() {
+            bail!("{} holds no PEM certificate", file.display());
+        }
+        builder = builder.tls_certs_only(certificates);
+    }
+    Ok(builder.build()?)
 }
 
 /// What was answered.

@@ -31,6 +31,9 @@ pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>)
     telemetry::init(&config.log);
     // Whatever is made from here on, by whichever part (sled has no say of its own), is for our eyes only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    // Many small things that come and go: a huge page stays whole for one of them. Without, the id index alone takes 75 MB
+    // instead of 121 at 500,000 ids, and is as fast. Where the system does not know of it, nothing is lost.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let made = keys::ensure_default_keys(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

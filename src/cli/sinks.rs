@@ -14,8 +14,8 @@ use super::{
 use crate::{
     config::{Config, ConfigError, SinkEntry},
     deliver::{Journal, RequestError, SinkFiles, Which},
-    ledger::{Meta, recovery, segment},
-    record::Seq,
+    ledger::{Meta, offline, recovery, segment},
+    record::{OperatorAction, Seq},
 };
 
 mod proof;
@@ -164,7 +164,9 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
         Some(Action::Redeliver { name, from, to }) => {
             let entry = sink(config, name)?;
             let asked = admin.post(&format!("/api/sinks/{name}/redeliver"), &json!({ "from": from, "to": to })).await;
-            let count = done(asked, config, |journal| files(config, entry, journal).redeliver(*from, *to))?;
+            let to_text = to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
+            let action = action("redeliver", name, format!("from {from} to {to_text}"));
+            let count = done(asked, config, &action, |journal| files(config, entry, journal).redeliver(*from, *to))?;
             print(&format!("{name}: {count} records will be delivered again"))?;
             Ok(Ended::Well)
         }
@@ -189,7 +191,9 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             let which = if *all { Which::All } else { Which::Seqs(seqs.clone()) };
             let asked = json!({ "action": if *retry { "retry" } else { "drop" }, "seqs": seqs, "all": all });
             let asked = admin.post(&format!("/api/sinks/{name}/parked"), &asked).await;
-            let count = done(asked, config, |journal| {
+            let detail = if *all { "all".to_owned() } else { format!("{seqs:?}") };
+            let action = action(if *retry { "parked_retry" } else { "parked_drop" }, name, detail);
+            let count = done(asked, config, &action, |journal| {
                 let files = files(config, entry, journal);
                 let count = if *retry { files.retry(&which) } else { files.drop_parked(&which) };
                 count.map(|count| count as u64)
@@ -200,11 +204,17 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
     }
 }
 
-/// How many records a running service says a change is about; without one, the change is made on the files under the
-/// data directory's lock.
+/// What the journal says of a change, as a running service would say it.
+fn action(action: &str, sink: &str, detail: String) -> OperatorAction {
+    OperatorAction { action: action.to_owned(), subject: Some(sink.to_owned()), detail: Some(detail) }
+}
+
+/// How many records a running service says a change is about; without one, the change is journaled and then made on the
+/// files, under the data directory's lock.
 fn done(
     asked: anyhow::Result<Option<Value>>,
     config: &Config,
+    action: &OperatorAction,
     change: impl FnOnce(&Journal) -> Result<u64, RequestError>,
 ) -> anyhow::Result<u64> {
     let _lock = match asked {
@@ -213,7 +223,10 @@ fn done(
         // Something else may listen there: the lock tells.
         Err(error) => admin::lock(config).map_err(|_| error)?,
     };
-    Ok(change(&journal(config)?)?)
+    let before = journal(config)?;
+    offline::record_operator(&config.data_dir, &config.node, &config.journal, action)
+        .context("the change cannot be journaled, so it is not made")?;
+    Ok(change(&before)?)
 }
 
 /// The journal as its files say.

@@ -5,6 +5,7 @@
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,11 @@ const BATCH_RECORDS_MAX: usize = 1_024;
 pub const BATCH_BYTES_MAX: usize = 2 << 20;
 /// Priority of the thread (on Linux of the thread alone): 5 steps above the rest, where the process may.
 const PRIORITY: i32 = -5;
+/// A batch as large as this says that many send at once; then the next one waits for more.
+const CROWD_MIN: usize = 4;
+/// How long it waits. A sync takes longer and costs as much processor time as some ten records, so fewer and larger
+/// batches serve everyone sooner; asleep, the thread is not woken by each that comes.
+const LINGER: Duration = Duration::from_micros(100);
 /// How often the thread looks around when nothing comes in.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// The same while entries wait for a look-up.
@@ -99,6 +105,8 @@ pub struct Admitter {
     pub(super) index: Watched,
     pub(super) lookup: JournalLookup,
     pub(super) batch: Batch,
+    /// Answers in the last batch.
+    pub(super) committed: usize,
     pub(super) asked: Asked,
     /// Where the synced part of the open segment ends: what a failed batch is cut back to.
     pub(super) cut_to: (Seq, u64),
@@ -133,6 +141,7 @@ impl Admitter {
             index,
             lookup,
             batch: Batch::default(),
+            committed: 0,
             asked: Asked::default(),
             tried: now,
             chores: now,
@@ -152,10 +161,10 @@ impl Admitter {
             let wait = if self.asked.is_empty() { IDLE_WAIT } else { ASKED_WAIT };
             match inbox.recv_timeout(wait) {
                 Ok(command) => {
-                    running = self.handle(command);
-                    while running && !self.batch_is_full() {
-                        let Ok(command) = inbox.try_recv() else { break };
-                        running = self.handle(command);
+                    running = self.handle(command) && self.drain(inbox);
+                    if running && self.is_crowded() {
+                        thread::sleep(LINGER);
+                        running = self.drain(inbox);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -166,6 +175,22 @@ impl Admitter {
             self.look_around();
         }
         self.finish();
+    }
+
+    /// Takes what waits, up to a full batch. False when it is time to stop.
+    fn drain(&mut self, inbox: &Receiver<Command>) -> bool {
+        while !self.batch_is_full() {
+            let Ok(command) = inbox.try_recv() else { break };
+            if !self.handle(command) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether more is about to come: the last batch had many, and this one has few.
+    fn is_crowded(&self) -> bool {
+        self.committed >= CROWD_MIN && self.batch.answers.len() < 2 * self.committed && !self.batch_is_full()
     }
 
     fn batch_is_full(&self) -> bool {

@@ -23,8 +23,10 @@ pub type IdKey = [u8; 16];
 /// Number of a time bucket: `received_at` divided by the bucket's width.
 pub type Bucket = u32;
 
-/// Ids that a bucket's filters hold, each in turn; the last size repeats. Small first, so that a quiet week stays small.
-const CAPACITIES: [usize; 4] = [1 << 14, 1 << 16, 1 << 18, 1 << 20];
+/// Ids that a bucket's filters hold, each in turn; the last size repeats. Small first, so that a quiet week stays small;
+/// none so large that the journal's stretch that it names cannot be searched while a sender waits, or that a copy of it
+/// (1.4 MB) holds up the thread.
+const CAPACITIES: [usize; 3] = [1 << 14, 1 << 16, 1 << 18];
 /// Chance that a full filter takes a new id for a known one. A new id taken for a known one waits for the index, so it
 /// must be rare at any rate of events. At 43 bits an id, 10 M ids take 54 MB.
 const FALSE_POSITIVE: f64 = 1e-9;

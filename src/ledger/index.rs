@@ -28,19 +28,22 @@ const CATCH_UP_RECORDS: usize = 2_048;
 /// Bytes read at a time when catching up.
 const CATCH_UP_BYTES: usize = 4 << 20;
 /// Ids deleted at a time when a bucket expires (128,000 at once took 340 ms).
-const EXPIRE_SLICE: usize = 2_000;
-/// Ids in one of sled's batches: what a batch replaces stays in memory until it ends, a whole page for every id.
-const BATCH_IDS: usize = 64;
+const EXPIRE_SLICE: usize = 1_000;
+/// Ids written between two looks at the questions.
+const WRITE_SLICE: usize = 256;
 /// News waits this long for more of it.
-const NEWS_WAIT: Duration = Duration::from_millis(50);
-/// Ids that are written together at the latest.
-const NEWS_MAX: usize = 4_096;
+const NEWS_WAIT: Duration = Duration::from_secs(1);
+/// Ids that are written together: sorted, so many share sled's pages, and are written about twice as fast as in the order
+/// of their arrival (56,000 to 107,000 a second).
+const GROUP_IDS: usize = 32_768;
+/// News that may wait while a group is being written; what comes past it is read from the journal later.
+const NEWS_MAX: usize = 4 * GROUP_IDS;
 /// How long the thread sleeps when there is nothing to do.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// How often a long catch-up says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-/// sled's own cache. It does not bound sled's memory, but less cache is less memory.
-const CACHE_BYTES: u64 = 16 << 20;
+/// sled's own cache. It does not bound sled's memory, but less is less: 1 M ids take 137 MB with 4 MiB, 189 MB with 16.
+const CACHE_BYTES: u64 = 4 << 20;
 /// The key of the mark "everything up to this seq is in here". No bucket is so late.
 const MARK: &[u8] = b"\xff\xff\xff\xffmark";
 /// The key of what the index belongs to.
@@ -113,13 +116,23 @@ struct Thread<'a> {
     db: sled::Db,
     indexed: Seq,
     expire_before: Option<Bucket>,
-    /// News not yet written: many small batches cost sled far more than few large ones, and nobody waits for this.
+    /// Being written.
+    writing: Option<Group>,
+    /// Gathered for the next group. Nobody waits for it.
     news: Vec<(IdKey, Known)>,
     /// The last seq that `news` covers.
     news_to: Seq,
     /// When `news` is written at the latest.
     news_due: Option<Instant>,
     reply: &'a dyn Fn(Reply) -> bool,
+}
+
+/// Ids on their way into sled.
+struct Group {
+    ids: Vec<(IdKey, Known)>,
+    written: usize,
+    /// With them, everything up to here is in.
+    to: Seq,
 }
 
 /// Opens the index, catches up with the journal, and answers until told to stop.
@@ -132,8 +145,17 @@ pub(super) fn run(
     let db = open(home, generation)?;
     let mark = db.get(MARK)?.and_then(|mark| Some(Seq::from_be_bytes(mark.as_ref().try_into().ok()?)));
     let indexed = mark.unwrap_or(0);
-    let mut thread =
-        Thread { home, db, indexed, expire_before: None, news: Vec::new(), news_to: indexed, news_due: None, reply };
+    let mut thread = Thread {
+        home,
+        db,
+        indexed,
+        expire_before: None,
+        writing: None,
+        news: Vec::new(),
+        news_to: indexed,
+        news_due: None,
+        reply,
+    };
     if thread.indexed > *home.synced.borrow() {
         return Err(IndexError::Useless("it is ahead of the journal".to_owned()));
     }
@@ -172,18 +194,23 @@ impl Thread<'_> {
         }
         loop {
             let due = self.news_due.map(|due| due.saturating_duration_since(Instant::now()));
-            let wait = if self.expire_before.is_some() { Duration::ZERO } else { due.unwrap_or(IDLE_WAIT) };
+            let busy = self.writing.is_some() || self.expire_before.is_some();
+            let wait = if busy { Duration::ZERO } else { due.unwrap_or(IDLE_WAIT) };
             match inbox.recv_timeout(wait) {
                 Ok(ask) => {
                     if !self.answer(ask, inbox)? {
                         return Ok(());
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.expire_slice()?,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
+            self.expire_slice()?;
             let is_due = self.news_due.is_some_and(|due| due <= Instant::now());
-            if (is_due || self.news.len() >= NEWS_MAX) && !self.write_news()? {
+            if self.writing.is_none() && (is_due || self.news.len() >= GROUP_IDS) {
+                self.begin_news();
+            }
+            if self.write_slice()? && !(self.reply)(Reply::Indexed(self.indexed)) {
                 return Ok(());
             }
         }
@@ -194,13 +221,17 @@ impl Thread<'_> {
         match ask {
             Ask::Insert { from, to, ids } => {
                 if from > self.news_to + 1 {
-                    self.write_news()?;
+                    // The catch-up reads all of it again.
+                    (self.writing, self.news, self.news_due) = (None, Vec::new(), None);
                     self.catch_up(to, inbox)?;
                     return Ok((self.reply)(Reply::Indexed(self.indexed)));
                 }
-                self.news.extend(ids);
-                self.news_to = to;
-                self.news_due.get_or_insert_with(|| Instant::now() + NEWS_WAIT);
+                // What is not taken leaves a gap before the next.
+                if self.news.len() < NEWS_MAX {
+                    self.news.extend(ids);
+                    self.news_to = to;
+                    self.news_due.get_or_insert_with(|| Instant::now() + NEWS_WAIT);
+                }
                 Ok(true)
             }
             Ask::Lookup { token, key, buckets } => {
@@ -212,39 +243,47 @@ impl Thread<'_> {
                 Ok(true)
             }
             Ask::Stop => {
-                self.write_news()?;
+                while self.writing.is_some() {
+                    self.write_slice()?;
+                }
+                self.begin_news();
+                while !self.write_slice()? {}
                 self.db.flush()?;
                 Ok(false)
             }
         }
     }
 
-    /// Writes what has gathered; false when nobody listens any more.
-    fn write_news(&mut self) -> Result<bool, IndexError> {
-        if self.news_due.take().is_none() {
-            return Ok(true);
-        }
+    /// Makes what has gathered the next group.
+    fn begin_news(&mut self) {
+        self.news_due = None;
         let news = std::mem::take(&mut self.news);
-        self.insert(self.news_to, &news)?;
-        Ok((self.reply)(Reply::Indexed(self.indexed)))
+        self.begin(news, self.news_to);
     }
 
-    fn insert(&mut self, to: Seq, ids: &[(IdKey, Known)]) -> Result<(), IndexError> {
-        if to <= self.indexed {
-            return Ok(());
+    fn begin(&mut self, mut ids: Vec<(IdKey, Known)>, to: Seq) {
+        // Stable: of two entries of one id the later one counts.
+        ids.sort_by_key(|(key, known)| (known.bucket, *key));
+        self.writing = Some(Group { ids, written: 0, to });
+    }
+
+    /// Writes a little of the group; true when that was the last of it.
+    fn write_slice(&mut self) -> Result<bool, IndexError> {
+        let Some(group) = &mut self.writing else { return Ok(false) };
+        let end = group.ids.len().min(group.written + WRITE_SLICE);
+        for (key, known) in &group.ids[group.written..end] {
+            self.db.insert(tree_key(known.bucket, key), &encode(known)[..])?;
         }
-        for part in ids.chunks(BATCH_IDS) {
-            let mut batch = sled::Batch::default();
-            for (key, known) in part {
-                batch.insert(&tree_key(known.bucket, key), &encode(known));
-            }
-            self.db.apply_batch(batch)?;
+        group.written = end;
+        if end < group.ids.len() {
+            return Ok(false);
         }
         // Last, so that it never says more than is there.
-        self.db.insert(MARK, &to.to_be_bytes())?;
-        self.indexed = to;
-        self.news_to = self.news_to.max(to);
-        Ok(())
+        self.db.insert(MARK, &group.to.to_be_bytes())?;
+        self.indexed = group.to;
+        self.news_to = self.news_to.max(group.to);
+        self.writing = None;
+        Ok(true)
     }
 
     fn lookup(&self, key: &IdKey, buckets: &[Bucket]) -> Result<Option<Known>, IndexError> {
@@ -261,23 +300,31 @@ impl Thread<'_> {
         let mut reader = Reader::new(&self.home.journal_dir, self.indexed + 1);
         let mut said = Instant::now();
         while self.indexed < until {
-            let items = reader.read(until, CATCH_UP_RECORDS, CATCH_UP_BYTES)?;
-            if items.is_empty() {
-                return Err(IndexError::Useless(format!("the journal shows nothing past seq {}", self.indexed)));
-            }
-            let mut ids = Vec::with_capacity(items.len());
-            for item in &items {
-                if let Item::Line { text, .. } = item {
-                    self.remember(text, &mut ids)?;
+            let mut ids = Vec::new();
+            while ids.len() < GROUP_IDS && reader.next() <= until {
+                let items = reader.read(until, CATCH_UP_RECORDS, CATCH_UP_BYTES)?;
+                if items.is_empty() {
+                    return Err(IndexError::Useless(format!(
+                        "the journal shows nothing past seq {}",
+                        reader.next() - 1
+                    )));
                 }
+                for item in &items {
+                    if let Item::Line { text, .. } = item {
+                        self.remember(text, &mut ids)?;
+                    }
+                }
+                self.answer_lookups(inbox)?;
             }
-            self.insert(reader.next() - 1, &ids)?;
+            self.begin(ids, reader.next() - 1);
+            while !self.write_slice()? {
+                self.answer_lookups(inbox)?;
+            }
             if said.elapsed() >= PROGRESS_EVERY {
                 said = Instant::now();
                 tracing::info!(indexed = self.indexed, of = until, "the id index is catching up with the journal");
                 (self.reply)(Reply::Indexed(self.indexed));
             }
-            self.answer_lookups(inbox)?;
         }
         Ok(())
     }

@@ -21,6 +21,9 @@ use crate::record::Seq;
 
 /// Questions and news that may wait for the index; past it the index catches up from the journal.
 const ASKS_MAX: usize = 1_024;
+/// Priority of the thread (on Linux of the thread alone): 5 steps below the rest of the service, behind everything that
+/// someone waits for, and not so far behind that it cannot keep up.
+const NICENESS: i32 = 5;
 /// A flush at the end may take this long; the index is derived, so nothing is lost without it.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
@@ -98,6 +101,8 @@ impl Index {
         let (ending, ended) = sync_channel(0);
         thread::Builder::new().name("index".to_owned()).spawn(move || {
             let _ending: SyncSender<()> = ending;
+            // Where the system refuses, it is merely less polite.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
             // sled panics on some damage; to us that is one more way to be broken.
             let outcome = catch_unwind(AssertUnwindSafe(|| index::run(&home, generation, &inbox, &reply)));
             let reason = match outcome {

@@ -1,18 +1,21 @@
 //! Asking the journal itself whether an id is recorded, for when the index cannot say. Slow, exact, on its own thread.
 
 use std::{
+    io::Read as _,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::{Duration, Instant},
 };
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 use super::{
+    chain,
     dedupe::{Known, Remembered},
     filter::{IdKey, Stretch},
-    read::{Item, Reader},
+    read::{LINE_BYTES_MAX, RECORD_BEGIN},
+    segment,
 };
 use crate::record::{Kind, Seq};
 
@@ -20,8 +23,6 @@ use crate::record::{Kind, Seq};
 const QUESTIONS_MAX: usize = 256;
 /// A look-up takes no longer than this; the sender has stopped waiting by then.
 pub const LOOKUP_TIME_MAX: Duration = Duration::from_millis(700);
-/// Records read between two looks at the clock.
-const SLICE_RECORDS: usize = 4_096;
 /// Bytes read between two looks at the clock.
 const SLICE_BYTES: usize = 4 << 20;
 
@@ -105,7 +106,8 @@ fn search(dir: &Path, bucket_secs: u64, question: &Question) -> Result<Option<Kn
     Ok(None)
 }
 
-/// The first record in `first..=last` that holds the id's text and that `pick` takes.
+/// The first record in `first..=last` that holds the id's text and that `pick` takes. Of millions of lines one has the
+/// text, and only that one is worth a hash and a parse: 300,000 full records are searched in time.
 fn scan<T>(
     dir: &Path,
     question: &Question,
@@ -115,24 +117,88 @@ fn scan<T>(
     pick: &dyn Fn(&Remembered<'_>) -> Option<T>,
 ) -> Result<Option<T>, ()> {
     let last = last.min(question.synced);
-    let mut reader = Reader::new(dir, first);
-    while reader.next() <= last {
-        if question.asked.elapsed() > LOOKUP_TIME_MAX {
-            return Err(());
+    let segments = segment::list(dir).map_err(|_| ())?;
+    let mut buffer = Vec::with_capacity(SLICE_BYTES);
+    for (number, segment) in segments.iter().enumerate() {
+        let ends_before = segments.get(number + 1).is_some_and(|following| following.first <= first);
+        if ends_before || segment.first > last {
+            continue;
         }
-        let items = reader.read(last, SLICE_RECORDS, SLICE_BYTES).map_err(|_| ())?;
-        if items.is_empty() {
-            return Err(());
-        }
-        for item in items {
-            let Item::Line { text, .. } = item else { continue };
-            if finder.find(&text).is_some()
-                && let Ok(record) = serde_json::from_slice::<Remembered<'_>>(&text)
-                && let Some(picked) = pick(&record)
-            {
-                return Ok(Some(picked));
+        let mut from = segment.open().map_err(|_| ())?;
+        buffer.clear();
+        loop {
+            if question.asked.elapsed() > LOOKUP_TIME_MAX || buffer.len() > LINE_BYTES_MAX {
+                return Err(());
             }
+            let read = from.by_ref().take(SLICE_BYTES as u64).read_to_end(&mut buffer).map_err(|_| ())?;
+            let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
+            let lines = finder.find_iter(&buffer[..whole]).flat_map(|at| lines_around(&buffer[..whole], at));
+            for line in lines {
+                if chain::check_line(line).is_some_and(|checked| (first..=last).contains(&checked.seq))
+                    && let Ok(record) = serde_json::from_slice::<Remembered<'_>>(line)
+                    && let Some(picked) = pick(&record)
+                {
+                    return Ok(Some(picked));
+                }
+            }
+            if read == 0 {
+                break;
+            }
+            buffer.drain(..whole);
         }
     }
     Ok(None)
+}
+
+/// The line around a place, with its LF; and, for where the LF before it was damaged, the record that begins inside.
+fn lines_around(bytes: &[u8], at: usize) -> [&[u8]; 2] {
+    let start = memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |lf| lf + 1);
+    let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |lf| at + lf + 1);
+    let begin = memmem::rfind(&bytes[start..at], RECORD_BEGIN).unwrap_or(0);
+    [&bytes[start..end], if begin > 0 { &bytes[start + begin..end] } else { &[] }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{chain::GENESIS, dedupe::id_key},
+        *,
+    };
+
+    #[test]
+    fn an_id_is_found_in_every_kind_of_segment_and_behind_a_damaged_line_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut prev = GENESIS;
+        let lines = (1..=6).map(|seq| {
+            let text = format!(
+                r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n","seq":{seq},"kind":"event","received_at":"2026-11-22T06:40:00.000000Z","source":"s","event":{{"id":"id-{seq}","kept":{{"a":{{"schema":"x"}}}}}}}}"#
+            );
+            let mut line = text.into_bytes();
+            prev = chain::seal_line(&mut line, 0, &prev);
+            line
+        });
+        let mut lines: Vec<Vec<u8>> = lines.collect();
+        // The end of line 2: that line is lost, the one behind it is not.
+        *lines[1].last_mut().unwrap() ^= 1;
+        std::fs::write(segment::plain_path(dir.path(), 1), lines[..3].concat()).unwrap();
+        let sealed = zstd::encode_all(&lines[3..5].concat()[..], 1).unwrap();
+        std::fs::write(segment::compressed_path(dir.path(), 4), sealed).unwrap();
+        std::fs::write(segment::plain_path(dir.path(), 6), &lines[5]).unwrap();
+        let search = |seq: Seq, (first, last): (Seq, Seq), synced: Seq| {
+            let id = format!("id-{seq}");
+            let question = Question {
+                token: 0,
+                key: id_key("s", &id),
+                id,
+                body: [0; 8],
+                stretches: vec![Stretch { bucket: 0, first, last }],
+                synced,
+                asked: Instant::now(),
+            };
+            super::search(dir.path(), 3_600, &question).unwrap().map(|known| known.seq)
+        };
+        let found: Vec<_> = (1..=7).map(|seq| search(seq, (1, 6), 6)).collect();
+        assert_eq!(found, [Some(1), None, Some(3), Some(4), Some(5), Some(6), None]);
+        assert_eq!((search(6, (1, 6), 5), search(4, (5, 6), 6), search(4, (4, 4), 6)), (None, None, Some(4)));
+    }
 }

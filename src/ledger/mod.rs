@@ -3,8 +3,8 @@
 //! Reached through one small handle, [`Ledger`]; one thread behind it (`admit`) owns the dedupe filter, the journal's
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
-//! `state`, `core` (what is in memory, and how it comes back), `admit`, `judging`, `resolve` and `commit` (the thread), `keeper` (housekeeping),
-//! [`checkpoint`], `start`, [`verify`].
+//! `state`, `core` (what is in memory, and how it comes back), `admit`, `judging`, `resolve` and `commit` (the thread), `keeper`
+//! (housekeeping), [`checkpoint`], `start`, [`offline`], [`verify`].
 
 use std::{
     collections::BTreeMap,
@@ -47,6 +47,7 @@ mod link;
 pub mod lock;
 mod lookup;
 mod meta;
+pub mod offline;
 pub mod read;
 pub mod recovery;
 mod resolve;

@@ -64,7 +64,7 @@ const READ_BYTES: usize = 64 << 10;
 pub const LINE_BYTES_MAX: usize = 64 << 20;
 
 /// How every record begins.
-const RECORD_BEGIN: &[u8] = b"{\"schema\":\"";
+pub(super) const RECORD_BEGIN: &[u8] = b"{\"schema\":\"";
 
 /// Where the first line of these bytes ends, which end with an LF. That is the LF, unless the line is damaged and another
 /// one begins inside: then its own LF was damaged, and that must not cost the line behind it.

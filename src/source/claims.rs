@@ -52,6 +52,11 @@ pub(in crate::source) struct Secrets<'a> {
     jwt: Finder<'static>,
 }
 
+/// Whether it has more than `max` characters. Few texts have to be counted: a character has 1 to 4 bytes.
+pub(in crate::source) fn longer_than(text: &str, max: usize) -> bool {
+    text.len() > max && text.chars().count() > max
+}
+
 impl<'a> Secrets<'a> {
     pub(in crate::source) fn new(tokens: impl IntoIterator<Item = &'a str>) -> Self {
         Self { raw: tokens.into_iter().collect(), jwt: Finder::new(JWT_START) }
@@ -82,11 +87,9 @@ impl<'a> Secrets<'a> {
     }
 
     fn claims(&self, raw: &str, fingerprints: &Fingerprinter) -> Option<Claims> {
-        let (head, rest) = raw.split_once('.')?;
-        let (body, signature) = rest.split_once('.')?;
-        if signature.contains('.') {
-            return None;
-        }
+        let mut dots = memchr::memchr_iter(b'.', raw.as_bytes());
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else { return None };
+        let (head, body) = (&raw[..first], &raw[first + 1..second]);
         let (head, body) = (decode(head)?, decode(body)?);
         let (header, payload) = (parse::<Header<'_>>(&head)?, parse::<Payload<'_>>(&body)?);
         let whole = matches!((&header.shape, &payload.shape), (Value::Object, Value::Object));
@@ -116,7 +119,7 @@ impl<'a> Secrets<'a> {
     }
 
     fn keeps(&self, text: &str) -> bool {
-        !text.is_empty() && text.chars().count() <= CLAIM_CHARS_MAX && !self.in_text(text)
+        !text.is_empty() && !longer_than(text, CLAIM_CHARS_MAX) && !self.in_text(text)
     }
 
     fn text(&self, claim: &Option<Value<'_>>) -> Option<String> {

@@ -62,6 +62,11 @@ impl<'a> Authentic<'a> {
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
     }
+
+    /// The same, when the bytes are done with.
+    pub fn into_evidence(self) -> Evidence {
+        self.evidence
+    }
 }
 
 /// What a body turned out to hold.

@@ -10,20 +10,22 @@ use actix_web::{
     Error, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    error::{ErrorForbidden, ErrorUnauthorized},
+    error::{ErrorForbidden, InternalError},
     http::header,
     middleware::Next,
     web,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::{
     deliver::{RequestError, SinkHandle, Which},
     ledger::{Ledger, read::Item},
     record::{Kind, OperatorAction, Record, Seq},
     secret::Secret,
-    telemetry::Metrics,
+    telemetry::{Alarms, Metrics},
 };
 
 /// What the handlers need.
@@ -32,6 +34,8 @@ pub struct Shared {
     pub token: Option<Secret>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
+    /// What is raised.
+    pub alarms: Alarms,
     /// How far the start is; empty = ready.
     pub starting: Mutex<String>,
     /// Set once the ledger is ready.
@@ -55,7 +59,11 @@ pub async fn guard(
     match shared.and_then(|shared| shared.token.as_ref()) {
         _ if is_open => {}
         Some(token) if !has_token(request.headers(), token) => {
-            return Err(ErrorUnauthorized("a bearer token is needed: see admin.token_file"));
+            let mut answer = HttpResponse::Unauthorized();
+            // A browser asks for it and sends it as a password; the user name says nothing.
+            answer.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"refresh-audit\", charset=\"UTF-8\""));
+            let answer = answer.body("a bearer token is needed: see admin.token_file");
+            return Err(InternalError::from_response("no token", answer).into());
         }
         None if !names_loopback(request.headers()) => {
             return Err(ErrorForbidden("the Host header must name a loopback address"));
@@ -66,8 +74,15 @@ pub async fn guard(
 }
 
 fn has_token(headers: &header::HeaderMap, token: &Secret) -> bool {
-    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    sent.is_some_and(|sent| sent.ct_eq(token.expose()).into())
+    let Some(sent) = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes) else { return false };
+    if let Some(sent) = sent.strip_prefix(b"Bearer ") {
+        return sent.ct_eq(token.expose()).into();
+    }
+    let pair = sent.strip_prefix(b"Basic ").and_then(|sent| STANDARD.decode(sent).ok()).map(Zeroizing::new);
+    pair.is_some_and(|pair| {
+        let password = pair.iter().position(|byte| *byte == b':').map(|colon| &pair[colon + 1..]);
+        password.is_some_and(|password| password.ct_eq(token.expose()).into())
+    })
 }
 
 fn names_loopback(headers: &header::HeaderMap) -> bool {
@@ -83,11 +98,13 @@ fn names_loopback(headers: &header::HeaderMap) -> bool {
 /// The paths.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
+        .configure(super::page::routes)
         .route("/healthz", web::get().to(async || "ok\n"))
         .route("/readyz", web::get().to(ready))
         .route("/metrics", web::get().to(metrics))
         .route("/api/records", web::get().to(records))
         .route("/api/stream", web::get().to(super::stream::stream))
+        .route("/api/alarms", web::get().to(alarms))
         .route("/api/sinks", web::get().to(sinks))
         .route("/api/sinks/{name}/redeliver", web::post().to(redeliver))
         .route("/api/sinks/{name}/parked", web::get().to(parked))
@@ -174,6 +191,11 @@ async fn records(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpRes
 
 pub(super) fn starting() -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(serde_json::json!({ "error": "starting or stopping; try again" }))
+}
+
+/// What is raised now.
+async fn alarms(shared: web::Data<Shared>) -> HttpResponse {
+    HttpResponse::Ok().json(shared.alarms.raised())
 }
 
 async fn sinks(shared: web::Data<Shared>) -> HttpResponse {

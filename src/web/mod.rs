@@ -17,6 +17,7 @@ use crate::{
 pub mod admin;
 mod findings;
 pub mod listen;
+pub mod page;
 pub mod stream;
 pub mod webhook;
 

@@ -131,7 +131,7 @@ fn a_fresh_start_makes_its_keys_and_records_a_signed_example() {
         text(&sent.stdout).lines().map(|line| line.split("  ").next().unwrap().to_owned()).collect();
     assert_eq!(answers, ["200 accepted seq 1", "200 duplicate seq 1", "200 ignored"]);
     assert!(sent.status.success());
-    let repeated = service.send(&["--repeat", "25", "--rate", "1000", &refresh]);
+    let repeated = service.send(&["--repeat", "25", "--rate", "1000", "--concurrency", "4", &refresh]);
     assert_eq!(text(&repeated.stdout), "25  200 accepted\n");
 
     let all = service.run(&["records", "--kind", "event"]);
@@ -214,6 +214,12 @@ fn sinks_say_the_same_from_the_service_and_from_its_files() {
     assert!(text(&fs::read(dir.path().join("data/audit.jsonl")).unwrap()[from..to]).contains(&id), "{words:?}");
     assert_eq!(run(dir.path(), &["sinks", "proof", "no-such-id"]).status.code(), Some(1));
     assert_eq!(read(&["sinks", "reconcile", "audit-file", "--format", "json"])["delivered"]["ranges"], json!([[1, 5]]));
+    // So it is without a service.
+    let operator = text(&run(dir.path(), &["records", "--kind", "operator"]).stdout);
+    let operator: Vec<Value> = operator.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = operator.iter().map(|record| (record["seq"].clone(), record["operator"]["detail"].clone()));
+    assert_eq!(said.collect::<Vec<_>>(), [(json!(5), json!("from 3 to the end")), (json!(6), json!("from 1 to 1"))]);
+    assert!(text(&run(dir.path(), &["verify"]).stdout).ends_with("the chain holds\n"));
     let table = text(&run(dir.path(), &["sinks"]).stdout);
     assert!(table.starts_with("NAME        TYPE  STATE"), "{table}");
 }

@@ -11,6 +11,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads a failed run")]
 
+mod answers;
 mod cli;
 mod cloud;
 mod config;

@@ -16,7 +16,7 @@ use crate::{
     secret::Fingerprinter,
     source::{
         Decoded, SourceError,
-        claims::Secrets,
+        claims::{Secrets, longer_than},
         json::{Object, Text, Value, object, read, too_deep},
     },
     time::EventTime,
@@ -243,7 +243,7 @@ struct Reader<'s, 'a>(&'s Secrets<'a>);
 impl Reader<'_, '_> {
     fn id(&self, member: &Option<Value<'_>>, field: &str) -> Result<Option<String>, SourceError> {
         let id = string(member, field)?;
-        if id.is_some_and(|id| id.chars().count() > ID_CHARS_MAX) {
+        if id.is_some_and(|id| longer_than(id, ID_CHARS_MAX)) {
             return unreadable(field, "must have at most 128 characters");
         }
         Ok(id.filter(|id| !self.0.in_text(id)).map(str::to_owned))
