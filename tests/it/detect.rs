@@ -138,7 +138,8 @@ fn every_rule_has_a_case_that_fires_one_that_nearly_does_and_one_that_is_benign(
 /// Seconds of refusals -> which of them are found to be a burst.
 fn bursts(refusals: &[(i64, &str, &str)]) -> Vec<usize> {
     const START: i64 = 1_772_442_000;
-    let mut judge = Judge::new(&Config::default(), refresh_audit::detect::judge::Memory::default());
+    let mut judge =
+        Judge::new(&refresh_audit::detect::Policy::default(), refresh_audit::detect::judge::Memory::default());
     let mut found = Vec::new();
     for (number, (secs, session, ip)) in refusals.iter().enumerate() {
         let mut event = json!({
@@ -150,7 +151,9 @@ fn bursts(refusals: &[(i64, &str, &str)]) -> Vec<usize> {
         event.as_object_mut().unwrap().retain(|_, value| value != "-");
         let event: RefreshEvent = serde_json::from_value(event).unwrap();
         let at = ReceivedAt::from_micros((START + secs) * 1_000_000);
-        let ruling = judge.event(&event, &Facts::of(&event), &Evidence::default(), at);
+        let (facts, evidence) = (Facts::of(&event), Evidence::default());
+        let case = refresh_audit::detect::judge::Case { event: &event, facts: &facts, evidence: &evidence, at, seq: 1 };
+        let ruling = judge.event(case, &|| false);
         let said: Vec<_> =
             ruling.findings.iter().map(|finding| (finding.rule.as_str(), finding.severity.as_str())).collect();
         match said[..] {
