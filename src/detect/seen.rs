@@ -349,9 +349,7 @@ impl<'a> Seen<'a> {
         let is_shared = place.labels & (labels::OFFICE | labels::MOBILE | labels::ROAMING) != 0;
         if place.ip == 0 {
             Company::Unknown
-        } else if is_shared {
-            Company::Alone
-        } else if net < Net::Area && net != Net::Unknown {
+        } else if is_shared || net < Net::Area && net != Net::Unknown {
             Company::Alone
         } else if self.company.0 >= rule.users && count > rule.factor * usual {
             Company::Many
