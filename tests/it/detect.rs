@@ -14,7 +14,7 @@ use std::{
 };
 
 use refresh_audit::{
-    detect::{Config, Facts, catalogue::CATALOGUE, judge::Judge},
+    detect::{Facts, catalogue::CATALOGUE, judge::Judge},
     event::RefreshEvent,
     record::Evidence,
     time::ReceivedAt,
