@@ -65,6 +65,10 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     ) -> Result<(Self, SinkHandle), BuildError> {
         check_name(name)?;
         config.validate().map_err(|error| BuildError(format!("sink {name}: {error}")))?;
+        if !config.ordered && sink.one_at_a_time() {
+            let problem = "its type takes one batch at a time: leave ordered = false out";
+            return Err(BuildError(format!("sink {name}: {problem}")));
+        }
         let books = Books::open(&context.data_dir, name, &context.journal(), config.start);
         let shared = Shared::new(name.into(), context.clone(), books);
         let handle = SinkHandle(Arc::clone(&shared));

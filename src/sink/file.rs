@@ -118,6 +118,11 @@ struct Open {
 }
 
 impl Sink for File {
+    /// One file is written by one hand.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     /// Opens it for appending, and writes nothing: a running service may be in the middle of a line.
     async fn check(&self, _test: &Message) -> Result<(), SinkError> {
         let writer = Arc::clone(&self.writer);

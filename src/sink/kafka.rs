@@ -178,6 +178,11 @@ impl Sasl {
 }
 
 impl Sink for Kafka {
+    /// A partition takes what comes in the order of its journal.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await.map(drop)
     }

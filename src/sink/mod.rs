@@ -184,6 +184,11 @@ pub trait Sink {
         self.records_max().min(batch.len())
     }
 
+    /// Whether one call of [`Sink::deliver`] must end before the next begins: then `ordered = false` is refused.
+    fn one_at_a_time(&self) -> bool {
+        false
+    }
+
     /// The kinds of records it gets where its configuration names none; `None`: those that every sink gets.
     fn kinds(&self) -> Option<&'static [Kind]> {
         None
@@ -244,6 +249,10 @@ macro_rules! sinks {
 
             fn fits(&self, batch: &[Message]) -> usize {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.fits(batch)),* }
+            }
+
+            fn one_at_a_time(&self) -> bool {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.one_at_a_time()),* }
             }
 
             fn kinds(&self) -> Option<&'static [Kind]> {

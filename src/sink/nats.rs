@@ -184,6 +184,11 @@ fn check_name(key: &str, name: &str, not: &[char]) -> Result<(), BuildError> {
 }
 
 impl Sink for Nats {
+    /// Each record names the one before it.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await.map(drop)
     }

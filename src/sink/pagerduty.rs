@@ -108,6 +108,11 @@ impl Config {
 }
 
 impl Sink for Pagerduty {
+    /// A resolve must not overtake its trigger.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await.map(drop)
     }

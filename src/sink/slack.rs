@@ -84,6 +84,11 @@ impl Config {
 }
 
 impl Sink for Slack {
+    /// What was told is remembered in order.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await.map(drop)
     }

@@ -218,6 +218,11 @@ fn mailbox(key: &str, text: &str) -> Result<Mailbox, BuildError> {
 }
 
 impl Sink for Smtp {
+    /// What was told is remembered in order.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await.map(drop)
     }

@@ -173,6 +173,11 @@ fn endpoint(url: &Url, name: &str) -> Result<Url, BuildError> {
 }
 
 impl Sink for SplunkHec {
+    /// Acknowledgements are asked for a batch at a time.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await.map(drop)
     }

@@ -40,6 +40,11 @@ impl Stdout {
 }
 
 impl Sink for Stdout {
+    /// Lines of two batches would mix.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     /// Whoever runs the check sees this output: there is nothing to try.
     async fn check(&self, _test: &Message) -> Result<(), SinkError> {
         Ok(())

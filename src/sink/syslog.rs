@@ -69,6 +69,11 @@ impl Recent {
 }
 
 impl Sink for Syslog {
+    /// There is one connection.
+    fn one_at_a_time(&self) -> bool {
+        true
+    }
+
     /// Connects anew and sends the test.
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         let (frames, refused) = self.frames(std::slice::from_ref(test));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -10,8 +11,9 @@ use std::{
 };
 
 use refresh_audit::{
+    deliver::Deliverer,
     record::Seq,
-    sink::{Ack, Message, Sink, SinkError},
+    sink::{Ack, Message, Sink, SinkConfig, SinkError},
 };
 use tokio::sync::Semaphore;
 
@@ -172,4 +174,14 @@ async fn a_stop_waits_for_what_is_under_way_and_counts_it() {
     let status = running.stop().await;
     assert_eq!(counts(&status)[0], 4, "no new one is begun");
     assert_eq!(json(&world.sink_file("s", "cursor"))["next"], 5);
+}
+
+#[tokio::test]
+async fn a_sink_that_takes_one_batch_at_a_time_says_so() {
+    let world = World::new();
+    let members = toml::Deserializer::parse("address = '127.0.0.1:6514'\ntransport = 'tcp'").unwrap();
+    let sink = SinkConfig::parse("syslog", members).unwrap().build(Path::new("/")).unwrap();
+    let config = toml::from_str("ordered = false").unwrap();
+    let refused = Deliverer::new("s", config, sink, &world.context).err().unwrap().to_string();
+    assert!(refused.contains("leave ordered = false out"), "{refused}");
 }
