@@ -30,7 +30,7 @@ const PROBLEMS_MAX: usize = 100;
 pub struct Share {
     /// Records.
     pub records: u64,
-    /// Where, the first [`RUNS_MAX`].
+    /// Where, the first `RUNS_MAX`.
     pub ranges: Vec<Run>,
     /// Ranges that are not listed.
     #[serde(skip_serializing_if = "is_zero")]

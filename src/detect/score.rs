@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Stamina, Start};
 
-/// Ways to be a thief: see [`THIEVES`].
+/// Ways to be a thief: see `THIEVES`.
 pub const WAYS: usize = 4;
 /// The ln odds that a refresh is a thief's, before anything is known: 1 in 10,000 (facts on operating points are in
 /// `docs/detection.md`).
