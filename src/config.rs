@@ -34,13 +34,14 @@ mod validate;
 
 use document::{Document, Origin};
 use error::Place;
+use policy::RuleTests;
 
 pub use error::ConfigError;
 
 /// What applies where no file is found; also the documentation of every key.
 pub const EMBEDDED: &str = include_str!("../config.toml");
 
-/// Every key at the top. `rules` is known so that it can be refused in words.
+/// Every key at the top.
 const ROOT_KEYS: &[&str] = &[
     "data_dir",
     "node",
@@ -55,10 +56,10 @@ const ROOT_KEYS: &[&str] = &[
     "journal",
     "enrich",
     "detect",
+    "rules",
     "gate",
     "suppress",
     "sinks",
-    "rules",
 ];
 
 /// Everything that can be set.
@@ -88,7 +89,7 @@ pub struct Config {
     pub journal: JournalConfig,
     /// `[enrich]`.
     pub enrich: enrich::Config,
-    /// `[detect]`, `[gate]` and `[[suppress]]`.
+    /// `[detect]`, `[[rules]]`, `[gate]` and `[[suppress]]`.
     pub policy: detect::Policy,
     /// `[[sinks]]`.
     pub sinks: Vec<SinkEntry>,
@@ -133,18 +134,27 @@ pub struct FingerprintConfig {
 impl Config {
     /// Loads `file`, else `./config.toml`, else the embedded default, with the environment's overrides.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_with(file, RuleTests::MustHold)
+    }
+
+    /// The same for whoever runs the tests of `[[rules]]`.
+    pub fn load_untested(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_with(file, RuleTests::AreLeft)
+    }
+
+    fn load_with(file: Option<&Path>, tests: RuleTests) -> Result<Self, ConfigError> {
         let here = Path::new("config.toml");
         let file = file.or_else(|| here.is_file().then_some(here));
         let text = |text: OsString| text.to_string_lossy().into_owned();
         let variables = env::vars_os().map(|(name, value)| (text(name), text(value)));
         let Some(file) = file else {
-            return Self::parse(EMBEDDED, "the embedded config.toml", Path::new(""), variables);
+            return Self::parse_with(EMBEDDED, "the embedded config.toml", Path::new(""), variables, tests);
         };
         let name = file.display().to_string();
         let text = fs::read_to_string(file).map_err(|error| {
             ConfigError::new(format!("cannot read the config file {name}: {error}"), Place::Nowhere)
         })?;
-        Self::parse(&text, &name, file.parent().unwrap_or(Path::new("")), variables)
+        Self::parse_with(&text, &name, file.parent().unwrap_or(Path::new("")), variables, tests)
     }
 
     /// Reads a configuration. `name` is how errors name the text, `base` what relative paths are relative to,
@@ -155,11 +165,21 @@ impl Config {
         base: &Path,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        Self::parse_with(text, name, base, variables, RuleTests::MustHold)
+    }
+
+    fn parse_with(
+        text: &str,
+        name: &str,
+        base: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+        tests: RuleTests,
+    ) -> Result<Self, ConfigError> {
         let overrides = overrides::among(variables);
         let origin = Origin { file: name, text, overrides: &overrides };
         let mut as_text = BTreeSet::new();
         loop {
-            match Self::read(origin, base, &as_text) {
+            match Self::read(origin, base, &as_text, tests) {
                 // `REFRESH_AUDIT_NODE=7` looks like a number, but is meant as the text that the key takes.
                 Err(error) if error.mistyped_variable().is_some_and(|index| as_text.insert(index)) => {}
                 result => return result,
@@ -167,11 +187,11 @@ impl Config {
         }
     }
 
-    fn read(origin: Origin<'_>, base: &Path, as_text: &BTreeSet<usize>) -> Result<Self, ConfigError> {
+    fn read(origin: Origin<'_>, base: &Path, as_text: &BTreeSet<usize>, tests: RuleTests) -> Result<Self, ConfigError> {
         let mut document = Document::parse(origin, as_text)?;
         let sources = sources(&mut document)?;
         let sinks = sinks(&mut document)?;
-        let policy = policy::take(&mut document)?;
+        let policy = policy::take(&mut document, tests)?;
         let config = Self {
             data_dir: base.join(document.take_if_there::<PathBuf>("data_dir")?.unwrap_or_else(|| "data".into())),
             node: document.take_if_there("node")?.unwrap_or_else(host_name),

@@ -311,6 +311,8 @@ pub struct Metrics {
     pub findings: Family<FindingLabels, Counter>,
     /// Refreshes that the gate let through though findings, or nothing known, spoke for refusing.
     pub gate_allowed: Family<GateLabels, Counter>,
+    /// Times that a rule of the operator's own failed on an event, and said nothing.
+    pub failed_rules: Counter,
     /// Bytes of all journal segments on disk.
     pub journal_bytes: Gauge,
     /// The last synced seq.
@@ -333,6 +335,7 @@ impl Metrics {
             alarm: Family::default(),
             findings: Family::default(),
             gate_allowed: Family::default(),
+            failed_rules: Counter::default(),
             journal_bytes: Gauge::default(),
             synced_seq: Gauge::default(),
             registry: Registry::default(),
@@ -350,6 +353,7 @@ impl Metrics {
         registry.register("alarm", "Subjects that an alarm is raised for", this.alarm.clone());
         registry.register("findings", "Findings by rule and severity", this.findings.clone());
         registry.register("gate_allowed", "Refreshes let through for want of certainty", this.gate_allowed.clone());
+        registry.register("failed_rules", "Failures of the operator's own rules", this.failed_rules.clone());
         registry.register("journal_bytes", "Bytes of all journal segments", this.journal_bytes.clone());
         registry.register("synced_seq", "Last synced seq", this.synced_seq.clone());
         Arc::new(Self { registry, ..this })

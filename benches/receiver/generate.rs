@@ -12,7 +12,7 @@ use std::{
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use rand::{SeedableRng as _, rngs::StdRng};
 
-use crate::support::event::{Event, Signer};
+use crate::support::event::{Event, Session, Signer, now_ms};
 
 /// Whole requests, head and body.
 pub type Requests = Vec<Box<[u8]>>;
@@ -28,6 +28,26 @@ pub fn requests(count: usize, signer: &Signer, seed: u64) -> Requests {
         let threads: Vec<_> = (0..cores).map(|number| scope.spawn(move || make(number))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     })
+}
+
+/// `sessions` of one application that refresh `times` times, an hour apart, the last time an hour ago: all of them once, then
+/// all of them again.
+pub fn refreshes(sessions: usize, times: usize, signer: &Signer, seed: u64) -> Requests {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let hours_ago = |hours: usize| now_ms() - hours as u128 * 3_600_000;
+    let first = Session::new(&mut rng, hours_ago(times + 1));
+    let mut all: Vec<Session> = (0..sessions)
+        .map(|_| {
+            let at = hours_ago(times + 1);
+            Session::new(&mut rng, at).beside(&first, &mut rng, at)
+        })
+        .collect();
+    let mut requests = Requests::with_capacity(sessions * times);
+    for round in 0..times {
+        let at = hours_ago(times - round);
+        requests.extend(all.iter_mut().map(|session| request(&session.refresh(&mut rng, at).body, signer)));
+    }
+    requests
 }
 
 fn request(body: &[u8], signer: &Signer) -> Box<[u8]> {

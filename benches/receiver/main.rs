@@ -1,4 +1,4 @@
-//! Speed and memory of the whole service, as released: `cargo bench --bench receiver -- throughput|slow-disk|million`.
+//! Speed and memory of the whole service, as released: `cargo bench --bench receiver -- throughput|slow-disk|million|detection`.
 //!
 //! Drives the real binary and, in turns, an empty actix handler that reads the same body, with the same generator over
 //! the same kind of connections. Figures and their commands are kept in `benches/README.md`. Not a test: it judges nothing.
@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "the proofs from outside use the rest")]
 mod support;
 
+mod detection;
 mod empty;
 mod generate;
 mod million;
@@ -25,12 +26,14 @@ fn main() {
         ["throughput", connections, turns] => throughput::run(&[number(connections)], number(turns)),
         ["slow-disk"] => slow_disk::run(),
         ["million"] => million::run(),
+        ["detection"] => detection::run(),
         [] => {
             throughput::run(throughput::CONNECTIONS, throughput::TURNS);
             slow_disk::run();
             million::run();
+            detection::run();
         }
-        _ => eprintln!("cargo bench --bench receiver -- [throughput [CONNECTIONS TURNS]|slow-disk|million]"),
+        _ => eprintln!("cargo bench --bench receiver -- [throughput [CONNECTIONS TURNS]|slow-disk|million|detection]"),
     }
 }
 

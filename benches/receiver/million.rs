@@ -16,7 +16,7 @@ const PART: usize = 50_000;
 const CONNECTIONS: usize = 64;
 
 /// Resident memory of the process, MB.
-fn resident_mb(app: &TestApp) -> u64 {
+pub fn resident_mb(app: &TestApp) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().split(' ').next().unwrap().parse::<u64>().unwrap() * 1_024 / 1_000_000

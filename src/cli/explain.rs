@@ -121,6 +121,9 @@ fn said(finding: &Finding, config: &Config) -> Vec<String> {
     if let Some(rule) = CATALOGUE.iter().find(|rule| rule.id == finding.rule) {
         lines.push(format!("  looks for: {}", rule.about.trim()));
     }
+    if let Some(rule) = config.policy.rules.iter().find(|rule| rule.id == finding.rule) {
+        lines.push(format!("  holds when: {}", printable(rule.when.trim())));
+    }
     for (name, value) in &finding.evidence {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         lines.push(format!("  {}: {}", name.replace('_', " "), printable(&value)));

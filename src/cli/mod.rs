@@ -23,6 +23,7 @@ mod gate;
 mod incidents;
 mod keygen;
 mod records;
+mod rules;
 mod scan;
 mod schema;
 mod send;
@@ -69,6 +70,7 @@ enum Command {
     Incidents(incidents::Arguments),
     Explain(explain::Arguments),
     Gate(gate::Arguments),
+    Rules(rules::Arguments),
     Backtest(backtest::Arguments),
     Schema(schema::Arguments),
 }
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Some(Command::Incidents(given)) => incidents::run(&given, load),
         Some(Command::Explain(given)) => explain::run(&given, load),
         Some(Command::Gate(given)) => gate::run(&given, load),
+        Some(Command::Rules(given)) => rules::run(&given, || Config::load_untested(arguments.config.as_deref())),
         Some(Command::Backtest(given)) => backtest::run(&given, load),
         Some(Command::Schema(given)) => schema::run(&given),
     };

@@ -1,4 +1,4 @@
-//! `[detect]`, `[gate]` and `[[suppress]]`: what decides findings and verdicts. Refuses what nothing would act on, so that
+//! `[detect]`, `[[rules]]`, `[gate]` and `[[suppress]]`: what decides findings and verdicts. Refuses what nothing would act on, so that
 //! nobody believes to be protected by it.
 
 use super::{document::Document, error::ConfigError};
@@ -7,20 +7,46 @@ use crate::detect::{
     catalogue::CATALOGUE,
     gate,
     policy::{SUPPRESSIONS_MAX, Suppression},
+    rules::{self, Rule, RuleError, Rules},
 };
 
+/// Whether the tests of `[[rules]]` are run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum RuleTests {
+    /// One that fails is an error.
+    MustHold,
+    /// Whoever reads the configuration runs them.
+    AreLeft,
+}
+
 /// Reads the sections.
-pub(super) fn take(document: &mut Document<'_>) -> Result<Policy, ConfigError> {
-    if document.has("rules") {
-        return Err(document.error("rules", "[[rules]] is not available in this version").hint("remove it"));
-    }
+pub(super) fn take(document: &mut Document<'_>, tests: RuleTests) -> Result<Policy, ConfigError> {
     let detect = document.take("detect")?;
+    let rules: Vec<Rule> = document.take("rules")?;
     let gate: gate::Config = document.take("gate")?;
     let suppressions: Vec<Suppression> = document.take("suppress")?;
-    let policy = Policy { detect, gate, suppressions };
+    let policy = Policy { detect, rules, gate, suppressions };
+    check_rules(&policy.rules, document, tests)?;
     check_gate(&policy, document)?;
     check_suppressions(&policy, document)?;
     Ok(policy)
+}
+
+fn check_rules(all: &[Rule], document: &Document<'_>, tests: RuleTests) -> Result<(), ConfigError> {
+    let refuse = |(number, error): (usize, RuleError)| {
+        let path = format!("rules.{number}.{}", error.member);
+        let path = if document.has(&path) { path } else { format!("rules.{number}") };
+        document.error(&path, format!("[[rules]]: {error}"))
+    };
+    Rules::new(all).map_err(refuse)?;
+    let failed = if tests == RuleTests::MustHold { rules::run(all).map_err(refuse)? } else { Vec::new() };
+    let Some(first) = failed.first() else { return Ok(()) };
+    let rule = &all[first.rule];
+    let title = rule.tests[first.case].title(first.case);
+    let path = format!("rules.{}.tests.{}", first.rule, first.case);
+    let error =
+        document.error(&path, format!("[[rules]]: rule `{}` fails its test `{title}`: {}", rule.id, first.what));
+    Err(error.hint("`refresh-audit rules test` shows all of them"))
 }
 
 fn check_gate(policy: &Policy, document: &Document<'_>) -> Result<(), ConfigError> {
@@ -31,7 +57,12 @@ fn check_gate(policy: &Policy, document: &Document<'_>) -> Result<(), ConfigErro
     }
     for (number, deny) in policy.gate.deny.iter().enumerate() {
         let path = format!("gate.deny.{number}.rule");
-        is_rule(document, &path, &deny.rule)?;
+        is_rule(document, &path, &deny.rule, policy)?;
+        if policy.rules.iter().any(|rule| rule.id == deny.rule && rule.dedup.is_some()) {
+            let error =
+                document.error(&path, format!("rule `{}` has `dedup`: a second try would not be refused", deny.rule));
+            return Err(error.hint("leave `dedup` out of a rule for the gate; incidents tell a person once anyway"));
+        }
     }
     Ok(())
 }
@@ -51,17 +82,17 @@ fn check_suppressions(policy: &Policy, document: &Document<'_>) -> Result<(), Co
             return Err(error.hint("say why: it stands in every record it silences"));
         }
         if let Some(rule) = &one.rule {
-            is_rule(document, &format!("{path}.rule"), rule)?;
+            is_rule(document, &format!("{path}.rule"), rule, policy)?;
         }
     }
     Ok(())
 }
 
-fn is_rule(document: &Document<'_>, path: &str, id: &str) -> Result<(), ConfigError> {
-    if CATALOGUE.iter().any(|rule| rule.id == id) {
+fn is_rule(document: &Document<'_>, path: &str, id: &str, policy: &Policy) -> Result<(), ConfigError> {
+    if CATALOGUE.iter().any(|rule| rule.id == id) || policy.rules.iter().any(|rule| rule.id == id) {
         return Ok(());
     }
     Err(document
         .error(path, format!("there is no rule `{id}`"))
-        .hint("rules are RA101 to RA602: see docs/detection.md"))
+        .hint("rules are RA101 to RA602, see docs/detection.md, and the ids of [[rules]]"))
 }

@@ -217,6 +217,11 @@ fn key_for(rule: &str, event: &RefreshEvent) -> Option<IncidentKey> {
     })
 }
 
+/// The number of what a finding of a rule is about: a session, else a user, else a network.
+pub fn subject(rule: &str, event: &RefreshEvent) -> Option<u64> {
+    key_for(rule, event).map(|key| number_of(&key, event))
+}
+
 /// The key's number; one user id may stand for two people of two tenants.
 fn number_of(of: &IncidentKey, event: &RefreshEvent) -> u64 {
     let tenant = event.tenant_id.as_ref().map_or("", |id| id.as_str());

@@ -1,14 +1,17 @@
 //! What the ledger sees of detection: one thing that is shown every record in the journal's order, says what belongs into
 //! it and which records follow from it, and comes back from its own durable copy and the records after it. The one
-//! composition of engine, suppressions, incidents and gate.
+//! composition of engine, rules of the operator's own, suppressions, incidents and gate.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Engine, Facts, Policy, gate,
+    Engine, Facts, Judgement, Policy,
+    features::Features,
+    gate,
     incidents::{Happened, Incidents},
+    rules::{Asked, Rules, Said},
     signals::Signals,
     state::State,
     usual::Usual,
@@ -22,7 +25,7 @@ use crate::{
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 3;
+pub const STATE_FORMAT: u32 = 4;
 
 /// One event on its way into the journal.
 #[derive(Clone, Copy)]
@@ -50,6 +53,8 @@ pub struct Ruling {
     pub signals: Signals,
     /// What an operator should hear of the gate.
     pub notice: Option<Notice>,
+    /// Rules of the operator's own that failed on it.
+    pub failed_rules: u32,
 }
 
 /// What an operator should hear of the gate.
@@ -76,6 +81,8 @@ impl Ruling {
 pub struct Judge {
     engine: Engine,
     policy: Policy,
+    rules: Rules,
+    said: Said,
     incidents: Incidents,
     usual: Usual,
     gate: gate::Memory,
@@ -94,6 +101,8 @@ pub struct Memory {
     pub usual: Usual,
     /// What the gate did.
     pub gate: gate::Memory,
+    /// When rules of the operator's own last spoke.
+    pub said: Said,
     /// What was last recorded as the configuration, as JSON.
     pub policy: Option<String>,
 }
@@ -105,7 +114,9 @@ impl Judge {
         let policy: Policy = recorded.unwrap_or_else(|| policy.clone());
         Self {
             engine: Engine::with(policy.detect.clone(), memory.state),
+            rules: Rules::understood(&policy.rules),
             policy,
+            said: memory.said,
             incidents: memory.incidents,
             usual: memory.usual,
             gate: memory.gate,
@@ -120,6 +131,7 @@ impl Judge {
             incidents: self.incidents.clone(),
             usual: self.usual.clone(),
             gate: self.gate.clone(),
+            said: self.said.clone(),
             policy: serde_json::to_string(&self.policy).ok(),
         }
     }
@@ -156,7 +168,8 @@ impl Judge {
             Decider::Record(action) => action == Action::Deny,
         };
         let before = may_deny.then(|| self.engine.before(facts));
-        let judgement = self.engine.observe(event, facts, evidence, at);
+        let mut judgement = self.engine.observe(event, facts, evidence, at);
+        let failed_rules = if evidence.stale { 0 } else { self.own_rules(case, &mut judgement) };
         let mut findings = judgement.findings;
         self.policy.suppress(&mut findings, event, at);
         let by_gate = |late| gate::decide(&self.policy.gate, &self.gate, (event, facts, &findings), secs, late);
@@ -181,7 +194,17 @@ impl Judge {
         }
         let verdict =
             judgement.risk.map(|risk| Verdict { action: decision.action, would: decision.would, risk: Some(risk) });
-        Ruling { findings, verdict, signals: judgement.signals, notice }
+        Ruling { findings, verdict, signals: judgement.signals, notice, failed_rules }
+    }
+
+    /// What the operator's own rules find; returns how many failed. One that panics takes none of ours with it.
+    fn own_rules(&mut self, case: Case<'_>, judgement: &mut Judgement) -> u32 {
+        let Case { event, facts, evidence, at, .. } = case;
+        let Self { rules, said, .. } = self;
+        let features = Features::new(&judgement.signals, judgement.numbers, judgement.risk, facts.occurred);
+        let asked = Asked { event, evidence, features, at };
+        let findings = &mut judgement.findings;
+        catch_unwind(AssertUnwindSafe(|| rules.observe(said, &asked, findings))).unwrap_or(1)
     }
 
     fn group(&mut self, case: Case<'_>, findings: &mut [Finding]) {
@@ -224,10 +247,15 @@ impl Judge {
     pub fn configure(&mut self, policy: &Policy) -> Vec<ConfigChange> {
         let changes = policy.changes_from(&self.policy);
         if !changes.is_empty() {
-            self.engine.configure(policy.detect.clone());
             self.policy = policy.clone();
+            self.apply();
         }
         changes
+    }
+
+    fn apply(&mut self) {
+        self.engine.configure(self.policy.detect.clone());
+        self.rules = Rules::understood(&self.policy.rules);
     }
 
     /// An operator did something by command.
@@ -252,7 +280,7 @@ impl Judge {
         }
         if let Some(change) = &record.config {
             self.policy.apply(change);
-            self.engine.configure(self.policy.detect.clone());
+            self.apply();
         }
         if let Some(action) = &record.operator {
             self.operator(action);

@@ -207,9 +207,6 @@ pub fn skewed(seen: &Seen<'_>, evidence: &Evidence, usual: f32, findings: &mut F
 }
 
 /// A level of a signal, in a word.
-pub fn level(level: impl std::fmt::Debug) -> Value {
-    match format!("{level:?}").to_lowercase() {
-        text if text == "unknown" => Value::Null,
-        text => Value::String(text),
-    }
+pub fn level(level: impl serde::Serialize) -> Value {
+    serde_json::to_value(level).ok().filter(|word| word != "unknown").unwrap_or_default()
 }

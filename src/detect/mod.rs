@@ -10,7 +10,7 @@
 //! bit by bit. Judging changes nothing; learning comes after it. A new family of rules is one file with an `observe` and
 //! one word in the list below; a new rule is a row in [`catalogue`]. Knows `event` and `record`, nothing of the ledger, of
 //! files or of the wall clock. In reading order: [`catalogue`], [`facts`], [`state`], [`signals`], [`seen`], the families,
-//! [`score`], `learn`, [`policy`], [`incidents`], [`gate`], [`judge`].
+//! [`score`], `learn`, [`policy`], [`features`], [`rules`], [`incidents`], [`gate`], [`judge`].
 
 use crate::{
     event::RefreshEvent,
@@ -20,6 +20,7 @@ use crate::{
 
 pub mod catalogue;
 pub mod facts;
+pub mod features;
 mod findings;
 pub mod freeman;
 pub mod gate;
@@ -30,6 +31,7 @@ pub mod judge;
 pub mod key;
 mod learn;
 pub mod policy;
+pub mod rules;
 pub mod score;
 pub mod seen;
 pub mod signals;
@@ -80,6 +82,8 @@ pub struct Judgement {
     pub risk: Option<f64>,
     /// What it showed.
     pub signals: signals::Signals,
+    /// What was known of its session and user.
+    pub numbers: features::Numbers,
 }
 
 /// See the module.
@@ -166,7 +170,7 @@ impl Engine {
         let odds = score::accumulate(&mut weights, &said, seen.gap().unwrap_or(0));
         let risk = score::probability(odds);
         say_risk(config, risk, &seen, &mut findings);
-        let signals = seen.signals;
+        let (signals, numbers) = (seen.signals, features::Numbers::of(&seen));
         let learned = learn::Learned::new(&seen, weights, risk, findings.worst_of_lineage());
         learn::refresh(state, limits, facts, at, learned);
         let risk = match config.score {
@@ -175,7 +179,7 @@ impl Engine {
         };
         state.ahead = ahead;
         surge(state, config, limits, facts, at, &mut findings);
-        Judgement { findings: findings.into_vec(), risk: Some(risk), signals }
+        Judgement { findings: findings.into_vec(), risk: Some(risk), signals, numbers }
     }
 
     fn refused(&mut self, event: &RefreshEvent, facts: &Facts, at: u32) -> Judgement {

@@ -1,10 +1,10 @@
-//! What decides findings and verdicts, as an operator sets it: `[detect]`, `[gate]` and `[[suppress]]` together.
+//! What decides findings and verdicts, as an operator sets it: `[detect]`, `[[rules]]`, `[gate]` and `[[suppress]]` together.
 
 use ipnet::IpNet;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::{catalogue, gate};
+use super::{catalogue, gate, rules::Rule};
 use crate::{
     event::{ApplicationId, RefreshEvent, UserId},
     record::{ConfigChange, Finding, Severity},
@@ -20,6 +20,8 @@ pub const SUPPRESSIONS_MAX: usize = 1_000;
 pub struct Policy {
     /// `[detect]`.
     pub detect: catalogue::Config,
+    /// `[[rules]]`.
+    pub rules: Vec<Rule>,
     /// `[gate]`.
     pub gate: gate::Config,
     /// `[[suppress]]`.
@@ -102,6 +104,7 @@ impl Policy {
             }
         };
         compare(self.detect != before.detect, "detect", serde_json::to_value(&self.detect));
+        compare(self.rules != before.rules, "rules", serde_json::to_value(&self.rules));
         compare(self.gate != before.gate, "gate", serde_json::to_value(&self.gate));
         let silenced = self.suppressions != before.suppressions;
         compare(silenced, "suppressions", serde_json::to_value(&self.suppressions));
@@ -113,6 +116,7 @@ impl Policy {
         let Some(now) = change.now.clone() else { return };
         match change.what.as_str() {
             "detect" => self.detect = serde_json::from_value(now).unwrap_or_else(|_| self.detect.clone()),
+            "rules" => self.rules = serde_json::from_value(now).unwrap_or_else(|_| self.rules.clone()),
             "gate" => self.gate = serde_json::from_value(now).unwrap_or_else(|_| self.gate.clone()),
             "suppressions" => {
                 self.suppressions = serde_json::from_value(now).unwrap_or_else(|_| self.suppressions.clone());

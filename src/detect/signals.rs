@@ -3,12 +3,14 @@
 //! Every level is relative to what is known of the session and its user. `Unknown` means that nothing can be said, and
 //! counts for nothing: a missing field is never "new".
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! levels {
     ($($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $level:ident),* $(,)? })*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
         pub enum $name {
             /// Nothing can be said.
             #[default]

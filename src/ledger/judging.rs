@@ -22,6 +22,7 @@ impl Admitter {
         let case = Case { event: &entry.event, facts, evidence, at, seq: core.tail.next };
         let ruling = core.judge.event(case, &|| started.elapsed() > JUDGE_MAX);
         self.settings.metrics.found(&ruling.findings);
+        self.settings.metrics.failed_rules.inc_by(u64::from(ruling.failed_rules));
         if let Some(notice) = ruling.notice {
             self.hear(notice, entry);
         }

@@ -49,6 +49,7 @@ mod people;
 mod proof;
 mod readme;
 mod redrive;
+mod rules;
 mod scripted;
 mod secrets;
 mod server_frame;

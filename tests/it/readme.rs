@@ -1,4 +1,4 @@
-//! README's samples, read by the real loader: what it shows is what loads.
+//! The documents' samples, read by the real loader: what they show is what loads.
 
 use refresh_audit::{config::Config, sink::SinkConfig};
 
@@ -21,6 +21,18 @@ fn samples(text: &str) -> Vec<(usize, String)> {
     }
     assert!(open.is_none(), "a sample does not end");
     found
+}
+
+#[test]
+fn every_sample_rule_loads_and_its_tests_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let samples = samples(include_str!("../../docs/rules.md"));
+    assert!(!samples.is_empty());
+    for (line, sample) in samples {
+        let name = format!("docs/rules.md from line {line}");
+        let config = Config::parse(&(sample + SOURCE), &name, dir.path(), []).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!config.policy.rules.is_empty());
+    }
 }
 
 #[test]

@@ -34,8 +34,15 @@ fn opaque(rng: &mut StdRng, bytes: usize) -> String {
 }
 
 /// Milliseconds since 1970.
-fn now_ms() -> u128 {
+pub fn now_ms() -> u128 {
     std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()
+}
+
+/// A session that refreshes: each event names the token that the one before issued.
+pub struct Session {
+    person: Person,
+    token: String,
+    host: u8,
 }
 
 struct Person {
@@ -87,11 +94,32 @@ impl Person {
 impl Event {
     /// A new event of a new person, now.
     pub fn new(rng: &mut StdRng) -> Self {
-        let id = uuid(rng).to_string();
         let now = now_ms();
+        Session::new(rng, now - 3_600_000).refresh(rng, now)
+    }
+}
+
+impl Session {
+    /// A new person's, in a tenant and an application of its own; its first token is issued at `at_ms`.
+    pub fn new(rng: &mut StdRng, at_ms: u128) -> Self {
         let person = Person::new(rng);
-        let previous = person.access_token(rng, now / 1_000 - 3_600);
+        let token = person.access_token(rng, at_ms / 1_000);
+        Self { person, token, host: rng.random_range(1..255) }
+    }
+
+    /// The same person's in another's tenant and application.
+    pub fn beside(mut self, other: &Self, rng: &mut StdRng, at_ms: u128) -> Self {
+        (self.person.tenant, self.person.application) = (other.person.tenant, other.person.application);
+        self.token = self.person.access_token(rng, at_ms / 1_000);
+        self
+    }
+
+    /// Its next refresh.
+    pub fn refresh(&mut self, rng: &mut StdRng, now: u128) -> Event {
+        let id = uuid(rng).to_string();
+        let person = &self.person;
         let issued = person.access_token(rng, now / 1_000);
+        let previous = std::mem::replace(&mut self.token, issued.clone());
         let refresh = opaque(rng, 48);
         let note = format!("note {}", opaque(rng, 9));
         let body = format!(
@@ -108,15 +136,15 @@ impl Event {
             now = now,
             id = id,
             note = note,
-            host = rng.random_range(1..255),
+            host = self.host,
             user = person.user,
             original = previous,
             refresh = refresh,
             tenant = person.tenant,
             token = issued,
         );
-        let unkept = vec![person.email, person.name, note];
-        Self { id, body: body.into_bytes(), tokens: vec![previous, issued, refresh], unkept }
+        let unkept = vec![person.email.clone(), person.name.clone(), note];
+        Event { id, body: body.into_bytes(), tokens: vec![previous, issued, refresh], unkept }
     }
 }
 

@@ -1,0 +1,117 @@
+//! What a refresh showed, as rules of an operator's own can ask it: the signals in words, and the numbers behind them.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    seen::{Seen, hour_of},
+    signals::{Company, Fork, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Stamina},
+};
+
+/// Numbers of a session and its user, as they were before this refresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Numbers {
+    gap: Option<u32>,
+    session_refreshes: u32,
+    session_age: Option<u32>,
+    user_refreshes: u32,
+    user_age: Option<u32>,
+    is_new_user: bool,
+    coverage: Option<f64>,
+}
+
+impl Numbers {
+    /// Of a refresh.
+    pub fn of(seen: &Seen<'_>) -> Self {
+        let application = seen.application;
+        Self {
+            gap: seen.gap(),
+            session_refreshes: seen.session.map_or(0, |session| session.events),
+            session_age: seen.session.map(|session| seen.at.saturating_sub(session.first)),
+            user_refreshes: seen.user.map_or(0, |user| user.events),
+            user_age: seen.user.map(|user| seen.at.saturating_sub(user.first)),
+            is_new_user: seen.is_new_user(),
+            coverage: (application.events > 0).then(|| application.coverage()),
+        }
+    }
+}
+
+/// `features` of a rule. A word is `unknown` where nothing can be said; a number that is not known is absent.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Features {
+    /// Where from, beside the session's and the user's networks.
+    network: Net,
+    /// What kind of network.
+    network_kind: Kind,
+    /// How the place follows from the last one.
+    path: Path,
+    /// By what, beside the session's and the user's software.
+    software: Software,
+    /// How parent and child follow from what is known of the session.
+    lineage: Lineage,
+    /// What became of the session's last fork.
+    fork: Fork,
+    /// When, in lifetimes of the token before.
+    pace: Pace,
+    /// How many other users are new to this network now.
+    company: Company,
+    /// How long the client has refreshed without a pause; said once at each step.
+    stamina: Stamina,
+    /// At what hour, for this user; said when use begins.
+    hour: Hour,
+    /// `verdict.risk`: 0 <= risk < 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    risk: Option<f64>,
+    /// Seconds since the session's last refresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<u32>,
+    /// The session's refreshes before this one.
+    session_refreshes: u32,
+    /// Seconds since the session was first seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_age: Option<u32>,
+    /// The user's refreshes before this one.
+    user_refreshes: u32,
+    /// Seconds since the user was first seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_age: Option<u32>,
+    /// Whether too little is known of the user to say what is unusual for them.
+    is_new_user: bool,
+    /// Share of the application's refreshes that name the parent, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage: Option<f64>,
+    /// The hour of the event, UTC, 0 to 23.
+    hour_utc: u8,
+    /// The day of the event, UTC: 1 is Monday, 7 is Sunday.
+    weekday_utc: u8,
+}
+
+impl Features {
+    /// Of an event at `occurred`, seconds since 1970.
+    pub fn new(signals: &Signals, numbers: Numbers, risk: Option<f64>, occurred: i64) -> Self {
+        let Numbers { gap, session_refreshes, session_age, user_refreshes, user_age, is_new_user, coverage } = numbers;
+        Self {
+            network: signals.place(),
+            network_kind: signals.kind,
+            path: signals.path,
+            software: signals.agent(),
+            lineage: signals.lineage,
+            fork: signals.fork,
+            pace: signals.pace.max(signals.blind),
+            company: signals.company,
+            stamina: signals.stamina,
+            hour: signals.hour,
+            risk,
+            gap,
+            session_refreshes,
+            session_age,
+            user_refreshes,
+            user_age,
+            is_new_user,
+            coverage,
+            hour_utc: u8::try_from(hour_of(occurred)).unwrap_or(0),
+            // 1970 began on a Thursday, the fourth day.
+            weekday_utc: u8::try_from((occurred.div_euclid(86_400) + 3).rem_euclid(7) + 1).unwrap_or(1),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! `[[rules]]`: rules of an operator's own, conditions in CEL over the event, its features and the findings so far.
+//!
+//! A rule is checked when it is read (`check`), so that a mistake is found then; what it can cost is bounded (`check`,
+//! `values`); its own examples run when it is read (`cases`). A condition that asks for something absent says nothing.
+//! In reading order: `types`, `check`, `values`, `cases`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cel::{Context, IdedExpr, Value, extractors::This};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    features::Features,
+    incidents::subject,
+    key::key,
+    state::table::{Limits, Table},
+};
+use crate::{
+    event::RefreshEvent,
+    record::{Evidence, Finding, Severity},
+    time::ReceivedAt,
+    units::Span,
+};
+
+mod cases;
+mod check;
+mod types;
+mod values;
+
+pub use cases::{Case, Failed, run};
+
+use check::Needs;
+use types::Type;
+use values::value;
+
+/// Rules at most: each event is shown to all of them.
+pub const RULES_MAX: usize = 100;
+/// Steps that all rules together may take for one event; see [`check::STEPS_MAX`].
+const STEPS_TOGETHER_MAX: usize = 50_000;
+/// Bytes of a condition.
+const CONDITION_MAX: usize = 4_096;
+/// Nested parts of a condition.
+const DEPTH_MAX: u16 = 64;
+/// The longest `dedup`.
+const DEDUP_MAX: Span = Span::from_days(30);
+/// Who was told of lately; about 60 bytes each.
+const SAID: Limits = Limits { entries: 65_536, kept: 30 * 86_400 };
+
+/// One of `[[rules]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// What findings, suppressions and the gate call it.
+    pub id: String,
+    /// The same in a few words; the id where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The condition, in CEL.
+    pub when: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What the finding says; the condition where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// MITRE ATT&CK techniques.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attack: Vec<String>,
+    /// Not said again of the same session (else user, else network) within this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<Span>,
+    /// Whether it is only tried: its findings are `info`, and say what they would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+    /// Whether it may speak.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Its own examples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<Case>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Why a rule is not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("rule `{rule}`: {what}")]
+pub struct RuleError {
+    rule: String,
+    what: String,
+    /// The member that is wrong.
+    pub member: &'static str,
+}
+
+/// When each rule last spoke of whom.
+pub type Said = Table<u32>;
+
+/// What a rule can ask.
+pub struct Asked<'a> {
+    /// `event`.
+    pub event: &'a RefreshEvent,
+    /// `evidence`.
+    pub evidence: &'a Evidence,
+    /// `features`.
+    pub features: Features,
+    /// When the record is made.
+    pub at: ReceivedAt,
+}
+
+/// All of them, ready to be asked.
+#[derive(Default)]
+pub struct Rules {
+    rules: Vec<Ready>,
+    asked: BTreeSet<String>,
+    context: Context<'static, 'static>,
+}
+
+struct Ready {
+    rule: Rule,
+    condition: IdedExpr,
+    asks_findings: bool,
+}
+
+impl Rules {
+    /// Reads and checks them, and runs nothing.
+    pub fn new(rules: &[Rule]) -> Result<Self, (usize, RuleError)> {
+        let mut made = Made::new();
+        for (number, rule) in rules.iter().enumerate() {
+            made.add(rule).map_err(|error| (number, error))?;
+        }
+        Ok(made.finish())
+    }
+
+    /// Those that this version understands: a journal may hold rules of another.
+    pub fn understood(rules: &[Rule]) -> Self {
+        let mut made = Made::new();
+        for rule in rules {
+            // What it cannot read it did not judge by, either.
+            let _ = made.add(rule);
+        }
+        made.finish()
+    }
+
+    /// Adds what they find in one event; returns how many failed, which says nothing.
+    pub fn observe(&mut self, said: &mut Said, asked: &Asked<'_>, findings: &mut Vec<Finding>) -> u32 {
+        if self.rules.iter().all(|ready| !ready.rule.enabled) {
+            return 0;
+        }
+        self.set("event", asked.event);
+        self.set("evidence", asked.evidence);
+        self.set("features", &asked.features);
+        let secs = u32::try_from(asked.at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
+        let mut failed = 0;
+        let mut told = None;
+        for number in 0..self.rules.len() {
+            let Ready { rule, asks_findings, .. } = &self.rules[number];
+            if !rule.enabled {
+                continue;
+            }
+            if *asks_findings && told != Some(findings.len()) {
+                self.set("findings", &*findings);
+                told = Some(findings.len());
+            }
+            let Ready { rule, condition, .. } = &self.rules[number];
+            match holds(condition, &self.context) {
+                Ok(true) if is_news(rule, asked.event, secs, said) => findings.push(finding(rule)),
+                Ok(_) => {}
+                Err(Unknown::Absent) => {}
+                Err(Unknown::Failed) => failed += 1,
+            }
+        }
+        failed
+    }
+
+    fn set(&mut self, name: &str, of: &impl Serialize) {
+        if self.asked.contains(name) {
+            let json = serde_json::to_value(of).unwrap_or_default();
+            self.context.add_variable_from_value(name, value(json));
+        }
+    }
+}
+
+/// Why a condition is neither true nor false.
+enum Unknown {
+    /// It asks for what is absent.
+    Absent,
+    /// A number too large, a division by zero, a text that is no number.
+    Failed,
+}
+
+fn holds(condition: &IdedExpr, context: &Context<'_, '_>) -> Result<bool, Unknown> {
+    match Value::resolve(condition, context) {
+        Ok(Value::Bool(holds)) => Ok(holds),
+        Err(cel::ExecutionError::NoSuchKey(_) | cel::ExecutionError::IndexOutOfBounds(_)) => Err(Unknown::Absent),
+        _ => Err(Unknown::Failed),
+    }
+}
+
+/// Whether it was not said of the same session, user or network lately.
+fn is_news(rule: &Rule, event: &RefreshEvent, now: u32, said: &mut Said) -> bool {
+    let Some(dedup) = rule.dedup else { return true };
+    let kept = u32::try_from(dedup.get().as_secs()).unwrap_or(u32::MAX);
+    let of = key(&["rule", &rule.id, &subject(&rule.id, event).unwrap_or(0).to_string()]);
+    if said.get(of).is_some_and(|last| now.saturating_sub(*last) < kept) {
+        return false;
+    }
+    *said.entry(of, now, SAID, || now) = now;
+    true
+}
+
+fn finding(rule: &Rule) -> Finding {
+    let mut evidence = BTreeMap::new();
+    if rule.shadow {
+        evidence.insert("shadow".to_owned(), rule.severity.as_str().into());
+    }
+    Finding {
+        rule: rule.id.clone(),
+        name: rule.name.clone().unwrap_or_else(|| rule.id.clone()),
+        severity: if rule.shadow { Severity::Info } else { rule.severity },
+        reason: rule.reason.clone().unwrap_or_else(|| format!("holds: {}", rule.when.trim())),
+        attack: rule.attack.clone(),
+        evidence,
+        incident: None,
+    }
+}
+
+/// Rules on their way to be asked.
+struct Made {
+    variables: BTreeMap<&'static str, Type>,
+    ids: BTreeSet<String>,
+    needs: Needs,
+    rules: Vec<Ready>,
+    asked: BTreeSet<String>,
+}
+
+impl Made {
+    fn new() -> Self {
+        let variables = BTreeMap::from([
+            ("event", Type::of(&schemars::schema_for!(RefreshEvent))),
+            ("evidence", Type::of(&schemars::schema_for!(Evidence))),
+            ("features", Type::of(&schemars::schema_for!(Features))),
+            ("findings", Type::of(&schemars::schema_for!(Vec<Finding>))),
+        ]);
+        Self { variables, ids: BTreeSet::new(), needs: Needs::default(), rules: Vec::new(), asked: BTreeSet::new() }
+    }
+
+    fn add(&mut self, rule: &Rule) -> Result<(), RuleError> {
+        let refuse = |member, what: String| RuleError { rule: rule.id.clone(), what, member };
+        if self.rules.len() >= RULES_MAX {
+            return Err(refuse("id", format!("there are more than {RULES_MAX} [[rules]]")));
+        }
+        if let Some(what) = wrong_id(&rule.id) {
+            return Err(refuse("id", what.to_owned()));
+        }
+        if !self.ids.insert(rule.id.clone()) {
+            return Err(refuse("id", "there are two of this id".to_owned()));
+        }
+        if rule.dedup.is_some_and(|dedup| dedup > DEDUP_MAX) {
+            return Err(refuse("dedup", "`dedup` is at most \"30d\"".to_owned()));
+        }
+        if let Some(id) = rule.attack.iter().find(|id| !is_technique(id)) {
+            return Err(refuse("attack", format!("`{id}` is no ATT&CK technique such as \"T1078\" or \"T1550.001\"")));
+        }
+        if rule.when.len() > CONDITION_MAX {
+            return Err(refuse("when", format!("the condition is longer than {CONDITION_MAX} bytes")));
+        }
+        let (condition, needs) = read(&rule.when, &self.variables).map_err(|what| refuse("when", what))?;
+        self.needs.steps += needs.steps;
+        if self.needs.steps > STEPS_TOGETHER_MAX {
+            let what = format!("with this one, all rules together can take more than {STEPS_TOGETHER_MAX} steps");
+            return Err(refuse("when", what));
+        }
+        self.needs.patterns.extend(needs.patterns);
+        self.needs.networks.extend(needs.networks);
+        let asked: BTreeSet<String> =
+            self.variables.keys().filter(|name| check::asks(&condition, name)).map(ToString::to_string).collect();
+        self.rules.push(Ready { rule: rule.clone(), asks_findings: asked.contains("findings"), condition });
+        self.asked.extend(asked);
+        Ok(())
+    }
+
+    fn finish(self) -> Rules {
+        Rules { rules: self.rules, asked: self.asked, context: context(self.needs) }
+    }
+}
+
+/// A condition, read and checked.
+fn read(text: &str, variables: &BTreeMap<&str, Type>) -> Result<(IdedExpr, Needs), String> {
+    let parser = cel::parser::Parser::default().max_recursion_depth(DEPTH_MAX);
+    let (mut condition, source) = parser.parse_with_source_info(text).map_err(|error| {
+        let first = error.errors.first();
+        format!("not CEL: {}", first.map_or_else(|| error.to_string(), |first| first.msg.clone()))
+    })?;
+    let needs = check::check(&condition, &source, variables).map_err(|wrong| match wrong.at {
+        Some(at) => format!("{} (at `{}`)", wrong.what, text.get(at..).map_or("", first_word)),
+        None => wrong.what,
+    })?;
+    check::forgive_absence(&mut condition);
+    Ok((condition, needs))
+}
+
+/// The part of a condition that an error is about.
+fn first_word(text: &str) -> &str {
+    let end = text.char_indices().nth(24).map_or(text.len(), |(at, _)| at);
+    text[..end].lines().next().unwrap_or("")
+}
+
+/// What conditions call, with what they were written with.
+fn context(needs: Needs) -> Context<'static, 'static> {
+    let mut context = Context::default();
+    let Needs { patterns, networks, .. } = needs;
+    let matches = move |This(text): This<std::sync::Arc<String>>, pattern: std::sync::Arc<String>| {
+        patterns.get(pattern.as_str()).is_some_and(|pattern| pattern.is_match(&text))
+    };
+    let in_network = move |This(text): This<std::sync::Arc<String>>, network: std::sync::Arc<String>| {
+        let address = text.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
+        address.zip(networks.get(network.as_str())).is_some_and(|(address, network)| network.contains(&address))
+    };
+    // Both names are free: CEL's own `matches` comes with a feature that is off.
+    let _ = context.add_function("matches", matches);
+    let _ = context.add_function("inNetwork", in_network);
+    context
+}
+
+fn wrong_id(id: &str) -> Option<&'static str> {
+    let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if id.is_empty() || id.len() > 64 || !is_plain || !id.as_bytes()[0].is_ascii_alphabetic() {
+        return Some("an id is 1 to 64 letters, digits, `-` and `_`, a letter first");
+    }
+    let is_ours = id.strip_prefix("RA").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    is_ours.then_some("RA and a number are the product's own rules")
+}
+
+/// `T1078` or `T1550.001`.
+fn is_technique(id: &str) -> bool {
+    let Some(rest) = id.strip_prefix('T') else { return false };
+    let digits = |text: &str, len: usize| text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit());
+    match rest.split_once('.') {
+        Some((technique, sub)) => digits(technique, 4) && digits(sub, 3),
+        None => digits(rest, 4),
+    }
+}
+
+#[cfg(test)]
+mod tests;
