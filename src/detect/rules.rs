@@ -36,7 +36,7 @@ use values::value;
 /// Rules at most: each event is shown to all of them.
 pub const RULES_MAX: usize = 100;
 /// Steps that all rules together may take for one event; see [`check::STEPS_MAX`].
-const STEPS_TOGETHER_MAX: usize = 50_000;
+const STEPS_TOGETHER_MAX: usize = 25_000;
 /// Bytes of a condition.
 const CONDITION_MAX: usize = 4_096;
 /// Nested parts of a condition.
