@@ -40,10 +40,13 @@ pub enum Kind {
     Config,
     /// An incident opened, escalated or closed.
     Incident,
+    /// What the journal's key signed, for those who keep it elsewhere. Made for sinks with `checkpoints = true`; the journal
+    /// itself holds none.
+    Checkpoint,
 }
 
 impl Kind {
-    /// All there are.
+    /// All that the journal holds.
     pub const ALL: &[Self] = &[Self::Event, Self::Alarm, Self::Replay, Self::Operator, Self::Config, Self::Incident];
 
     /// Its text in records and in `kinds = […]`.
@@ -55,6 +58,7 @@ impl Kind {
             Self::Operator => "operator",
             Self::Config => "config",
             Self::Incident => "incident",
+            Self::Checkpoint => "checkpoint",
         }
     }
 }
@@ -98,6 +102,9 @@ pub struct Record {
     /// For `incident`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<Incident>,
+    /// For `checkpoint`: then `seq` is the record that is vouched for, and `prev` that record's hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<SignedNote>,
     /// What the detectors found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
@@ -195,6 +202,14 @@ impl OperatorAction {
     pub const GATE_STOP: &str = "gate_stop";
     /// The gate works again.
     pub const GATE_START: &str = "gate_start";
+}
+
+/// A signed checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SignedNote {
+    /// Byte for byte, line ends included: origin, seq and hash, an empty line, and the signature over the three lines before
+    /// it, in the form of <https://c2sp.org/signed-note>.
+    pub note: String,
 }
 
 /// How bad a finding is.
@@ -311,6 +326,9 @@ pub struct Draft<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<&'a Incident>,
     /// See [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<&'a SignedNote>,
+    /// See [`Record`].
     #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
     pub findings: &'a [Finding],
     /// See [`Record`].
@@ -336,6 +354,7 @@ impl<'a> Draft<'a> {
             operator: None,
             config: None,
             incident: None,
+            checkpoint: None,
             findings: &[],
             verdict: None,
         }

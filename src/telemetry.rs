@@ -51,6 +51,8 @@ alarms! {
     SinkStuck = "sink_stuck",
     /// A sink refused single records for good; they wait in `parked.jsonl`.
     RecordParked = "record_parked",
+    /// A sink with `checkpoints = true` does not take them.
+    CheckpointsUndelivered = "checkpoints_undelivered",
     /// A sink's cursor lies past the end of the journal, or belongs to another journal.
     CursorAhead = "cursor_ahead",
     /// The wall clock jumped.

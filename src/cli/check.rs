@@ -52,6 +52,7 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     for entry in &config.sinks {
         let what = format!("sink {}", entry.name);
         let sink = entry.config.build(&config.base).map_err(|error| unbuilt(&what, &error))?;
+        entry.delivery.suits(&sink).map_err(|error| unbuilt(&what, &error))?;
         let test = probe(&config.node, &entry.name, &entry.delivery)?;
         sinks.push((what.clone(), sink, test));
         print(&format!("ok   {what}"))?;

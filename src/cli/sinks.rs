@@ -140,6 +140,7 @@ const STATUS_COLUMNS: &[&str] = &[
     "damaged",
     "pending",
     "lag_seconds",
+    "checkpoint",
     "last_error",
 ];
 /// Members of a parked record.
@@ -274,11 +275,14 @@ fn sink<'c>(config: &'c Config, name: &str) -> anyhow::Result<&'c SinkEntry> {
     found.with_context(|| format!("there is no sink `{name}`; configured: {}", names()))
 }
 
+/// Of `columns`, `checkpoint` is for sinks that get any.
 fn show(format: Format, columns: &[&str], rows: Vec<Value>) -> anyhow::Result<Ended> {
     if format == Format::Json {
         print(&serde_json::to_string_pretty(&rows)?)?;
         return Ok(Ended::Well);
     }
+    let any = rows.iter().any(|row| !row["checkpoint"].is_null());
+    let columns: Vec<&str> = columns.iter().copied().filter(|column| any || *column != "checkpoint").collect();
     let heading = columns.iter().map(|column| column.replace('_', " ").to_uppercase()).collect();
     let cells = |row: &Value| columns.iter().map(|column| cell(&row[*column])).collect();
     let lines: Vec<Vec<String>> = std::iter::once(heading).chain(rows.iter().map(cells)).collect();

@@ -1,8 +1,12 @@
 //! `verify`: checks the chain and the checkpoints and names the first record that does not hold.
 
-use std::fs;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::{
@@ -13,7 +17,10 @@ use super::{
 use crate::{
     config::{Config, ConfigError},
     keys,
-    ledger::{checkpoint::Verifier, segment, verify},
+    ledger::{
+        checkpoint::{self, Found, Verifier},
+        segment, verify,
+    },
 };
 
 /// Check the journal's chain of hashes and its signed checkpoints
@@ -25,11 +32,16 @@ use crate::{
 Examples:
   refresh-audit verify
   refresh-audit verify --from 120000
-  refresh-audit verify && cp data/journal/checkpoints /mnt/elsewhere/")]
+  refresh-audit verify && cp data/journal/checkpoints /mnt/elsewhere/
+  refresh-audit verify --checkpoint /mnt/elsewhere/checkpoints
+  jq -r 'select(.kind == \"checkpoint\").checkpoint.note' from-the-siem.jsonl | refresh-audit verify --checkpoint /dev/stdin")]
 pub(super) struct Arguments {
     /// Begin with this record
     #[arg(long, value_name = "SEQ", default_value_t = 1)]
     from: u64,
+    /// Also check against checkpoints that were kept elsewhere: signed notes, as the journal has them or a sink got them
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
 }
 
 /// Problems printed; the first is what matters, thousands follow from one.
@@ -47,13 +59,20 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
             None
         }
     };
+    let held = given.checkpoint.as_deref().map(|file| held(file, verifier.as_ref())).transpose()?.unwrap_or_default();
+    // A sink may have got one more than once.
+    let seqs: BTreeSet<_> = held.iter().map(|note| note.checkpoint.as_ref().map(|checkpoint| checkpoint.seq)).collect();
     let bar = progress_bar(journal_bytes(&config));
-    let report = verify::verify(&config.data_dir, given.from, until, verifier.as_ref(), &mut |bytes| bar.inc(bytes));
+    let report =
+        verify::verify(&config.data_dir, given.from, until, verifier.as_ref(), &held, &mut |bytes| bar.inc(bytes));
     bar.finish_and_clear();
     let report = report.context("cannot read the journal")?;
     let range = report.range.map_or("none".to_owned(), |(first, last)| format!("seq {first} to {last}"));
     let (records, segments, checkpoints) = (report.records, report.segments, report.checkpoints);
     print(&format!("records {records} ({range}), segments {segments}, checkpoints {checkpoints}"))?;
+    if given.checkpoint.is_some() {
+        print(&format!("checkpoints kept elsewhere: {} of {} fit", report.held, seqs.len()))?;
+    }
     if report.torn_bytes > 0 {
         print(&format!(
             "the end is torn ({} bytes of a write that was cut short): the next start cuts it",
@@ -69,6 +88,16 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
         more => print(&format!("{more} more problems"))?,
     }
     Ok(Ended::well_if(report.problems_total == 0))
+}
+
+/// Checkpoints that were kept elsewhere.
+fn held(file: &Path, verifier: Option<&Verifier>) -> anyhow::Result<Vec<Found>> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let found = checkpoint::parse(&bytes, verifier);
+    if found.is_empty() {
+        bail!("{} holds no checkpoint: write signed notes to it, with an empty line between two", file.display());
+    }
+    Ok(found)
 }
 
 /// Bytes of all segments, as they are on disk: what the bar runs to (it runs past it where they are compressed).

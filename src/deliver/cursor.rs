@@ -32,6 +32,9 @@ pub struct Cursor {
     /// When the sink last took something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<ReceivedAt>,
+    /// Where checkpoints are delivered, too: the seq of the last one that the sink took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Seq>,
     /// No longer parked, though `parked.jsonl` may still hold them: this file decides, that one is tidied after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<Seq>,
@@ -61,6 +64,7 @@ impl Cursor {
             dropped: 0,
             damaged: 0,
             delivered_at: None,
+            checkpoint: None,
             settled: Vec::new(),
         }
     }

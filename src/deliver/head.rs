@@ -35,13 +35,15 @@ pub struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// The idempotency key at every sink: the event's for events, `<journal>-<seq>` for the other kinds.
+    /// The idempotency key at every sink: the event's for events, `<journal>-<seq>` for the other kinds; a checkpoint has the
+    /// seq of the record that it vouches for, so it says what it is, too.
     pub fn key(&self, scheme: KeyScheme) -> String {
         match (&self.event, &self.source, scheme) {
             (Some(event), Some(source), KeyScheme::SourceAndEventId) if self.kind == Kind::Event => {
                 format!("{source}/{}", event.id)
             }
             (Some(event), ..) if self.kind == Kind::Event => event.id.to_string(),
+            _ if self.kind == Kind::Checkpoint => format!("{}-checkpoint-{}", self.journal, self.seq),
             _ => format!("{}-{}", self.journal, self.seq),
         }
     }

@@ -67,7 +67,7 @@ impl Lane {
 /// Whether a batch holds nothing but alarms about sinks. Failing to deliver those raises no further alarm: two sinks that
 /// fail now and then would feed each other for ever.
 pub(super) fn only_about_sinks(batch: &Batch) -> bool {
-    let names = [Alarm::SinkStuck.name(), Alarm::RecordParked.name()];
+    let names = [Alarm::SinkStuck, Alarm::RecordParked, Alarm::CheckpointsUndelivered].map(Alarm::name);
     batch.messages.iter().all(|message| {
         let about = |record: Record| record.alarm.is_some_and(|alarm| names.contains(&&*alarm.name));
         message.kind == Kind::Alarm && message.record().is_ok_and(about)

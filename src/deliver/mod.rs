@@ -9,7 +9,7 @@
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
 //! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], `work`, [`backoff`],
-//! `lane`, [`feed`], [`status`], [`handle`], [`run`], `again`, [`concurrency`], `window`, `unordered`, [`offline`],
+//! `lane`, [`feed`], [`status`], [`handle`], [`run`], `again`, `checkpoints`, [`concurrency`], `window`, `unordered`, [`offline`],
 //! [`proof`], [`reconcile`], [`probe`].
 
 use std::{path::PathBuf, sync::Arc};
@@ -22,7 +22,7 @@ use crate::{
     ledger::{Consumers, KeyScheme},
     record::{Kind, Seq, Severity},
     scope::Scope,
-    sink::BuildError,
+    sink::{BuildError, Sink},
     telemetry::{Alarms, Metrics},
     units::{ByteSize, Span},
 };
@@ -34,6 +34,7 @@ mod again;
 pub mod backoff;
 pub mod batch;
 pub mod books;
+mod checkpoints;
 pub mod concurrency;
 pub mod cursor;
 pub mod feed;
@@ -149,11 +150,11 @@ impl DeliveryConfig {
     /// Says what is wrong with it and what would be right.
     pub fn validate(&self) -> Result<(), BuildError> {
         let fail = |problem: String| Err(BuildError(problem));
-        if self.checkpoints {
-            return fail("checkpoints = true is not available yet: leave it out".to_owned());
-        }
         if self.kinds.as_ref().is_some_and(Vec::is_empty) {
             return fail("kinds is empty: name one at least, or leave it out for all".to_owned());
+        }
+        if self.kinds.as_ref().is_some_and(|kinds| kinds.contains(&Kind::Checkpoint)) {
+            return fail("kinds: checkpoints are no records of the journal; write checkpoints = true".to_owned());
         }
         if !(1..=BATCH_RECORDS_MAX).contains(&self.batch.records) {
             return fail(format!("batch.records must be 1 to {BATCH_RECORDS_MAX}"));
@@ -166,6 +167,19 @@ impl DeliveryConfig {
         }
         if !(1..=PARKED_LIMIT).contains(&self.parked_max) {
             return fail(format!("parked_max must be 1 to {PARKED_LIMIT}"));
+        }
+        Ok(())
+    }
+}
+
+impl DeliveryConfig {
+    /// Says what the sink cannot do of it.
+    pub fn suits(&self, sink: &impl Sink) -> Result<(), BuildError> {
+        if !self.ordered && sink.one_at_a_time() {
+            return Err(BuildError("its type takes one batch at a time: leave ordered = false out".to_owned()));
+        }
+        if self.checkpoints && sink.kinds().is_some() {
+            return Err(BuildError("its type is for people: leave checkpoints = true out".to_owned()));
         }
         Ok(())
     }
@@ -226,8 +240,8 @@ mod tests {
         let config: DeliveryConfig = toml::from_str(all).unwrap();
         config.validate().unwrap();
         for bad in [
-            "checkpoints = true",
             "kinds = []",
+            "kinds = ['checkpoint']",
             "batch.records = 0",
             "batch.bytes = '0B'",
             "batch.wait = '2m'",

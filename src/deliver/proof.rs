@@ -57,6 +57,9 @@ pub struct Proof {
     /// What the other side said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ack: Option<String>,
+    /// The last checkpoint that the other side took, where it vouches for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Seq>,
     /// Why it is not delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -88,6 +91,7 @@ impl SinkFiles<'_> {
             batch: None,
             attempt: None,
             ack: None,
+            checkpoint: books.cursor().checkpoint.filter(|checkpoint| *checkpoint >= seq),
             reason: None,
             again: again(&log, seq)?,
         };

@@ -31,7 +31,7 @@ pub enum RequestError {
 
 impl Books {
     /// Asks for a range to be delivered again; `to` is the last settled seq where it is not given. How many records
-    /// that is at most. Where the books are halted, the cursor is set to `from` instead and everything from there on is
+    /// that is at most. Checkpoints from there on come again, too, whatever `to` says. Where the books are halted, the cursor is set to `from` instead and everything from there on is
     /// delivered, counted anew; parked copies are set aside.
     pub fn redeliver(&mut self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
         if self.halted.is_some() {
@@ -51,6 +51,11 @@ impl Books {
         let mut asked = self.redrive.clone();
         asked.ranges.push(Range { from, to, next: from });
         self.ask(asked)?;
+        if self.cursor.checkpoint.is_some_and(|seq| seq >= from) {
+            self.cursor.checkpoint = Some(from - 1);
+            self.dirty = true;
+            self.save()?;
+        }
         Ok(to - from + 1)
     }
 

@@ -17,6 +17,7 @@ use super::{
     batch::{Batch, Selection},
     books::{Books, Progress},
     check_name,
+    checkpoints::Vouching,
     feed::{Feed, POLL},
     handle::{Shared, SinkHandle},
     lane::{Lane, only_about_sinks},
@@ -48,6 +49,7 @@ pub struct Deliverer<S = AnySink> {
     pub(super) pass_retry_at: Option<Instant>,
     pub(super) redo: Option<Redo>,
     pub(super) again: Lane,
+    pub(super) vouching: Vouching,
     /// Where the last part of a range ended. A mutex only because a reader cannot be shared between threads.
     pub(super) reader: Mutex<Option<Reader>>,
     saved_at: Instant,
@@ -65,14 +67,12 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     ) -> Result<(Self, SinkHandle), BuildError> {
         check_name(name)?;
         config.validate().map_err(|error| BuildError(format!("sink {name}: {error}")))?;
-        if !config.ordered && sink.one_at_a_time() {
-            let problem = "its type takes one batch at a time: leave ordered = false out";
-            return Err(BuildError(format!("sink {name}: {problem}")));
-        }
+        config.suits(&sink).map_err(|error| BuildError(format!("sink {name}: {error}")))?;
         let books = Books::open(&context.data_dir, name, &context.journal(), config.start);
         let shared = Shared::new(name.into(), context.clone(), books);
         let handle = SinkHandle(Arc::clone(&shared));
         let selection = Selection::of_sink(&config, sink.kinds(), context.key_scheme);
+        let vouching = Vouching::new(name, &config, context);
         let this = Self {
             sink: Arc::new(sink),
             selection: Arc::new(selection),
@@ -85,6 +85,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             pass_retry_at: None,
             redo: None,
             again: Lane::default(),
+            vouching,
             reader: Mutex::default(),
             saved_at: Instant::now(),
             unsaved: false,
@@ -100,6 +101,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         }
         self.save().await;
         self.finish_unordered().await;
+        self.last_checkpoints(&mut stop).await;
         self.sink.close().await;
     }
 
@@ -113,6 +115,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         if !self.shared.halted() {
             busy |= if self.config.ordered { self.live_turn(stop).await } else { self.unordered_turn().await };
             busy |= !stopped(stop) && self.again_turn(stop).await;
+            busy |= !stopped(stop) && self.checkpoints_turn(stop).await;
         }
         if !busy {
             self.rest(stop).await;
@@ -346,6 +349,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             self.unordered.window.retry_at(),
             self.pass_retry_at,
             self.again.retry_at(),
+            self.vouching.retry_at(),
             self.unsaved.then(|| self.saved_at + SAVE_EVERY),
         ];
         let due = retries.into_iter().flatten().filter(|at| *at > now).fold(now + POLL, Instant::min);

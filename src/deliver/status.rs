@@ -77,6 +77,9 @@ pub struct Status {
     /// When the sink last took something.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_delivered_at: Option<ReceivedAt>,
+    /// The seq of the last checkpoint that was delivered, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Seq>,
 }
 
 impl Status {
@@ -94,6 +97,7 @@ impl Status {
             damaged: cursor.damaged,
             redriving: books.redriving().left(),
             last_delivered_at: cursor.delivered_at,
+            checkpoint: cursor.checkpoint,
             last_error: books.halted().map(str::to_owned),
             ..Self::default()
         };

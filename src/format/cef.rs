@@ -157,6 +157,7 @@ fn write_extension(to: &mut Extension<'_>, gist: &Gist<'_>, key: &str) {
     to.labelled("cs5", "Application", 4_000, gist.application());
     to.labelled("cs6", "Tenant", 4_000, gist.tenant());
     to.labelled("cfp1", "Risk", 32, gist.risk());
+    to.maybe("RefreshAuditCheckpoint", LENGTH, record.checkpoint.as_ref().map(|signed| &signed.note));
     details(gist, |name, text| to.put(&["RefreshAudit", name], LENGTH, text));
 }
 

@@ -48,5 +48,6 @@ const fn kind(kind: Kind) -> &'static str {
         Kind::Operator => "refresh-audit.operator",
         Kind::Config => "refresh-audit.config",
         Kind::Incident => "refresh-audit.incident",
+        Kind::Checkpoint => "refresh-audit.checkpoint",
     }
 }

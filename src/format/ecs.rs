@@ -71,6 +71,7 @@ fn write_event(event: &mut Members<'_>, gist: &Gist<'_>, key: &str) {
         Kind::Incident => (&["intrusion_detection"], "info"),
         Kind::Config => (&["configuration"], "change"),
         Kind::Operator => (&["configuration"], "info"),
+        Kind::Checkpoint => (&[], "info"),
         Kind::Alarm => match record.alarm.as_ref().map(|alarm| alarm.state) {
             Some(AlarmState::Cleared) => (&[], "info"),
             _ => (&[], "error"),
@@ -207,4 +208,5 @@ fn write_own(own: &mut Members<'_>, gist: &Gist<'_>) {
     own.maybe("operator", record.operator.as_ref());
     own.maybe("config", record.config.as_ref());
     own.maybe("incident", record.incident.as_ref());
+    own.maybe("checkpoint", record.checkpoint.as_ref());
 }

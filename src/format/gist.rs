@@ -158,6 +158,7 @@ fn action(record: &Record) -> &'static str {
             IncidentChange::Closed => "incident-closed",
         },
         (Kind::Incident, ..) => "incident",
+        (Kind::Checkpoint, ..) => "checkpoint",
     }
 }
 
@@ -170,6 +171,7 @@ fn title<'r>(record: &'r Record, worst: Option<&'r Finding>) -> Cow<'r, str> {
         _ => match (record.kind, worst) {
             (_, Some(worst)) => worst.name.as_str().into(),
             (Kind::Replay, _) => "Token refresh sent again with another body".into(),
+            (Kind::Checkpoint, _) => "Checkpoint".into(),
             _ => "Token refresh".into(),
         },
     }
@@ -188,6 +190,11 @@ fn message<'r>(record: &'r Record, worst: Option<&'r Finding>) -> Option<Cow<'r,
     }
     if let Some(config) = &record.config {
         return Some(format!("{} now has the SHA-256 {}", config.what, config.digest).into());
+    }
+    if record.checkpoint.is_some() {
+        return Some(
+            format!("the journal is signed up to record {}, whose hash is {}", record.seq, record.prev).into(),
+        );
     }
     match (worst, &record.replay) {
         (Some(worst), _) => Some(worst.reason.as_str().into()),

@@ -7,6 +7,7 @@
 
 use std::fmt::{self, Display};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -146,6 +147,8 @@ fn write_attributes(to: &mut Attributes<'_>, gist: &Gist<'_>, key: &str) {
         to.put("lastSeen", &incident.last_seen);
         to.put("findings", &incident.findings);
     }
+    // Its line ends cannot be written otherwise.
+    to.maybe("checkpoint", record.checkpoint.as_ref().map(|signed| STANDARD.encode(&signed.note)));
     details(gist, |name, text| to.put(name, text));
     to.maybe("userAgent", record.event.as_ref().and_then(|event| event.user_agent.as_ref()));
 }

@@ -3,7 +3,7 @@
 //! A refresh is an Authentication event (3002). Its activities are worded for Kerberos, so "Token Refresh" is 99 (Other)
 //! unless `activity = 5` (Service Ticket Renew) is asked for. One record is always one event: with `findings = true` a
 //! record with findings becomes a Detection Finding (2004) *instead*. An incident always is one; alarms, operators'
-//! actions and changes of configuration are Base Events (0). What has no place stands under `unmapped` with our own
+//! actions, changes of configuration and checkpoints are Base Events (0). What has no place stands under `unmapped` with our own
 //! names. <https://schema.ocsf.io/1.8.0/>
 
 use bytes::Bytes;
@@ -346,4 +346,5 @@ fn write_unmapped(unmapped: &mut Members<'_>, gist: &Gist<'_>) {
     unmapped.maybe("operator", record.operator.as_ref());
     unmapped.maybe("config", record.config.as_ref());
     unmapped.maybe("incident", record.incident.as_ref());
+    unmapped.maybe("checkpoint", record.checkpoint.as_ref());
 }

@@ -100,7 +100,7 @@ impl Signer {
         format!("{}+{}+{}", self.name, hex::encode(self.key_hash), STANDARD.encode(key))
     }
 
-    fn note(&self, checkpoint: &Checkpoint) -> String {
+    pub(super) fn note(&self, checkpoint: &Checkpoint) -> String {
         let text = checkpoint.text();
         let signature = [&self.key_hash, self.pair.sign(text.as_bytes()).as_ref()].concat();
         format!("{text}\n\u{2014} {} {}\n", self.name, STANDARD.encode(signature))
@@ -140,11 +140,21 @@ impl Verifier {
 }
 
 impl Checkpoint {
+    /// The instance that signed it.
+    pub fn node(&self) -> &str {
+        self.origin.rsplit_once('/').map_or("", |(node, _)| node)
+    }
+
+    /// The journal that it is about.
+    pub fn journal(&self) -> &str {
+        self.origin.rsplit_once('/').map_or("", |(_, journal)| journal)
+    }
+
     fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.seq, hex::encode(self.hash))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (origin, seq, hash) = (lines.next()?, lines.next()?, lines.next()?);
         let canonical = !origin.is_empty() && lines.next().is_none() && seq.parse::<Seq>().ok()?.to_string() == seq;
@@ -219,12 +229,16 @@ pub struct Found {
 
 /// Every note of a journal, in order; a half-written last one is left out.
 pub fn read(journal_dir: &Path, verifier: Option<&Verifier>) -> io::Result<Vec<Found>> {
-    let bytes = match fs::read(path(journal_dir)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let text = String::from_utf8_lossy(&bytes);
+    match fs::read(path(journal_dir)) {
+        Ok(bytes) => Ok(parse(&bytes, verifier)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Every note of a text, wherever it was kept.
+pub fn parse(bytes: &[u8], verifier: Option<&Verifier>) -> Vec<Found> {
+    let text = String::from_utf8_lossy(bytes);
     let blocks: Vec<&str> = text.split("\n\n").collect();
     let mut found = Vec::new();
     for pair in blocks.chunks(2) {
@@ -242,7 +256,7 @@ pub fn read(journal_dir: &Path, verifier: Option<&Verifier>) -> io::Result<Vec<F
             signed: verifier.map(|verifier| verifier.accepts(&text, &lines)),
         });
     }
-    Ok(found)
+    found
 }
 
 #[cfg(test)]
@@ -280,6 +294,17 @@ mod tests {
         fs::write(path(dir.path()), text.replacen("\n2\n", "\n3\n", 1)).unwrap();
         let signed: Vec<_> = read(dir.path(), Some(&verifier)).unwrap().iter().map(|note| note.signed).collect();
         assert_eq!(signed, [Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn a_note_that_openssl_signed_is_taken() {
+        // With the key of RFC 8032, section 7.1, test 1; `fixtures/formats/make_records.py` has the note.
+        let verifier = Verifier::parse("audit-1+7d0a0de6+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea").unwrap();
+        let line = include_str!("../../fixtures/formats/records/checkpoint.json");
+        let note = serde_json::from_str::<crate::record::Record>(line).unwrap().checkpoint.unwrap().note;
+        let found = parse(note.as_bytes(), Some(&verifier));
+        assert_eq!((found.len(), found[0].signed), (1, Some(true)));
+        assert_eq!(found[0].checkpoint.as_ref().unwrap().seq, 6);
     }
 
     #[test]

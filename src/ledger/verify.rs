@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, path::Path};
 
 use super::{
     chain::{self, GENESIS, Hash},
-    checkpoint::{self, Found, Verifier},
+    checkpoint::{self, Checkpoint, Found, Verifier},
     read::LineReader,
     segment::{self, Segment, journal_dir},
 };
@@ -24,6 +24,8 @@ pub struct Report {
     pub range: Option<(Seq, Seq)>,
     /// Checkpoints that fit, with right signatures.
     pub checkpoints: usize,
+    /// Of the checkpoints that were kept elsewhere, those that fit.
+    pub held: usize,
     /// Bytes behind the last whole line, as a stop in the middle of a write leaves them; cut at the next start.
     pub torn_bytes: u64,
     /// What is wrong, the first `PROBLEMS_MAX`.
@@ -47,24 +49,36 @@ struct Check<'a> {
     expected: Option<(Seq, Hash)>,
     /// Whether that hash is vouched for (by the line before, the start of the journal, or a checkpoint).
     checkpoints: BTreeMap<Seq, (Hash, Option<bool>)>,
+    /// Those that were kept elsewhere and are not met yet.
+    held: BTreeMap<Seq, Hash>,
     until: Seq,
     progress: &'a mut dyn FnMut(u64),
 }
 
 /// Checks everything from the segment that holds `from` up to `until` (a running service's synced seq; `Seq::MAX`
 /// otherwise). `public_key` checks the checkpoints' signatures; without it only their hashes are compared. `progress`
-/// hears of every segment's bytes.
+/// hears of every segment's bytes. `held` are checkpoints that were kept elsewhere: of each, the record must be there and be
+/// the one that it vouches for.
 pub fn verify(
     data_dir: &Path,
     from: Seq,
     until: Seq,
     public_key: Option<&Verifier>,
+    held: &[Found],
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<Report> {
     let dir = journal_dir(data_dir);
     let segments = segment::list(&dir)?;
-    let mut check = Check { report: Report::default(), expected: None, checkpoints: BTreeMap::new(), until, progress };
+    let mut check = Check {
+        report: Report::default(),
+        expected: None,
+        checkpoints: BTreeMap::new(),
+        held: BTreeMap::new(),
+        until,
+        progress,
+    };
     check.read_checkpoints(checkpoint::read(&dir, public_key)?);
+    check.read_held(held);
     let start = segments.iter().rposition(|segment| segment.first <= from.max(1)).unwrap_or(0);
     if let Some(first) = segments.first() {
         check.begin(&segments[start], first.first);
@@ -99,6 +113,35 @@ impl Check<'_> {
         }
     }
 
+    fn read_held(&mut self, found: &[Found]) {
+        for note in found {
+            match &note.checkpoint {
+                Some(Checkpoint { seq, .. }) if note.signed == Some(false) => {
+                    self.problem(*seq, "the signature of the checkpoint that was kept elsewhere is wrong".to_owned());
+                }
+                Some(Checkpoint { seq, hash, .. }) => {
+                    if self.held.insert(*seq, *hash).is_some_and(|other| other != *hash) {
+                        self.problem(*seq, "checkpoints that were kept elsewhere contradict each other".to_owned());
+                    }
+                }
+                None => self.problem(0, "what was kept elsewhere holds something that is no checkpoint".to_owned()),
+            }
+        }
+    }
+
+    /// The record that a checkpoint kept elsewhere vouches for has this hash.
+    fn compare_held(&mut self, seq: Seq, hash: Hash, place: &str) {
+        match self.held.remove(&seq) {
+            Some(held) if held == hash => self.report.held += 1,
+            Some(_) => {
+                let what =
+                    format!("the record at {place} is not what the checkpoint that was kept elsewhere vouches for");
+                self.problem(seq, what);
+            }
+            None => {}
+        }
+    }
+
     /// What the first line must follow: the start, or after retention a sealed segment's checkpoint.
     fn begin(&mut self, start: &Segment, oldest: Seq) {
         let before = start.first.saturating_sub(1);
@@ -112,6 +155,9 @@ impl Check<'_> {
             }
             None
         };
+        if let Some((first, prev)) = self.expected {
+            self.compare_held(first - 1, prev, "the end of what retention deleted");
+        }
     }
 
     fn segment(&mut self, segment: &Segment, is_last: bool) -> io::Result<()> {
@@ -174,6 +220,7 @@ impl Check<'_> {
                 );
             }
         }
+        self.compare_held(checked.seq, checked.hash, place);
         self.expected = Some((checked.seq + 1, checked.hash));
         self.report.records += 1;
         self.report.range = Some((self.report.range.map_or(checked.seq, |(first, _)| first), checked.seq));
@@ -199,6 +246,14 @@ impl Check<'_> {
             && self.until >= seq
         {
             self.problem(seq, format!("a checkpoint vouches for seq {seq}, but the journal ends at {last}"));
+        }
+        for seq in std::mem::take(&mut self.held).into_keys() {
+            let what = if seq > last {
+                format!("a checkpoint that was kept elsewhere vouches for seq {seq}, but the journal ends at {last}")
+            } else {
+                format!("seq {seq}, which a checkpoint that was kept elsewhere vouches for, is not among what was read")
+            };
+            self.problem(seq, what);
         }
     }
 }

@@ -187,7 +187,7 @@ fn rules(fields: &BTreeSet<String>) {
         .chain(records().into_values())
         .map(|line| serde_json::from_str::<Value>(&encode("'ecs'", &line)).unwrap()["event"]["action"].to_string())
         .collect();
-    assert_eq!(actions.len(), 9, "{actions:?}");
+    assert_eq!(actions.len(), 10, "{actions:?}");
     let mut ids = BTreeSet::new();
     for line in read("elastic/rules.ndjson").lines() {
         let rule: Value = serde_json::from_str(line).unwrap();

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use refresh_audit::{
     deliver::{DeliveryConfig, batch::Selection},
     ledger::KeyScheme,
+    record::Kind,
 };
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ pub fn records() -> BTreeMap<String, String> {
         (kind, fs::read_to_string(&path).unwrap().trim_end().to_owned())
     };
     let records: BTreeMap<_, _> = files.map(read).collect();
-    assert_eq!(records.len(), 6, "one of each kind");
+    assert_eq!(records.len(), Kind::ALL.len() + 1, "one of each kind, and a checkpoint");
     records
 }
 
@@ -113,10 +114,10 @@ fn the_activity_can_be_service_ticket_renew() {
 fn every_format_leads_back_to_the_journal() {
     for (kind, line) in records() {
         let record: Value = serde_json::from_str(&line).unwrap();
-        let key = if kind == "event" {
-            "ef73f801-0efb-4b3d-91e9-99888d792137".to_owned()
-        } else {
-            format!("3f9a1c2e-{}", record["seq"])
+        let key = match kind.as_str() {
+            "event" => "ef73f801-0efb-4b3d-91e9-99888d792137".to_owned(),
+            "checkpoint" => "3f9a1c2e-checkpoint-6".to_owned(),
+            _ => format!("3f9a1c2e-{}", record["seq"]),
         };
         for format in FORMATS {
             let text = encode(format, &line);

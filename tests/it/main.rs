@@ -12,6 +12,7 @@
 #![expect(clippy::print_stderr, reason = "seeds and figures are for whoever reads a failed run")]
 
 mod answers;
+mod checkpoints;
 mod cli;
 mod cloud;
 mod config;

@@ -11,7 +11,7 @@ use crate::{
     record::Seq,
 };
 
-const COLUMNS: &[&str] = &["sink", "state", "delivered_at", "batch", "attempt", "ack", "reason"];
+const COLUMNS: &[&str] = &["sink", "state", "delivered_at", "batch", "attempt", "ack", "checkpoint", "reason"];
 
 pub(super) async fn run(
     format: Format,

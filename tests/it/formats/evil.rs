@@ -55,6 +55,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("replay", &["/event/failure/class", "/event/failure/code", "/event/ip", "/event/user_id", "/source"]),
     ("operator", &["/operator/action", "/operator/subject", "/operator/detail"]),
     ("config", &["/config/what", "/config/digest"]),
+    ("checkpoint", &["/checkpoint/note"]),
 ];
 
 /// What means something to some format, terminal, editor or parser.
@@ -163,6 +164,7 @@ const CEF_PLACES: &[(&str, &[Place])] = &[
     ("replay", &[("shost", "/event/ip", 1_023)]),
     ("operator", &[("RefreshAuditSubject", "/operator/subject", 1_023)]),
     ("config", &[]),
+    ("checkpoint", &[("RefreshAuditCheckpoint", "/checkpoint/note", 1_023)]),
 ];
 
 const LEEF_PLACES: &[(&str, &[Place])] = &[
@@ -185,6 +187,8 @@ const LEEF_PLACES: &[(&str, &[Place])] = &[
     ("replay", &[("address", "/event/ip", 1_023)]),
     ("operator", &[("subject", "/operator/subject", 1_023)]),
     ("config", &[]),
+    // In base64, since it has line ends.
+    ("checkpoint", &[]),
 ];
 
 /// Every place of a kind holds what its line can carry of the record's text.

@@ -8,6 +8,7 @@ pub mod journal;
 pub mod load;
 pub mod mmdb;
 pub mod needles;
+pub mod note;
 pub mod proxy;
 pub mod receiver;
 pub mod shim;
