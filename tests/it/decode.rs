@@ -130,12 +130,13 @@ fn what_cannot_be_read_is_named_and_its_value_is_not() {
 }
 
 #[test]
-fn bytes_that_are_no_text_or_nest_for_ever_are_refused() {
+fn bytes_that_are_no_json_or_nest_for_ever_are_refused() {
     let source = keeping(&["info.data"]);
     let deep =
         |opening: &str, closing: &str| with("x", &format!("{}{}", opening.repeat(50_000), closing.repeat(50_000)));
     for body in [
-        with("x", "\"VALUE\"").replace("VALUE", "\u{fffd}").into_bytes().into_iter().filter(|b| *b != 0xbf).collect(),
+        // Not even with marks in place of what is no UTF-8.
+        b"{\"event\":\xff}".to_vec(),
         deep("[", "]").into_bytes(),
         with("info", &format!("{{\"data\":{}{}}}", "[".repeat(1_000), "]".repeat(1_000))).into_bytes(),
         deep(r#"{"a":"#, "").into_bytes(),
@@ -144,6 +145,23 @@ fn bytes_that_are_no_text_or_nest_for_ever_are_refused() {
         vec![0; 64],
     ] {
         assert!(matches!(decode(&source, &body), Err(SourceError::Unreadable { field, .. }) if field == "body"));
+    }
+}
+
+/// A client chooses its user agent: nothing in it keeps its refresh from being recorded.
+#[test]
+fn what_is_no_text_is_read_with_marks_in_its_place() {
+    let source = keeping(&["info.data"]);
+    for (agent, expected) in [
+        (&b"a\xff|\xc3(\xe2\x82b\xf0\x9f"[..], "a\u{fffd}|\u{fffd}(\u{fffd}b\u{fffd}"),
+        (br"\ud83d|\uDE00x\ud83d\ude00", "\u{fffd}|\u{fffd}x\u{1f600}"),
+        (b"\xff\\ud83d", "\u{fffd}\u{fffd}"),
+    ] {
+        let body = with("info", r#"{"userAgent":"AGENT","data":{"ticket":"AGENT"}}"#).replace("AGENT", "\0");
+        let parts: Vec<&[u8]> = body.as_bytes().split(|byte| *byte == 0).collect();
+        let event = event(&source, &parts.join(agent));
+        assert_eq!((event.id.as_str(), event.user_agent.as_deref()), ("e1", Some(expected)));
+        assert_eq!(serde_json::to_value(&event.kept).unwrap()["info.data"]["ticket"], expected);
     }
 }
 

@@ -5,6 +5,7 @@ mod cef;
 mod evil;
 mod leef;
 mod schema;
+mod wire;
 
 use std::{collections::BTreeMap, fs};
 

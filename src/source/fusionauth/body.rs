@@ -17,7 +17,7 @@ use crate::{
     source::{
         Decoded, SourceError,
         claims::{Secrets, longer_than},
-        json::{Object, Text, Value, object, read, too_deep},
+        json::{Object, Text, Value, object, read, text, too_deep, without_half_pairs},
     },
     time::EventTime,
 };
@@ -86,8 +86,16 @@ pub(super) fn decode(
     keep: &Keep,
     fingerprints: &Fingerprinter,
 ) -> Result<Decoded, SourceError> {
-    let text = std::str::from_utf8(body).or_else(|_| unreadable("body", "is not UTF-8"))?;
-    let event = event(text)?;
+    let text = text(body);
+    let mended;
+    let (text, event) = match event(&text) {
+        Ok(event) => (&*text, event),
+        // Clients choose their user agent: no odd character in it may keep a refresh from being recorded.
+        Err(error) => {
+            mended = without_half_pairs(&text).ok_or(error)?;
+            (&**mended, self::event(&mended)?)
+        }
+    };
     let Some(kind) = string(&event.kind, "event.type")? else { return unreadable("event.type", "is missing") };
     if event.twice.contains(&"event.type") {
         return unreadable("event.type", "stands there twice");

@@ -59,7 +59,7 @@ const TEXTS: &[(&str, &[&str])] = &[
 ];
 
 /// What means something to some format, terminal, editor or parser.
-const PIECES: &[&str] = &[
+pub const PIECES: &[&str] = &[
     "|",
     "=",
     "\\",
@@ -118,7 +118,7 @@ fn poisoned(kind: &str, text: &str) -> (Value, String) {
 }
 
 /// What one line of CEF or LEEF can carry of a text, at most `limit` bytes, after the rules in `docs/formats.md`.
-fn carried(text: &str, limit: usize, keeps: &[char], lost: &[char]) -> String {
+pub fn carried(text: &str, limit: usize, keeps: &[char], lost: &[char]) -> String {
     let map = |c: char| match c {
         c if keeps.contains(&c) => c,
         '\n' | '\r' | '\t' => ' ',
