@@ -14,6 +14,7 @@ use std::{
 use async_nats::{ConnectOptions, ServerAddr};
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use super::{Ack, Acked, BuildError, Held, Message, Sink, SinkError, client::one_secret, tls::TlsFiles};
 use crate::{
@@ -153,7 +154,9 @@ impl Config {
             (Some(file), _) => {
                 let secret = SecretRef::File(file.clone()).read(base)?;
                 let wrong = || BuildError(format!("creds_file {} holds no user JWT and seed", file.display()));
-                options.credentials(text(&secret).ok_or_else(wrong)?).map_err(|_| wrong())
+                // The last line's end belongs to the form, and is no part of a secret.
+                let creds = Zeroizing::new(format!("{}\n", text(&secret).ok_or_else(wrong)?));
+                options.credentials(&creds).map_err(|_| wrong())
             }
             (None, Some(user)) => {
                 let secret = one_secret("password", &self.password_file, &self.password_env)?.read(base)?;

@@ -1,6 +1,8 @@
 //! What is particular to the `nats` sink, against real servers, the newest and an old one: ids, order over lost
 //! connections, limits, credentials, TLS.
 
+mod creds;
+
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use async_nats::jetstream::{Context, stream};
