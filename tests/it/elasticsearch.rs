@@ -11,6 +11,7 @@ use std::{
 
 use refresh_audit::{
     deliver::SinkState,
+    ledger::KeyScheme,
     record::Kind,
     sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
 };
@@ -19,6 +20,7 @@ use serde_json::json;
 use crate::{
     fake_http::{FakeHttp, Reply},
     journal::World,
+    scripted::files,
     servers::{
         osmem::Osmem,
         stunnel::{Files, Stunnel},
@@ -103,6 +105,50 @@ async fn credentials_are_sent_and_never_quoted() {
         assert!(said.contains("401") && !said.contains(secret) && !said.contains("fixture-password"), "{said}");
         assert_eq!(server.requests().pop().unwrap().headers["authorization"], value);
     }
+}
+
+/// A data stream as Elasticsearch documents it: documents are created and never changed, and each has its `@timestamp`.
+#[tokio::test]
+async fn a_data_stream_gets_what_it_takes() {
+    let server = FakeHttp::new().await;
+    let index = Index::default();
+    let there = Arc::clone(&index);
+    server.script(move |request| {
+        let (path, _) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        if (&*request.method, path) != ("POST", "/logs-refresh_audit.audit-default/_bulk") {
+            return Reply::Status(405, "", "only creating is supported");
+        }
+        // Every operation must be `create`: `operations` reads no other.
+        create(&there, request, |document| {
+            let at = document["@timestamp"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+            at.is_none().then_some((400, "document_parsing_exception"))
+        })
+    });
+    server.up();
+    let members =
+        format!("url = 'http://{}'\nindex = 'logs-refresh_audit.audit-default'\ndata_stream = true", server.address);
+    let sink = |more: &str| sink(Path::new("/"), &format!("{members}\n{more}"));
+    let mut world = World::new();
+    world.events(9);
+    for (name, format, timestamp) in [("json", "json", "/received_at"), ("ecs", "ecs", "/refresh_audit/occurred_at")] {
+        index.lock().unwrap().clear();
+        let running = world.start(name, &format!("{BATCH}\nformat = '{format}'"), sink(""));
+        let status = running.drained().await;
+        assert_eq!((status.delivered, status.parked), (9, 0), "{format}");
+        running.stop().await;
+        let documents = index.lock().unwrap().clone();
+        for (seq, (id, document)) in (1..).zip(&documents) {
+            assert_eq!((id, &document["@timestamp"]), (&World::event_id(seq), document.pointer(timestamp).unwrap()));
+        }
+        assert_eq!(documents.len(), 9);
+    }
+    // What cannot be deleted stays, marked as a test.
+    let before = server.requests().len();
+    sink("").check(&message(9, r#"{"test":true}"#)).await.unwrap();
+    assert_eq!(server.requests().len(), before + 1);
+    // A document without an instant is what such a stream refuses.
+    let bare = message(10, r#"{"@timestamp":"soon"}"#);
+    assert!(matches!(sink("").deliver(&[bare]).await, Err(SinkError::Reject { .. })));
 }
 
 #[tokio::test]
@@ -195,6 +241,39 @@ async fn whatever_happens_on_the_way_each_record_ends_as_one_document() {
     assert_eq!((status.delivered, status.parked), (events, 0));
     assert!(proxy.connections() > 5 && proxy.bytes() > 0, "the faults hit");
     exactly_once(&osmem, &world, events);
+}
+
+/// In memory: a killed server has nothing any more of what it had taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_server_lost_is_missed_and_sent_again() {
+    let Some(mut osmem) = Osmem::start() else { return };
+    let mut world = World::new();
+    world.events(200);
+    let running = world.start("s", BATCH, to(osmem.address, ""));
+    running.until("in the middle", |status| status.delivered >= 40).await;
+    osmem.server.kill();
+    world.events(50);
+    running.until("an error", |status| status.last_error.is_some()).await;
+    let taken = running.handle.status().delivered;
+    osmem.server.restart();
+    running.drained().await;
+    assert_eq!(running.stop().await.delivered, 250);
+
+    let journal = world.context.journal();
+    let held = async || {
+        let mut delivered = files(&world, &journal).delivered(KeyScheme::EventId, 1);
+        let asked = delivered.next(1_000).unwrap().unwrap();
+        to(osmem.address, "").holds(&asked).await.unwrap().unwrap()
+    };
+    // A batch whose answer the kill took was sent again.
+    let missing = held().await.missing;
+    assert_eq!(missing, (1..=taken).collect::<Vec<_>>());
+    let running = world.start("s", BATCH, to(osmem.address, ""));
+    running.handle.redeliver(1, Some(taken)).await.unwrap();
+    running.until("sent again", |status| status.redriving == 0).await;
+    running.stop().await;
+    assert_eq!(held().await.missing, [0; 0]);
+    exactly_once(&osmem, &world, 250);
 }
 
 #[tokio::test(flavor = "multi_thread")]

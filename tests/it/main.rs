@@ -17,6 +17,7 @@ mod cli;
 mod cloud;
 mod config;
 mod crash;
+mod cut;
 mod decode;
 mod delivery;
 mod deploy;

@@ -15,7 +15,10 @@ use crate::{
         stunnel::{Files, Stunnel},
     },
     sinks::{first_arrivals, otlp_seqs, retry_in_1s},
-    support::certs::Authority,
+    support::{
+        certs::Authority,
+        proxy::{Fault, Proxy},
+    },
 };
 
 fn sink(base: &Path, members: &str) -> AnySink {
@@ -174,6 +177,52 @@ async fn a_real_receiver_gets_everything_in_order_though_it_is_killed() {
         for said in ["service.name: Str(refresh-audit)", "EventName: refresh_audit.event", "SEVERITY_NUMBER_INFO(9)"] {
             assert!(log.contains(said), "{protocol}: {said}");
         }
+    }
+}
+
+/// Cut off in half-sent data, late, silent, frozen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_receiver_gets_everything_in_order_whatever_happens_on_the_way() {
+    for protocol in ["http", "grpc"] {
+        let Some(rotel) = Rotel::start() else { return };
+        let proxy = Proxy::new(if protocol == "http" { rotel.http } else { rotel.grpc }).await;
+        let mut world = World::new();
+        let members =
+            format!("endpoint = 'http://{}'\nprotocol = '{protocol}'\ngzip = false\ntimeout = '1s'", proxy.address);
+        let running = world.start("otel", "batch = { records = 20, wait = '0ms' }", sink(world.dir.path(), &members));
+        let mut last = 0;
+        // 20 records are some 20 kB.
+        for fault in [
+            Fault::None,
+            Fault::ResetAfter(5_000),
+            Fault::CutAfter(5_000),
+            Fault::CutAfter(12_000),
+            Fault::Swallow,
+            Fault::Freeze,
+            Fault::Refuse,
+            Fault::Delay(Duration::from_millis(100)),
+        ] {
+            proxy.set(fault);
+            last = world.events(60);
+            if !matches!(fault, Fault::None | Fault::Delay(_)) {
+                running.until("an error", |status| status.last_error.is_some()).await;
+                proxy.set(Fault::None);
+            }
+            running.drained().await;
+        }
+        proxy.set(Fault::None);
+        rotel.server.freeze();
+        last = world.events(20).max(last);
+        running.until("an error", |status| status.last_error.is_some()).await;
+        rotel.server.thaw();
+        running.drained().await;
+        running.stop().await;
+        let all = || first_arrivals(&rotel.seqs());
+        crate::journal::eventually("the last record in the receiver's log", || {
+            (all().last() == Some(&last)).then_some(())
+        })
+        .await;
+        assert_eq!(all(), (1..=last).collect::<Vec<_>>(), "{protocol}");
     }
 }
 

@@ -3,39 +3,45 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering},
-    },
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
 use refresh_audit::{
+    deliver::probe::probe,
     record::Seq,
-    sink::{AnySink, SinkConfig, stdout::Stdout},
+    sink::{AnySink, Sink as _, SinkConfig},
 };
 
 use crate::{
     fake_http::{FakeHttp, Reply, Request},
     journal::{World, adds_up, json},
+    support::PATIENCE,
 };
 
 #[cfg(feature = "kafka")]
 pub mod broker;
 pub mod bulk;
+#[cfg(feature = "otlp")]
 mod grpc;
 mod hec;
 #[cfg(feature = "nats")]
 pub mod jetstream;
+mod local;
+#[cfg(feature = "smtp")]
 mod mail;
+#[cfg(feature = "kafka")]
+pub mod sasl;
 mod syslog;
 mod vendors;
 
+#[cfg(feature = "otlp")]
 pub use grpc::retry_in_1s;
-pub use vendors::{otlp_seqs, told_seqs};
+use local::{FileReceiver, StdoutReceiver};
+#[cfg(feature = "otlp")]
+pub use vendors::otlp_seqs;
+pub use vendors::told_seqs;
 
 /// What the other side does for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +98,10 @@ trait Receiver {
     /// What a reason says of a record that was refused.
     fn refusal(&self) -> &'static str {
         "422"
+    }
+    /// Test records that are there after `check --connect`: one where the other side is another system.
+    fn tests_kept(&self) -> usize {
+        1
     }
     /// What the sink's entry has beside its own members.
     fn config(&self) -> &'static str {
@@ -169,11 +179,28 @@ async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
     assert_eq!(first_arrivals(&arrived), expected, "{case}");
     if situation == Situation::Accepts {
         assert_eq!(arrived.len(), expected.len(), "{case}: nothing twice where nothing went wrong");
+        check_connect(name, receiver).await;
     }
     if refused == 1 {
         let parked = json(&world.sink_file(name, "parked.jsonl"));
         assert_eq!((&parked["seq"], &parked["record"]["seq"]), (&POISON.into(), &POISON.into()), "{case}");
         assert!(parked["reason"].as_str().unwrap().contains(receiver.refusal()), "{case}: {parked}");
+    }
+}
+
+/// What `check --connect` does: the real write, of a record that says that it is a test, and has the seq 0.
+async fn check_connect(name: &str, receiver: &impl Receiver) {
+    let test = probe("n", name, &toml::from_str(receiver.config()).unwrap()).unwrap();
+    receiver.sink().check(&test).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let begun = Instant::now();
+    // A datagram, or what TCP alone acknowledges, may take a while to be read.
+    loop {
+        let tests = receiver.arrived().await.into_iter().filter(|seq| *seq == 0).count();
+        if tests == receiver.tests_kept() {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{name}: {tests} test records");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -190,147 +217,6 @@ fn seqs(lines: &str) -> Vec<Seq> {
 
 fn sink(kind: &str, members: &str) -> AnySink {
     SinkConfig::parse(kind, toml::Deserializer::parse(members).unwrap()).unwrap().build(Path::new("/")).unwrap()
-}
-
-struct FileReceiver {
-    dir: tempfile::TempDir,
-    more: &'static str,
-    mounted: AtomicBool,
-}
-
-impl Drop for FileReceiver {
-    fn drop(&mut self) {
-        if self.mounted.load(Ordering::SeqCst) {
-            let _ = Command::new("umount").arg(self.parent()).status();
-        }
-    }
-}
-
-impl FileReceiver {
-    fn new(more: &'static str) -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), more, mounted: AtomicBool::new(false) }
-    }
-
-    fn parent(&self) -> PathBuf {
-        self.dir.path().join("out")
-    }
-
-    fn path(&self) -> PathBuf {
-        self.parent().join("audit.jsonl")
-    }
-
-    fn mount(&self, arguments: &[&str]) -> bool {
-        let done = Command::new("mount").args(arguments).arg(self.parent()).stderr(Stdio::null()).status();
-        let mounted = done.is_ok_and(|status| status.success());
-        self.mounted.fetch_or(mounted, Ordering::SeqCst);
-        mounted
-    }
-}
-
-impl Receiver for FileReceiver {
-    fn sink(&self) -> AnySink {
-        sink("file", &format!("path = {:?}\n{}", self.path(), self.more))
-    }
-
-    async fn begin(&self, situation: Situation) -> bool {
-        match situation {
-            Situation::Accepts | Situation::WeCrash => {}
-            // A file where a directory should be.
-            Situation::Down => fs::write(self.parent(), "").unwrap(),
-            Situation::Full => {
-                fs::create_dir(self.parent()).unwrap();
-                // A small disk, where we may make one; it fills up in the middle of a batch.
-                if !self.mount(&["-t", "tmpfs", "-o", "size=8k", "none"]) {
-                    std::os::unix::fs::symlink("/dev/full", self.path()).unwrap();
-                }
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    async fn end(&self) {
-        if self.parent().is_file() {
-            fs::remove_file(self.parent()).unwrap();
-        }
-        if self.path().is_symlink() {
-            fs::remove_file(self.path()).unwrap();
-        }
-        if self.mounted.load(Ordering::SeqCst) {
-            assert!(self.mount(&["-o", "remount,size=1m"]));
-        }
-    }
-
-    async fn arrived(&self) -> Vec<Seq> {
-        let mut paths: Vec<_> = fs::read_dir(self.parent()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(paths.len() > 1, !self.more.is_empty(), "closed files: {paths:?}");
-        // Closed files sort by their instant, the open one comes last.
-        paths.sort();
-        paths.rotate_left(1);
-        let text = |path: &PathBuf| {
-            let bytes = fs::read(path).unwrap();
-            let closed = path.extension().is_some_and(|extension| extension == "zst");
-            assert_eq!(closed, *path != self.path(), "every closed file is compressed");
-            String::from_utf8(if closed { zstd::decode_all(&*bytes).unwrap() } else { bytes }).unwrap()
-        };
-        seqs(&paths.iter().map(text).collect::<String>())
-    }
-}
-
-#[derive(Clone, Default)]
-struct StdoutReceiver {
-    written: Arc<Mutex<Vec<u8>>>,
-    /// 0: works, 1: nobody reads, 2: full after half of what is written.
-    trouble: Arc<AtomicU8>,
-}
-
-impl Write for StdoutReceiver {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut written = self.written.lock().unwrap();
-        match self.trouble.load(Ordering::SeqCst) {
-            0 => {
-                written.extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-            2 if bytes.len() > 100 => {
-                written.extend_from_slice(&bytes[..bytes.len() / 2]);
-                Ok(bytes.len() / 2)
-            }
-            2 => Err(io::ErrorKind::StorageFull.into()),
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Receiver for StdoutReceiver {
-    fn sink(&self) -> AnySink {
-        AnySink::Stdout(Stdout::to(self.clone()))
-    }
-
-    async fn begin(&self, situation: Situation) -> bool {
-        let trouble = match situation {
-            Situation::Accepts | Situation::WeCrash => 0,
-            Situation::Down => 1,
-            Situation::Full => 2,
-            _ => return false,
-        };
-        self.trouble.store(trouble, Ordering::SeqCst);
-        true
-    }
-
-    async fn end(&self) {
-        self.trouble.store(0, Ordering::SeqCst);
-    }
-
-    async fn arrived(&self) -> Vec<Seq> {
-        let text = String::from_utf8(self.written.lock().unwrap().clone()).unwrap();
-        // A full disk leaves half lines behind, each on a line of its own.
-        seqs(&text.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).collect::<Vec<_>>().join("\n"))
-    }
 }
 
 struct HttpReceiver {

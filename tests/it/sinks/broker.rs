@@ -14,7 +14,11 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{POISON, Receiver, Situation, sink};
+use super::{
+    POISON, Receiver, Situation,
+    sasl::{Login, Session, Step},
+    sink,
+};
 use crate::{servers::tansu::Tansu, support::app::free_port};
 
 pub const TOPIC: &str = "audit";
@@ -50,8 +54,8 @@ type Script = dyn Fn(&[u8]) -> Fate + Send + Sync;
 struct Shared {
     script: Mutex<Box<Script>>,
     open: Mutex<bool>,
-    /// Where there is one, clients must prove by SASL PLAIN that they know it.
-    password: Mutex<Option<&'static str>>,
+    /// Where there is one, clients must prove by SASL who they are.
+    login: Mutex<Option<Login>>,
 }
 
 /// The proxy.
@@ -75,8 +79,7 @@ impl Wire {
         let (address, server) = (listener.local_addr().unwrap(), free_port());
         let tansu = Tansu::advertised(server, &address.to_string())?;
         let script: Box<Script> = Box::new(|_| Fate::Passes);
-        let shared =
-            Arc::new(Shared { script: Mutex::new(script), open: Mutex::new(true), password: Mutex::default() });
+        let shared = Arc::new(Shared { script: Mutex::new(script), open: Mutex::new(true), login: Mutex::default() });
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -100,9 +103,9 @@ impl Wire {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
 
-    /// From now on new connections need SASL PLAIN: user `fixture` and this password.
-    pub fn password(&self, password: &'static str) {
-        *self.shared.password.lock().unwrap() = Some(password);
+    /// From now on new connections need this, or nothing.
+    pub fn login(&self, login: Option<Login>) {
+        *self.shared.login.lock().unwrap() = login;
     }
 
     /// Whether new connections are taken.
@@ -125,30 +128,16 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Option<()
 
 /// One request and its answer at a time: the sink sends no second one before.
 async fn pass(mut client: TcpStream, mut server: TcpStream, shared: &Shared) -> Option<()> {
-    let password = *shared.password.lock().unwrap();
-    let mut known = password.is_none();
+    let (login, mut session) = (*shared.login.lock().unwrap(), Session::default());
     loop {
         let request = frame(&mut client).await?;
-        match (request[1], password) {
-            (17, Some(_)) => {
-                // Handshake, version 1: no error, one mechanism.
-                let answer = [&request[4..8], &[0, 0, 0, 0, 0, 1, 0, 5], b"PLAIN"].concat();
+        match session.step(&request, login) {
+            Step::Pass => {}
+            Step::Answer(answer) => {
                 send(&mut client, &answer).await?;
                 continue;
             }
-            (36, Some(password)) => {
-                known = request.ends_with(format!("\0fixture\0{password}\0").as_bytes());
-                let code: i16 = if known { 0 } else { 58 };
-                // Version 2: tags; error, no message, no bytes, no lifetime, tags.
-                assert_eq!(request[2..4], [0, 2]);
-                let answer = [&request[4..8], &[0], &code.to_be_bytes(), &[0, 1], &[0; 8], &[0]].concat();
-                send(&mut client, &answer).await?;
-                continue;
-            }
-            // Which versions there are may be asked for by anybody.
-            (18, _) => {}
-            _ if !known => return None,
-            _ => {}
+            Step::Close => return None,
         }
         let is_produce = request[..2] == [0, 0];
         let fate = if is_produce { (shared.script.lock().unwrap())(&request) } else { Fate::Passes };

@@ -62,7 +62,13 @@ impl BulkReceiver {
 
     fn items(&self, refuse: impl Fn(&Value) -> Option<(u16, &'static str)> + Send + Sync + 'static) {
         let index = Arc::clone(&self.index);
-        self.server.script(move |request| create(&index, request, &refuse));
+        self.server.script(move |request| match request.target.split_once("/_doc/") {
+            Some((_, id)) if request.method == "DELETE" => {
+                index.lock().unwrap().retain(|(there, _)| there != id);
+                Reply::OK
+            }
+            _ => create(&index, request, &refuse),
+        });
     }
 }
 
@@ -106,6 +112,11 @@ impl Receiver for BulkReceiver {
         self.items(|_| None);
         self.server.down().await;
         self.server.up();
+    }
+
+    /// It is deleted again.
+    fn tests_kept(&self) -> usize {
+        0
     }
 
     async fn arrived(&self) -> Vec<Seq> {

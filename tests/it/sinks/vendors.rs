@@ -2,15 +2,21 @@
 
 use std::{fs, path::Path, sync::Mutex};
 
+#[cfg(feature = "otlp")]
 use opentelemetry_proto::tonic::{
     collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse},
     common::v1::any_value::Value as Any,
 };
+#[cfg(feature = "otlp")]
 use prost::Message as _;
 use refresh_audit::{record::Seq, sink::SinkConfig};
 use serde_json::Value;
 
-use super::{POISON, Receiver, Situation, check, grpc::GrpcReceiver, mail::MailReceiver};
+#[cfg(feature = "otlp")]
+use super::grpc::GrpcReceiver;
+#[cfg(feature = "smtp")]
+use super::mail::MailReceiver;
+use super::{POISON, Receiver, Situation, check};
 use crate::fake_http::{FakeHttp, Reply, Request};
 
 /// How one of them is spoken to.
@@ -38,6 +44,7 @@ enum Poison {
 const FOR_PEOPLE: &str = "kinds = ['event']";
 
 const ALL: &[Speaks] = &[
+    #[cfg(feature = "otlp")]
     Speaks {
         name: "otlp-http",
         kind: "otlp",
@@ -121,7 +128,9 @@ pub async fn check_all(situation: Situation) {
     for speaks in ALL {
         check(speaks.name, &Vendor::new(speaks).await, situation).await;
     }
+    #[cfg(feature = "otlp")]
     check("otlp-grpc", &GrpcReceiver::new(), situation).await;
+    #[cfg(feature = "smtp")]
     check("smtp", &MailReceiver::new(), situation).await;
 }
 
@@ -143,6 +152,7 @@ pub fn told_seqs(text: &str) -> Vec<Seq> {
     numbers.collect()
 }
 
+#[cfg(feature = "otlp")]
 pub fn otlp_seqs(request: &ExportLogsServiceRequest) -> Vec<Seq> {
     let [resource] = &request.resource_logs[..] else { panic!("{request:?}") };
     let [scope] = &resource.scope_logs[..] else { panic!("{request:?}") };
@@ -157,6 +167,7 @@ pub fn otlp_seqs(request: &ExportLogsServiceRequest) -> Vec<Seq> {
 }
 
 /// A yes that says how many were not taken.
+#[cfg(feature = "otlp")]
 pub fn partial(rejected: i64) -> Vec<u8> {
     let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: "too odd".to_owned() };
     ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec()
@@ -211,6 +222,7 @@ impl Receiver for Vendor {
                 let poisoned = token(request).is_none() && (speaks.seqs)(request).contains(&POISON);
                 match speaks.poison {
                     Poison::Whole if poisoned => Reply::Status(422, "", "bad"),
+                    #[cfg(feature = "otlp")]
                     Poison::Partial if poisoned => Reply::Bytes(200, "", partial(1)),
                     _ => usual(speaks)(request),
                 }
