@@ -136,9 +136,11 @@ async fn a_crash_repeats_at_most_what_the_cursor_does_not_know() {
     let (mut world, seen) = (World::new(), Seen::default());
     let mut signing = Signing::new(&world);
     world.events(4);
-    signing.sign(&[2, 4]);
     let cursor = world.sink_file("s", "cursor");
     let running = world.start("s", CONFIG, seen.sink(|| Ok(())));
+    eventually("every record", || (json(&cursor)["next"] == 5).then_some(())).await;
+    // With no record after it that would have the cursor written.
+    signing.sign(&[2, 4]);
     eventually("a durable cursor", || (json(&cursor)["checkpoint"] == 4).then_some(())).await;
     running.crash().await;
     let running = world.start("s", CONFIG, seen.sink(|| Ok(())));

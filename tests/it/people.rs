@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use refresh_audit::{
-    deliver::SinkState,
+    deliver::{DeliveryConfig, SinkState},
     record::{Kind, Record},
     sink::{AnySink, Message, Sink, SinkConfig, SinkError},
 };
@@ -227,9 +227,15 @@ fn these_sinks_are_for_incidents_and_alarms() {
         ("slack", "url_file = 's'"),
         ("teams", "url_file = 's'"),
         ("pagerduty", "routing_key_file = 's'"),
+        #[cfg(feature = "smtp")]
         ("smtp", "server = 'mail'\nfrom = 'a@example.invalid'\nto = 'b@example.invalid'"),
     ] {
         assert_eq!(build(dir.path(), kind, members).kinds(), Some(&[Kind::Incident, Kind::Alarm][..]), "{kind}");
     }
     assert_eq!(build(dir.path(), "file", "path = 'f'").kinds(), None);
+    // Nobody reads signatures.
+    let config: DeliveryConfig = toml::from_str("checkpoints = true").unwrap();
+    let error = config.suits(&build(dir.path(), "slack", "url_file = 's'")).unwrap_err().to_string();
+    assert!(error.contains("for people"), "{error}");
+    config.suits(&build(dir.path(), "file", "path = 'f'")).unwrap();
 }
