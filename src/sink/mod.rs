@@ -200,6 +200,18 @@ pub trait Sink {
     }
 }
 
+/// Sinks that a build may be without: each is a cargo feature of its own name.
+const OPTIONAL: &[&str] = &["kafka", "nats", "otlp", "smtp"];
+
+fn no_such_type<E: serde::de::Error>(kind: &str) -> E {
+    if OPTIONAL.contains(&kind) {
+        return E::custom(format_args!(
+            "this build is without the sink `{kind}`: build it with `cargo build --release --features {kind}`"
+        ));
+    }
+    E::unknown_variant(kind, SinkConfig::TYPES)
+}
+
 macro_rules! sinks {
     ($($(#[$only:meta])? $module:ident => $variant:ident),* $(,)?) => {
         $($(#[$only])? pub mod $module;)*
@@ -220,7 +232,7 @@ macro_rules! sinks {
             pub fn parse<'de, D: Deserializer<'de>>(kind: &str, members: D) -> Result<Self, D::Error> {
                 match kind {
                     $($(#[$only])? stringify!($module) => $module::Config::deserialize(members).map(Self::$variant),)*
-                    other => Err(serde::de::Error::unknown_variant(other, Self::TYPES)),
+                    other => Err(no_such_type(other)),
                 }
             }
 
@@ -285,4 +297,22 @@ sinks! {
     pagerduty => Pagerduty,
     #[cfg(feature = "smtp")]
     smtp => Smtp,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::value::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_sink_that_was_left_out_is_told_from_one_that_there_is_not() {
+        let left_out: Error = no_such_type("kafka");
+        assert!(left_out.to_string().contains("--features kafka`"), "{left_out}");
+        let unknown: Error = no_such_type("kafak");
+        assert!(unknown.to_string().contains("unknown variant `kafak`, expected one of `file`"), "{unknown}");
+        let there: Vec<&str> = OPTIONAL.iter().copied().filter(|kind| SinkConfig::TYPES.contains(kind)).collect();
+        let built = [cfg!(feature = "kafka"), cfg!(feature = "nats"), cfg!(feature = "otlp"), cfg!(feature = "smtp")];
+        assert_eq!(there.len(), built.into_iter().filter(|built| *built).count());
+    }
 }

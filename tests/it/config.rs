@@ -203,17 +203,3 @@ fn relative_paths_are_relative_to_the_file() {
     assert_eq!(config.path(Path::new("/a/b")), Path::new("/a/b"));
     assert_eq!(config.fingerprint_key_file(), Path::new("/etc/ra/data/fingerprint.key"));
 }
-
-/// A sample without a source is given one.
-#[test]
-fn every_sample_of_the_readme_loads() {
-    let readme = include_str!("../../README.md");
-    let mut samples = 0;
-    for sample in readme.split("```toml\n").skip(1) {
-        let sample = sample.split("```").next().unwrap();
-        let source = if sample.contains("[[sources]]") { "" } else { LEAST.split("[[sinks]]").next().unwrap() };
-        parse(&format!("{sample}\n{source}"), &[]).unwrap();
-        samples += 1;
-    }
-    assert!(samples >= 2, "{samples}");
-}

@@ -25,9 +25,11 @@ mod detect;
 mod elasticsearch;
 mod enrich;
 mod enrich_files;
+#[cfg(feature = "otlp")]
 mod fake_grpc;
 mod fake_hec;
 mod fake_http;
+#[cfg(feature = "smtp")]
 mod fake_smtp;
 mod fake_syslog;
 mod faults;
@@ -42,13 +44,16 @@ mod journal_props;
 mod jwks;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "smtp")]
 mod mail;
 #[cfg(feature = "nats")]
 mod nats;
 mod order;
+#[cfg(feature = "otlp")]
 mod otlp;
 mod people;
 mod proof;
+#[cfg(all(feature = "kafka", feature = "nats", feature = "otlp", feature = "smtp"))]
 mod readme;
 mod redrive;
 mod rules;

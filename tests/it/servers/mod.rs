@@ -20,6 +20,7 @@ use crate::support::{PATIENCE, eventually};
 
 pub mod nats;
 pub mod osmem;
+#[cfg(feature = "otlp")]
 pub mod rotel;
 pub mod rsyslog;
 pub mod stunnel;
@@ -98,6 +99,7 @@ impl Server {
     }
 
     /// Whether it was not killed.
+    #[cfg(feature = "nats")]
     pub fn is_running(&self) -> bool {
         self.child.is_some()
     }
