@@ -128,6 +128,18 @@ mod tests {
     }
 
     #[test]
+    fn the_last_checkpoint_is_kept_where_there_was_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cursor");
+        let with = FIXTURE.replace("\"settled\"", "\"checkpoint\":24,\"settled\"");
+        fs::write(&path, &with).unwrap();
+        let Loaded::Good(cursor) = Cursor::load(&path).unwrap() else { panic!("not good") };
+        assert_eq!(cursor.checkpoint, Some(24));
+        cursor.save(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), with);
+    }
+
+    #[test]
     fn no_torn_or_changed_cursor_is_believed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cursor");

@@ -68,3 +68,4 @@ mod support;
 mod syslog_servers;
 mod syslog_sink;
 mod unordered;
+mod wrong_sides;
