@@ -10,6 +10,7 @@ pub mod mmdb;
 pub mod needles;
 pub mod proxy;
 pub mod receiver;
+pub mod session;
 pub mod shim;
 
 use std::time::{Duration, Instant};
