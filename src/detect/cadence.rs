@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     findings::Findings,
-    seen::{Seen, hour_of},
+    seen::Seen,
     signals::{Hour, Net, Pace, Software},
     state::session::RATE_SECS,
 };
@@ -93,8 +93,8 @@ pub fn refused(config: &super::catalogue::Config, event: &RefreshEvent, attempts
 
 fn say_hour(seen: &Seen<'_>, findings: &mut Findings) {
     if seen.signals.hour == Hour::Never {
-        let hour = hour_of(seen.now);
-        let reason = format!("this user is never seen around {hour}:00 UTC");
-        findings.say(&seen.config.ra305, Severity::Low, reason, [("hour_utc", json!(hour))]);
+        let (hour, zone) = (seen.local_hour().hour, seen.config.zones.name(seen.facts.tenant));
+        let reason = format!("this user is never seen around {hour}:00 ({zone})");
+        findings.say(&seen.config.ra305, Severity::Low, reason, [("hour", json!(hour)), ("zone", json!(zone))]);
     }
 }

@@ -37,6 +37,7 @@ pub mod seen;
 pub mod signals;
 pub mod state;
 mod usual;
+pub mod zones;
 
 pub use catalogue::Config;
 pub use facts::Facts;
