@@ -84,11 +84,9 @@ fn say_storm(seen: &Seen<'_>, findings: &mut Findings) {
 
 /// A session or address whose refreshes are refused in a row. `attempts`: this one included.
 pub fn refused(config: &super::catalogue::Config, event: &RefreshEvent, attempts: u32, findings: &mut Findings) {
-    if attempts == config.ra107.attempts {
-        let class = event.failure.as_ref().map(|failure| failure.class.clone());
-        let reason = format!("{attempts} refused refreshes within 10 minutes");
-        findings.say(&config.ra107, Severity::Medium, reason, [("attempts", json!(attempts)), ("class", json!(class))]);
-    }
+    let class = event.failure.as_ref().map(|failure| failure.class.clone());
+    let reason = format!("{attempts} refused refreshes within 10 minutes");
+    findings.say(&config.ra107, Severity::Medium, reason, [("attempts", json!(attempts)), ("class", json!(class))]);
 }
 
 fn say_hour(seen: &Seen<'_>, findings: &mut Findings) {

@@ -169,7 +169,7 @@ rules! {
     ra106: RA106 "refresh_after_revoke" Critical ["T1550.001"] {}
     /// Refused refreshes in a row.
     ra107: RA107 "invalid_attempt_burst" Medium ["T1528"] {
-        /// This many of one session or address within 10 minutes.
+        /// This many of one session or address within 10 minutes; 24 at most.
         attempts: u32 = 5,
     }
     /// An event's id came again with another body, or the sender's clock is off.

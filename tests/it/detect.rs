@@ -178,6 +178,13 @@ fn refusals_in_a_row_are_found_at_the_fifth_within_ten_minutes() {
     // Nearly: four; and one every three minutes is never five within ten.
     assert_eq!(bursts(&row(4, 60, "s")), [] as [usize; 0]);
     assert_eq!(bursts(&row(12, 180, "s")), [] as [usize; 0]);
+    // Wherever ten minutes begin: five in 50 s, three of them within ten minutes of one before, two not.
+    assert_eq!(bursts(&[0, 570, 580, 590, 610, 620].map(|at| (at, "s", "192.0.2.10"))), [5]);
+    // Ten minutes are ten minutes: 599 s from the first to the fifth, and 600.
+    assert_eq!(bursts(&[0, 100, 200, 300, 599].map(|at| (at, "s", "192.0.2.10"))), [4]);
+    assert_eq!(bursts(&[0, 100, 200, 300, 600].map(|at| (at, "s", "192.0.2.10"))), [] as [usize; 0]);
+    // One a minute for half an hour is told at 4, 14 and 24 minutes.
+    assert_eq!(bursts(&row(30, 60, "s")), [4, 14, 24]);
     // By address alone, where a sender names no session.
     assert_eq!(bursts(&row(5, 10, "-")), [4]);
     // Benign: as many, of as many people in as many places.
