@@ -161,7 +161,12 @@ fn say_reuse(seen: &Seen<'_>, findings: &mut Findings) {
     let gap = seen.gap().unwrap_or(0);
     let same = seen.signals.place() <= Net::Same && seen.signals.agent() <= Software::Same;
     let at_once = u64::from(gap) <= rule.leeway.get().as_secs();
-    let severity = if same && at_once { Severity::Info } else { Severity::High };
+    let severity = match same {
+        true if at_once => Severity::Info,
+        // None was shown in between: a long grace period does this, and so does a policy that was just changed.
+        true if session.presented[0] == presented => Severity::Medium,
+        _ => Severity::High,
+    };
     let reason = "a refresh token that works once in this application was shown a second time";
     findings.say(rule, severity, reason, [("seconds_since", json!(gap))]);
 }

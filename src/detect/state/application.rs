@@ -17,6 +17,8 @@ const STYLE_EVENTS_MIN: u32 = 50;
 const ONE_TIME_EVENTS_MIN: u32 = 20;
 /// Of these, half are forgotten.
 const ONE_TIME_EVENTS_MAX: u32 = 400;
+/// This many in a row that are the same: tokens that work once do not do that, so the policy was changed.
+const REPEATS_MAX: u8 = 2;
 
 /// One value and how often it came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +76,8 @@ pub struct Application {
     pub changed: u32,
     /// Presented refresh tokens that were the same.
     pub same: u32,
+    /// How many in a row were the same, of any of its sessions.
+    pub repeats: u8,
     /// Its networks.
     pub addresses: Distinct,
     /// Its users.
@@ -102,16 +106,18 @@ impl Application {
         f64::from(self.originals) / f64::from(self.events.max(1))
     }
 
-    /// Whether refresh tokens work once, as far as it is known.
+    /// Whether refresh tokens work once, as far as it is known: not while it seems to have changed.
     pub fn is_one_time(&self) -> Option<bool> {
         let all = self.changed + self.same;
-        (all >= ONE_TIME_EVENTS_MIN).then(|| self.changed * 20 >= all * 19)
+        let is_one_time = (all >= ONE_TIME_EVENTS_MIN).then(|| self.changed * 20 >= all * 19)?;
+        (!is_one_time || self.repeats < REPEATS_MAX).then_some(is_one_time)
     }
 
     /// Counts whether a session's presented refresh token was the same as before. Only the last few hundred say how it is:
     /// the policy can be changed.
     pub fn count_presented(&mut self, same: bool) {
         (self.same, self.changed) = (self.same + u32::from(same), self.changed + u32::from(!same));
+        self.repeats = if same { self.repeats.saturating_add(1) } else { 0 };
         if self.same + self.changed >= ONE_TIME_EVENTS_MAX {
             (self.same, self.changed) = (self.same / 2, self.changed / 2);
         }
