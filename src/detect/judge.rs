@@ -13,7 +13,7 @@ use super::{
     incidents::{Happened, Incidents},
     rules::{Asked, Rules, Said},
     signals::Signals,
-    state::State,
+    state::{State, application::Application, table::Table},
     usual::Usual,
 };
 use crate::{
@@ -139,6 +139,11 @@ impl Judge {
     /// How many sessions and users are remembered.
     pub fn remembered(&self) -> usize {
         self.engine.state().sessions.len() + self.engine.state().users.len()
+    }
+
+    /// What is known of applications; a copy costs next to nothing.
+    pub fn applications(&self) -> Table<Application> {
+        self.engine.state().applications.clone()
     }
 
     /// Whether an operator stopped the gate.

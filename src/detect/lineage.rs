@@ -120,7 +120,10 @@ fn say_missing(seen: &Seen<'_>, findings: &mut Findings) {
     let foreign = surroundings(seen) == Surroundings::Foreign;
     let severity = if foreign { Severity::High } else { Severity::Medium };
     let reason = format!("no previous access token was sent; this session's client sent it {with} times of {}", with + without);
-    findings.say(rule, severity, reason, [("sent", json!(with)), ("not_sent", json!(without))]);
+    // How much that says: of an application whose clients seldom send it, little.
+    let coverage = (seen.application.coverage() * 1_000.0).round() / 1_000.0;
+    let evidence = [("sent", json!(with)), ("not_sent", json!(without)), ("application_coverage", json!(coverage))];
+    findings.say(rule, severity, reason, evidence);
 }
 
 fn say_mismatch(seen: &Seen<'_>, findings: &mut Findings) {

@@ -30,6 +30,7 @@ pub mod incidents;
 pub mod judge;
 pub mod key;
 mod learn;
+pub mod overview;
 pub mod policy;
 pub mod rules;
 pub mod score;
@@ -150,7 +151,7 @@ impl Engine {
     fn refresh(&mut self, event: &RefreshEvent, facts: &Facts, evidence: &Evidence, at: u32, now: i64) -> Judgement {
         let Self { config, limits, state } = self;
         state.events += 1;
-        state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
+        state.applications.entry(facts.application, at, limits.applications, || Application::new(at).named(event));
         let company = learn::company(state, limits, facts, at);
         let fans = learn::fans(state, limits, facts, at);
         let none = Application::default();

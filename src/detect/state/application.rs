@@ -3,8 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::distinct::Distinct;
-use crate::detect::{facts::Facts, score::Rates};
+use crate::{
+    detect::{facts::Facts, score::Rates},
+    event::RefreshEvent,
+};
 
+/// Characters of an id that are kept; a UUID has 36.
+const NAME_CHARS_MAX: usize = 64;
 /// Values remembered of each kind.
 const VALUES: usize = 8;
 /// Users before an application's addresses say what it is.
@@ -54,6 +59,10 @@ impl Values {
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Application {
+    /// Its tenant and its own id, for words only; empty = unknown.
+    pub tenant_id: String,
+    /// See `tenant_id`.
+    pub id: String,
     /// When it was first seen, seconds since 1970.
     pub first: u32,
     /// How many refreshes.
@@ -92,6 +101,13 @@ impl Application {
     /// The first sight of an application.
     pub fn new(now: u32) -> Self {
         Self { first: now, ..Self::default() }
+    }
+
+    /// What an event calls it.
+    pub fn named(self, event: &RefreshEvent) -> Self {
+        let cut = |id: Option<&str>| id.unwrap_or_default().chars().take(NAME_CHARS_MAX).collect();
+        let tenant_id = cut(event.tenant_id.as_ref().map(|id| id.as_str()));
+        Self { tenant_id, id: cut(event.application_id.as_ref().map(|id| id.as_str())), ..self }
     }
 
     /// Whether a server refreshes for its users: then address and user agent are the server's.
