@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     /// Of the journal, up to then, not included
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal")]
     until: Option<ReceivedAt>,
-    /// Start with what the service remembers, from its newest durable copy (of the journal: from before --since)
+    /// Start with what the service remembers, by its newest durable copy; of the journal, with what it knew at --since
     #[arg(long)]
     from_live: bool,
     /// Whose bodies they are: the name of one of [[sources]]; default: the first
@@ -137,7 +137,8 @@ impl<'a> Backtest<'a> {
             source: &entry.name,
             decoder: entry.config.decoder().with_context(|| format!("sources `{}`", entry.name))?,
             enricher: config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error))?,
-            fingerprints: Fingerprinter::new(&[]),
+            // What is remembered names tokens under the service's key.
+            fingerprints: if given.from_live { config.fingerprinter()? } else { Fingerprinter::new(&[]) },
             judge: judge(given, config)?,
             seen: HashMap::new(),
             clock: None,
