@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::{Arguments, Ended, Format, print, table};
 use crate::{
@@ -36,7 +37,7 @@ struct Difference<'a> {
 }
 
 /// How often something was, and is.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
 struct Count {
     then: u64,
     now: u64,
@@ -60,12 +61,14 @@ pub(super) fn run(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
     let mut sums = Sums::default();
     let whole = scan::each(config, part, |record| {
         if let Some(line) = compare(&mut judge, &mut sums, &record)?.filter(|_| !given.summary) {
-            print(&line_of(given.format, &line))?;
+            print(&line_of(given.format(), &line))?;
         }
         Ok(())
     })?;
-    if given.summary || given.format == Format::Table {
-        sums.print()?;
+    match given.format() {
+        Format::Json if given.summary => print(&sums.to_json().to_string())?,
+        Format::Json => {}
+        Format::Table => sums.print()?,
     }
     Ok(Ended::well_if(whole))
 }
@@ -194,6 +197,20 @@ impl Sums {
             let day = at.to_string().get(..10).unwrap_or_default().to_owned();
             *side(self.days.entry(day).or_default()) += 1;
         }
+    }
+
+    fn to_json(&self) -> Value {
+        let of = |((rule, severity), count): (&(String, Severity), &Count)| {
+            let Count { then, now, only_then, only_now } = count;
+            json!({
+                "rule": rule, "severity": severity,
+                "then": then, "now": now, "only_then": only_then, "only_now": only_now,
+            })
+        };
+        let rules: Vec<Value> = self.rules.iter().map(of).collect();
+        let days = self.days.iter().map(|(day, (then, now))| (day.clone(), json!({ "then": then, "now": now })));
+        let days: serde_json::Map<String, Value> = days.collect();
+        json!({ "events": self.events, "rules": rules, "denials": self.denials, "incidents_opened": days })
     }
 
     fn print(&self) -> anyhow::Result<()> {

@@ -60,6 +60,20 @@ fn a_backtest_of_the_journal_says_what_another_threshold_changes_and_nothing_els
     ] {
         assert_eq!(row(&sums, of), counts, "{of:?}");
     }
+    let told = text(&app.run_with(tried, &["backtest", "--journal", "--summary", "--format", "json"]));
+    let of = |rule: &str, severity: &str, [then, now, only_then, only_now]: [u64; 4]| {
+        json!({
+            "rule": rule, "severity": severity,
+            "then": then, "now": now, "only_then": only_then, "only_now": only_now,
+        })
+    };
+    let expected = json!({
+        "events": 11,
+        "rules": [of("RA101", "medium", [1, 0, 1, 0]), of("RA101", "critical", [4, 0, 4, 0]), of("RA106", "critical", [2, 2, 0, 0])],
+        "denials": { "then": 5, "now": 2, "only_then": 3, "only_now": 0 },
+        "incidents_opened": { &*day: { "then": 4, "now": 1 } },
+    });
+    assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), expected);
     // Of the four incidents only the revoked session's is left.
     assert_eq!(row(&sums, &[&day]), ["4", "1"]);
     assert!(sums.ends_with("\n11 events\n"), "{sums}");
@@ -114,6 +128,11 @@ fn a_backtest_from_live_knows_what_was_known_before() {
     };
     assert_eq!(found(&[]), BTreeSet::new());
     assert_eq!(found(&["--from-live"]), BTreeSet::from([("RA101".to_owned(), "critical".to_owned())]));
+    let sums = ["backtest", "bodies.jsonl", "--from-live", "--summary", "--format", "json"];
+    let rule = json!({ "rule": "RA101", "severity": "critical", "findings": 1 });
+    // The session's incident is open already.
+    let expected = json!({ "records": 1, "rules": [rule], "incidents_opened": 0, "would_deny": 1 });
+    assert_eq!(json_lines(&app.run(&sums)), [expected]);
     // Without any copy it is learned from the journal.
     fs::remove_dir_all(app.data().join("state")).unwrap();
     assert_eq!(text(&app.run(&knowing)), "");
