@@ -22,8 +22,10 @@ use std::sync::atomic::AtomicU64;
 
 use crate::record::{AlarmChange, AlarmState, Finding};
 
+mod applications;
 mod log;
 
+pub use applications::{ApplicationLabels, ApplicationMetrics};
 pub use log::{LogConfig, LogFormat, init};
 
 macro_rules! alarms {
@@ -315,6 +317,8 @@ pub struct Metrics {
     pub gate_allowed: Family<GateLabels, Counter>,
     /// Times that a rule of the operator's own failed on an event, and said nothing.
     pub failed_rules: Counter,
+    /// How many refreshes name the previous token, by application.
+    pub applications: ApplicationMetrics,
     /// Bytes of all journal segments on disk.
     pub journal_bytes: Gauge,
     /// The last synced seq.
@@ -338,6 +342,7 @@ impl Metrics {
             findings: Family::default(),
             gate_allowed: Family::default(),
             failed_rules: Counter::default(),
+            applications: ApplicationMetrics::default(),
             journal_bytes: Gauge::default(),
             synced_seq: Gauge::default(),
             registry: Registry::default(),
@@ -356,6 +361,7 @@ impl Metrics {
         registry.register("findings", "Findings by rule and severity", this.findings.clone());
         registry.register("gate_allowed", "Refreshes let through for want of certainty", this.gate_allowed.clone());
         registry.register("failed_rules", "Failures of the operator's own rules", this.failed_rules.clone());
+        this.applications.register(&mut registry);
         registry.register("journal_bytes", "Bytes of all journal segments", this.journal_bytes.clone());
         registry.register("synced_seq", "Last synced seq", this.synced_seq.clone());
         Arc::new(Self { registry, ..this })

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest as _, Sha256};
 
 use super::{Ended, OutputClosed, print, progress_bar, say, scan::parse_time, table};
@@ -57,15 +57,15 @@ pub(super) struct Arguments {
     /// Of the journal, up to then, not included
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal")]
     until: Option<ReceivedAt>,
-    /// Start with what the service remembers, from its newest durable copy (of the journal: from before --since)
+    /// Start with what the service remembers, by its newest durable copy; of the journal, with what it knew at --since
     #[arg(long)]
     from_live: bool,
     /// Whose bodies they are: the name of one of [[sources]]; default: the first
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// Records as JSON lines, or columns
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    format: Format,
+    /// Records as JSON lines, or columns (what --summary has unless told otherwise)
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Only how many findings there are by rule and severity
     #[arg(long)]
     summary: bool,
@@ -75,6 +75,13 @@ pub(super) struct Arguments {
 enum Format {
     Json,
     Table,
+}
+
+impl Arguments {
+    /// Whoever asks for sums wants to read them, who asks for records to work on them, unless they say so.
+    fn format(&self) -> Format {
+        self.format.unwrap_or(if self.summary { Format::Table } else { Format::Json })
+    }
 }
 
 /// The clock moves at most this far with one event.
@@ -92,7 +99,7 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
         return journal::run(given, &config);
     }
     let mut backtest = Backtest::new(given, &config)?;
-    if given.format == Format::Table && !given.summary {
+    if given.format() == Format::Table && !given.summary {
         print(&table::line(COLUMNS.iter().copied(), backtest.width))?;
     }
     for file in &given.files {
@@ -137,7 +144,8 @@ impl<'a> Backtest<'a> {
             source: &entry.name,
             decoder: entry.config.decoder().with_context(|| format!("sources `{}`", entry.name))?,
             enricher: config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error))?,
-            fingerprints: Fingerprinter::new(&[]),
+            // What is remembered names tokens under the service's key.
+            fingerprints: if given.from_live { config.fingerprinter()? } else { Fingerprinter::new(&[]) },
             judge: judge(given, config)?,
             seen: HashMap::new(),
             clock: None,
@@ -240,7 +248,7 @@ impl<'a> Backtest<'a> {
             if self.given.summary {
                 continue;
             }
-            if self.given.format == Format::Table {
+            if self.given.format() == Format::Table {
                 print(&incident_row(seq, &incident, self.width))?;
                 continue;
             }
@@ -279,7 +287,7 @@ impl<'a> Backtest<'a> {
         if self.given.summary {
             return Ok(());
         }
-        if self.given.format == Format::Table {
+        if self.given.format() == Format::Table {
             return print(&row(seq, event, findings, verdict, self.width));
         }
         let json = serde_json::to_string(event).and_then(RawValue::from_string)?;
@@ -306,24 +314,32 @@ impl<'a> Backtest<'a> {
     fn finish(mut self) -> anyhow::Result<Ended> {
         written(self.out.flush())?;
         if self.given.summary {
-            let mut rows = vec![["RULE", "SEVERITY", "FINDINGS"].map(str::to_owned).to_vec()];
-            for ((rule, severity), count) in &self.counts {
-                rows.push(vec![rule.clone(), severity.as_str().to_owned(), count.to_string()]);
-            }
-            for line in table::table(&rows, self.width) {
-                print(&line)?;
-            }
-            print(&format!(
-                "{} records, {} incidents opened, {} refreshes would be denied",
-                self.next - 1,
-                self.opened,
-                self.denials
-            ))?;
+            self.print_sums()?;
         }
         if self.unreadable > 0 {
             say(&format!("{} lines were no readable events", self.unreadable));
         }
         Ok(Ended::well_if(self.unreadable == 0))
+    }
+}
+
+impl Backtest<'_> {
+    fn print_sums(&self) -> anyhow::Result<()> {
+        let (records, opened, denials) = (self.next - 1, self.opened, self.denials);
+        if self.given.format() == Format::Json {
+            let of = |((rule, severity), count): (&(String, Severity), &u64)| json!({ "rule": rule, "severity": severity, "findings": count });
+            let rules: Vec<Value> = self.counts.iter().map(of).collect();
+            let sums = json!({ "records": records, "rules": rules, "incidents_opened": opened, "would_deny": denials });
+            return print(&sums.to_string());
+        }
+        let mut rows = vec![["RULE", "SEVERITY", "FINDINGS"].map(str::to_owned).to_vec()];
+        for ((rule, severity), count) in &self.counts {
+            rows.push(vec![rule.clone(), severity.as_str().to_owned(), count.to_string()]);
+        }
+        for line in table::table(&rows, self.width) {
+            print(&line)?;
+        }
+        print(&format!("{records} records, {opened} incidents opened, {denials} refreshes would be denied"))
     }
 }
 

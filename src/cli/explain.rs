@@ -7,7 +7,11 @@ use memchr::memmem::Finder;
 use super::{Ended, print, printable, progress_bar, scan};
 use crate::{
     config::{Config, ConfigError},
-    detect::catalogue::CATALOGUE,
+    detect::{
+        Facts,
+        catalogue::CATALOGUE,
+        facts::{Meaning, STOPPED},
+    },
     event::{RefreshEvent, Token},
     ledger::{
         read::{Item, Reader},
@@ -42,7 +46,13 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let id = crate::event::normalise_id(given.id.clone());
     let found = search::event(&dir, &id, until, &mut || bar.inc(1)).context("cannot read the journal")?;
     bar.finish_and_clear();
-    let Some(seq) = found else { bail!("the journal holds no event {}", printable(&given.id)) };
+    let Some(seq) = found else {
+        bail!(
+            "the journal holds no event {}: `refresh-audit records --kind event` lists what it holds (member event.id); \
+             what is older than journal.retention is gone",
+            printable(&given.id)
+        )
+    };
     let items = Reader::new(&dir, seq).read(seq, 1, usize::MAX)?;
     let Some(Item::Line { text, .. }) = items.first() else { bail!("record {seq} cannot be read") };
     let record: Record = serde_json::from_slice(text).with_context(|| format!("record {seq} is not understood"))?;
@@ -149,15 +159,52 @@ fn said(finding: &Finding, config: &Config) -> Vec<String> {
 }
 
 /// What the journal holds of the session before an event.
+#[derive(Default)]
 struct History {
     /// The session's last refreshes, oldest first.
     earlier: Vec<(Seq, String, String)>,
     /// How many there are in all.
     count: u64,
+    /// How many of the user there are in all, and the instant of the first: of a new one rules say less.
+    of_user: (u64, Option<String>),
     /// Where the spent token was issued.
     issued: Option<(Seq, String, String)>,
     /// Where it was spent before.
     spent: Vec<(Seq, String, String)>,
+    /// What revoked the session's tokens or stopped its user: the record, when, the event's type.
+    stopped: Vec<(Seq, String, String)>,
+}
+
+/// What an event is looked up by in those before it.
+struct Wanted {
+    session: Option<String>,
+    user: Option<String>,
+    /// The previous access token.
+    parent: Option<String>,
+    /// The same in numbers, which tell whom a revocation concerns.
+    facts: Facts,
+}
+
+impl Wanted {
+    fn of(event: &RefreshEvent) -> Self {
+        Self {
+            session: event.session_id.as_ref().map(ToString::to_string),
+            user: event.user_id.as_ref().map(ToString::to_string),
+            parent: fingerprint(event.tokens.access.previous.as_ref()),
+            facts: Facts::of(event),
+        }
+    }
+
+    /// Whether a revocation is of this refresh token, else of this user, else of this application.
+    fn is_stopped_by(&self, event: &RefreshEvent, theirs: &Facts) -> bool {
+        let own = &self.facts;
+        theirs.meaning == Meaning::Revocation
+            && match theirs.presented {
+                0 if theirs.user == 0 => event.application_id.is_some() && theirs.application == own.application,
+                0 => theirs.user == own.user,
+                presented => presented == own.presented,
+            }
+    }
 }
 
 fn fingerprint(token: Option<&Token>) -> Option<String> {
@@ -167,13 +214,17 @@ fn fingerprint(token: Option<&Token>) -> Option<String> {
 impl History {
     fn before(seq: Seq, event: &RefreshEvent, config: &Config) -> anyhow::Result<Self> {
         let dir = segment::journal_dir(&config.data_dir);
-        let session = event.session_id.as_ref().map(ToString::to_string);
-        let parent = fingerprint(event.tokens.access.previous.as_ref());
+        let wanted = Wanted::of(event);
         // The text first: of millions of lines few have it, and only those are worth a parse.
-        let needles: Vec<String> =
-            [&session, &parent].into_iter().flatten().filter_map(|text| serde_json::to_string(text).ok()).collect();
+        let stops = STOPPED.iter().map(|kind| (*kind).to_owned());
+        let needles: Vec<String> = [wanted.session.clone(), wanted.user.clone(), wanted.parent.clone()]
+            .into_iter()
+            .flatten()
+            .chain(stops)
+            .filter_map(|text| serde_json::to_string(&text).ok())
+            .collect();
         let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
-        let mut history = Self { earlier: Vec::new(), count: 0, issued: None, spent: Vec::new() };
+        let mut history = Self::default();
         let mut reader = Reader::new(&dir, 1);
         let bar = progress_bar(0);
         while reader.next() < seq {
@@ -187,7 +238,7 @@ impl History {
                 if finders.iter().any(|finder| finder.find(&text).is_some())
                     && let Ok(record) = serde_json::from_slice::<Record>(&text)
                 {
-                    history.take(&record, session.as_deref(), parent.as_deref());
+                    history.take(&record, &wanted);
                 }
             }
         }
@@ -195,9 +246,18 @@ impl History {
         Ok(history)
     }
 
-    fn take(&mut self, record: &Record, session: Option<&str>, parent: Option<&str>) {
+    fn take(&mut self, record: &Record, wanted: &Wanted) {
         let Some(event) = &record.event else { return };
+        let (session, parent) = (wanted.session.as_deref(), wanted.parent.as_deref());
         let line = || (record.seq, event.occurred_at.to_string(), where_from(event));
+        let facts = Facts::of(event);
+        if wanted.is_stopped_by(event, &facts) {
+            self.stopped.push((record.seq, event.occurred_at.to_string(), event.kind.clone()));
+        }
+        if facts.meaning == Meaning::Refresh && facts.user != 0 && facts.user == wanted.facts.user {
+            self.of_user.0 += 1;
+            self.of_user.1.get_or_insert_with(|| event.occurred_at.to_string());
+        }
         let access = &event.tokens.access;
         if parent.is_some() && fingerprint(access.issued.as_ref()).as_deref() == parent {
             self.issued = Some(line());
@@ -223,6 +283,13 @@ impl History {
             (None, true) => lines.push("who issued the previous access token is not in the journal".to_owned()),
         }
         lines.extend(self.spent.iter().map(|spent| format!("it was spent before by {}", told(spent))));
+        let stopped = |(seq, at, kind): &(Seq, String, String)| {
+            format!("revoked or stopped before it: record {seq}, {at}, {}", printable(kind))
+        };
+        lines.extend(self.stopped.iter().map(stopped));
+        if let (count, Some(first)) = &self.of_user {
+            lines.push(format!("refreshes of this user before it: {count}, the first {first}"));
+        }
         if event.session_id.is_some() {
             lines.push(format!("refreshes of this session before it: {}", self.count));
             lines.extend(self.earlier.iter().map(|earlier| format!("  {}", told(earlier))));

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod admin;
+mod applications;
 mod backtest;
 mod check;
 mod explain;
@@ -68,6 +69,7 @@ enum Command {
     Verify(verify::Arguments),
     Sinks(sinks::Arguments),
     Incidents(incidents::Arguments),
+    Applications(applications::Arguments),
     Explain(explain::Arguments),
     Gate(gate::Arguments),
     Rules(rules::Arguments),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Some(Command::Verify(given)) => verify::run(&given, load),
         Some(Command::Sinks(given)) => sinks::run(&given, load),
         Some(Command::Incidents(given)) => incidents::run(&given, load),
+        Some(Command::Applications(given)) => applications::run(&given, load),
         Some(Command::Explain(given)) => explain::run(&given, load),
         Some(Command::Gate(given)) => gate::run(&given, load),
         Some(Command::Rules(given)) => rules::run(&given, || Config::load_untested(arguments.config.as_deref())),

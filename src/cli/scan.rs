@@ -45,11 +45,22 @@ pub(super) fn synced(config: &Config) -> anyhow::Result<Seq> {
 pub(super) fn each(
     config: &Config,
     part: Part,
+    take: impl FnMut(Record) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let dir = segment::journal_dir(&config.data_dir);
+    let start = part.since.map_or(Ok(1), |since| seq_before(&dir, since)).context("cannot read the journal")?;
+    each_from(config, start, part, take)
+}
+
+/// The same from a seq on.
+pub(super) fn each_from(
+    config: &Config,
+    start: Seq,
+    part: Part,
     mut take: impl FnMut(Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let until = synced(config)?;
     let dir = segment::journal_dir(&config.data_dir);
-    let start = part.since.map_or(Ok(1), |since| seq_before(&dir, since)).context("cannot read the journal")?;
     let mut reader = Reader::new(&dir, start);
     let bar = progress_bar(0);
     let mut whole = true;

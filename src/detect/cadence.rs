@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     findings::Findings,
-    seen::{Seen, hour_of},
+    seen::Seen,
     signals::{Hour, Net, Pace, Software},
     state::session::RATE_SECS,
 };
@@ -84,17 +84,15 @@ fn say_storm(seen: &Seen<'_>, findings: &mut Findings) {
 
 /// A session or address whose refreshes are refused in a row. `attempts`: this one included.
 pub fn refused(config: &super::catalogue::Config, event: &RefreshEvent, attempts: u32, findings: &mut Findings) {
-    if attempts == config.ra107.attempts {
-        let class = event.failure.as_ref().map(|failure| failure.class.clone());
-        let reason = format!("{attempts} refused refreshes within 10 minutes");
-        findings.say(&config.ra107, Severity::Medium, reason, [("attempts", json!(attempts)), ("class", json!(class))]);
-    }
+    let class = event.failure.as_ref().map(|failure| failure.class.clone());
+    let reason = format!("{attempts} refused refreshes within 10 minutes");
+    findings.say(&config.ra107, Severity::Medium, reason, [("attempts", json!(attempts)), ("class", json!(class))]);
 }
 
 fn say_hour(seen: &Seen<'_>, findings: &mut Findings) {
     if seen.signals.hour == Hour::Never {
-        let hour = hour_of(seen.now);
-        let reason = format!("this user is never seen around {hour}:00 UTC");
-        findings.say(&seen.config.ra305, Severity::Low, reason, [("hour_utc", json!(hour))]);
+        let (hour, zone) = (seen.local_hour().hour, seen.config.zones.name(seen.facts.tenant));
+        let reason = format!("this user is never seen around {hour}:00 ({zone})");
+        findings.say(&seen.config.ra305, Severity::Low, reason, [("hour", json!(hour)), ("zone", json!(zone))]);
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::incidents;
+use super::{incidents, zones::Zones};
 use crate::{record::Severity, units::Span};
 
 /// What never changes about a rule.
@@ -107,6 +107,9 @@ macro_rules! rules {
             /// How findings become incidents.
             #[serde(rename = "incidents")]
             pub incidents: incidents::Config,
+            /// By which clocks tenants live; UTC for those not named.
+            #[serde(rename = "zones")]
+            pub zones: Zones,
             $($(#[doc = $doc])* pub $field: $id,)*
         }
 
@@ -120,6 +123,7 @@ macro_rules! rules {
                     session_kept: Span::from_days(45),
                     user_kept: Span::from_days(180),
                     incidents: incidents::Config::default(),
+                    zones: Zones::default(),
                     $($field: $id::default()),*
                 }
             }
@@ -132,6 +136,7 @@ macro_rules! rules {
             /// The names of the members: what a loader may suggest.
             pub const KEYS: &[&str] = &[
                 "enabled", "score", "sessions_max", "users_max", "session_kept", "user_kept", "incidents",
+                "zones",
                 $(stringify!($id)),*
             ];
         }
@@ -164,7 +169,7 @@ rules! {
     ra106: RA106 "refresh_after_revoke" Critical ["T1550.001"] {}
     /// Refused refreshes in a row.
     ra107: RA107 "invalid_attempt_burst" Medium ["T1528"] {
-        /// This many of one session or address within 10 minutes.
+        /// This many of one session or address within 10 minutes; 24 at most.
         attempts: u32 = 5,
     }
     /// An event's id came again with another body, or the sender's clock is off.

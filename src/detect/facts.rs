@@ -20,7 +20,7 @@ pub enum Meaning {
 }
 
 /// The event types after which the user's older sessions should be quiet.
-const STOPPED: &[&str] = &["jwt.refresh-token.revoke", "user.deactivate", "user.delete", "user.delete.complete"];
+pub const STOPPED: &[&str] = &["jwt.refresh-token.revoke", "user.deactivate", "user.delete", "user.delete.complete"];
 
 /// See the module. 0 = unknown in every key.
 #[derive(Clone, Debug)]

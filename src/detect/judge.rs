@@ -13,7 +13,7 @@ use super::{
     incidents::{Happened, Incidents},
     rules::{Asked, Rules, Said},
     signals::Signals,
-    state::State,
+    state::{State, application::Application, table::Table},
     usual::Usual,
 };
 use crate::{
@@ -141,6 +141,11 @@ impl Judge {
         self.engine.state().sessions.len() + self.engine.state().users.len()
     }
 
+    /// What is known of applications; a copy costs next to nothing.
+    pub fn applications(&self) -> Table<Application> {
+        self.engine.state().applications.clone()
+    }
+
     /// Whether an operator stopped the gate.
     pub fn is_stopped(&self) -> bool {
         self.gate.stopped
@@ -149,10 +154,19 @@ impl Judge {
     /// Judges an event and learns from it. `late`: whether it took too long to refuse for it. Whatever fails lets the
     /// refresh through.
     pub fn event(&mut self, case: Case<'_>, late: &dyn Fn() -> bool) -> Ruling {
+        self.ruled(case, Decider::Gate(late))
+    }
+
+    /// Judges an event of before by what applies now. What was answered then is what happened, and is learned from.
+    pub fn again(&mut self, case: Case<'_>, answered: Action) -> Ruling {
+        self.ruled(case, Decider::Record(answered))
+    }
+
+    fn ruled(&mut self, case: Case<'_>, decider: Decider<'_>) -> Ruling {
         if !self.policy.detect.enabled {
             return Ruling::default();
         }
-        catch_unwind(AssertUnwindSafe(|| self.rule(case, Decider::Gate(late)))).unwrap_or_else(|_| Ruling {
+        catch_unwind(AssertUnwindSafe(|| self.rule(case, decider))).unwrap_or_else(|_| Ruling {
             verdict: Some(Verdict { action: Action::Allow, would: None, risk: None }),
             notice: Some(Notice::Failed),
             ..Ruling::default()
@@ -293,10 +307,9 @@ impl Judge {
         let case = Case { event, facts: &facts, evidence: &evidence, at, seq };
         if let Some(replay) = &record.replay {
             self.replayed(case, replay.of);
-        } else if self.policy.detect.enabled {
-            let action = record.verdict.as_ref().map_or(Action::Allow, |verdict| verdict.action);
-            // It failed then as well, and ends as it did.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.rule(case, Decider::Record(action))));
+        } else {
+            // What failed then fails as well, and ends as it did.
+            self.again(case, record.verdict.as_ref().map_or(Action::Allow, |verdict| verdict.action));
         }
         if record.verdict.is_none() && record.findings.is_empty() {
             // Judged by nobody then: nothing followed.

@@ -6,7 +6,7 @@ use super::{
     facts::{Facts, labels},
     key::{key_of, short},
     score::Weights,
-    seen::{Seen, hour_of},
+    seen::Seen,
     signals::{Fork, Lineage, Net, Pace, Path, Signals},
     state::{
         State, StateLimits,
@@ -16,6 +16,7 @@ use super::{
         session::{Context, RATE_SECS, Session},
         user::User,
     },
+    zones::LocalHour,
 };
 use crate::{event::RefreshEvent, record::Severity};
 
@@ -41,6 +42,7 @@ pub struct Learned {
     context: Context,
     seconds: u32,
     now: i64,
+    hour: LocalHour,
     gap: Option<u32>,
     parent: Parent,
     alternates: bool,
@@ -63,6 +65,7 @@ impl Learned {
             context: seen.context(),
             seconds: seen.seconds(),
             now: seen.now,
+            hour: seen.local_hour(),
             gap: seen.gap(),
             parent: seen.parent,
             alternates: cadence::alternates(seen),
@@ -225,7 +228,7 @@ fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved
     if known || proved || user.places().next().is_none() {
         user.adopt(facts, at);
         if learned.is_clean() {
-            user.count_hour(hour_of(learned.now));
+            user.count_hour(learned.hour);
         }
     }
     if let Some(cell) = facts.place.cell.filter(|_| facts.place.labels & labels::NOWHERE == 0) {

@@ -120,7 +120,10 @@ fn say_missing(seen: &Seen<'_>, findings: &mut Findings) {
     let foreign = surroundings(seen) == Surroundings::Foreign;
     let severity = if foreign { Severity::High } else { Severity::Medium };
     let reason = format!("no previous access token was sent; this session's client sent it {with} times of {}", with + without);
-    findings.say(rule, severity, reason, [("sent", json!(with)), ("not_sent", json!(without))]);
+    // How much that says: of an application whose clients seldom send it, little.
+    let coverage = (seen.application.coverage() * 1_000.0).round() / 1_000.0;
+    let evidence = [("sent", json!(with)), ("not_sent", json!(without)), ("application_coverage", json!(coverage))];
+    findings.say(rule, severity, reason, evidence);
 }
 
 fn say_mismatch(seen: &Seen<'_>, findings: &mut Findings) {
@@ -161,7 +164,12 @@ fn say_reuse(seen: &Seen<'_>, findings: &mut Findings) {
     let gap = seen.gap().unwrap_or(0);
     let same = seen.signals.place() <= Net::Same && seen.signals.agent() <= Software::Same;
     let at_once = u64::from(gap) <= rule.leeway.get().as_secs();
-    let severity = if same && at_once { Severity::Info } else { Severity::High };
+    let severity = match same {
+        true if at_once => Severity::Info,
+        // None was shown in between: a long grace period does this, and so does a policy that was just changed.
+        true if session.presented[0] == presented => Severity::Medium,
+        _ => Severity::High,
+    };
     let reason = "a refresh token that works once in this application was shown a second time";
     findings.say(rule, severity, reason, [("seconds_since", json!(gap))]);
 }

@@ -30,6 +30,7 @@ pub mod incidents;
 pub mod judge;
 pub mod key;
 mod learn;
+pub mod overview;
 pub mod policy;
 pub mod rules;
 pub mod score;
@@ -37,6 +38,7 @@ pub mod seen;
 pub mod signals;
 pub mod state;
 mod usual;
+pub mod zones;
 
 pub use catalogue::Config;
 pub use facts::Facts;
@@ -48,7 +50,7 @@ use facts::Meaning;
 use freeman::Features;
 use key::key_of;
 use seen::{Known, Seen};
-use state::{State, StateLimits, application::Application, crowd::Crowd, session::Session, user::User};
+use state::{State, StateLimits, application::Application, burst::Burst, crowd::Crowd, session::Session, user::User};
 
 /// The sender's instant counts at most this far behind the ledger's clock, seconds.
 const BEHIND_SECS: i64 = 30 * 86_400;
@@ -149,7 +151,7 @@ impl Engine {
     fn refresh(&mut self, event: &RefreshEvent, facts: &Facts, evidence: &Evidence, at: u32, now: i64) -> Judgement {
         let Self { config, limits, state } = self;
         state.events += 1;
-        state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
+        state.applications.entry(facts.application, at, limits.applications, || Application::new(at).named(event));
         let company = learn::company(state, limits, facts, at);
         let fans = learn::fans(state, limits, facts, at);
         let none = Application::default();
@@ -186,13 +188,13 @@ impl Engine {
         let mut findings = Findings::default();
         let place = key_of(facts.place.near ^ 0x5e);
         let keys = [(facts.session, facts.session != 0), (place, facts.place.near != 0)];
-        let attempt = self.state.events ^ u64::from(at);
-        self.state.events += 1;
         for (key, _) in keys.into_iter().filter(|(_, known)| *known) {
-            let crowd = self.state.fans.entry(key_of(key ^ 0x7e), at, self.limits.agents, Crowd::default);
-            let (attempts, _) = crowd.add(key_of(attempt), at, REFUSED_SECS);
-            if !findings.has(catalogue::RA107::RULE) {
-                cadence::refused(&self.config, event, attempts, &mut findings);
+            let burst = self.state.refusals.entry(key, at, self.limits.agents, Burst::default);
+            let refusals = u32::try_from(burst.add(at, REFUSED_SECS)).unwrap_or(u32::MAX);
+            // Told of the session and of the address at once, it is one burst.
+            let is_due = refusals >= self.config.ra107.attempts && burst.tell(at, REFUSED_SECS);
+            if is_due && !findings.has(catalogue::RA107::RULE) {
+                cadence::refused(&self.config, event, refusals, &mut findings);
             }
         }
         Judgement {

@@ -170,6 +170,7 @@ mod tests {
         assert!(now.changes_from(&Policy::default()).is_empty());
         now.gate.mode = gate::Mode::Enforce;
         now.detect.ra401.speed_kmh = 800.0;
+        now.detect.zones = toml::from_str("t = 'Europe/Berlin'").unwrap();
         let changes = now.changes_from(&Policy::default());
         assert_eq!(changes.iter().map(|change| change.what.as_str()).collect::<Vec<_>>(), ["detect", "gate"]);
         let mut again = Policy::default();

@@ -12,6 +12,7 @@ use super::{
         session::{Context, Session},
         user::User,
     },
+    zones::LocalHour,
 };
 use crate::event::RefreshEvent;
 
@@ -169,6 +170,11 @@ impl<'a> Seen<'a> {
     /// Seconds since the session's last refresh.
     pub fn gap(&self) -> Option<u32> {
         self.session.map(|session| self.seconds().saturating_sub(session.last))
+    }
+
+    /// The hour where the tenant's people live.
+    pub fn local_hour(&self) -> LocalHour {
+        self.config.zones.hour(self.facts.tenant, self.now)
     }
 
     fn net(&self) -> Net {
@@ -361,13 +367,13 @@ impl<'a> Seen<'a> {
     }
 
     fn hour(&self) -> Hour {
-        let Some(user) = self.user else { return Hour::Unknown };
+        let now = self.local_hour();
+        let Some(user) = self.user.filter(|user| user.zone == now.zone) else { return Hour::Unknown };
         let total: u32 = user.hours.iter().map(|count| u32::from(*count)).sum();
         if total < HOURS_MIN {
             return Hour::Unknown;
         }
-        let hour = hour_of(self.now);
-        let around: u32 = [23, 0, 1].iter().map(|off| u32::from(user.hours[(hour + off) % 24])).sum();
+        let around: u32 = [23, 0, 1].iter().map(|off| u32::from(user.hours[(now.hour + off) % 24])).sum();
         match around {
             few if f64::from(few) < self.config.ra305.share * f64::from(total) => Hour::Never,
             few if f64::from(few) < 0.02 * f64::from(total) => Hour::Rare,
@@ -378,9 +384,4 @@ impl<'a> Seen<'a> {
 
 fn spot_of_context(context: &Context) -> (u32, u32, u16, Option<Cell>) {
     (context.near, context.wide, context.country, context.spot.cell())
-}
-
-/// The hour of the day, UTC.
-pub fn hour_of(now: i64) -> usize {
-    usize::try_from(now.rem_euclid(86_400) / 3_600).unwrap_or(0)
 }

@@ -202,6 +202,7 @@ impl Admitter {
         match command {
             Command::Admit(waiting) => self.admit(waiting),
             Command::Operator(action, reply) => self.operator(&action, reply),
+            Command::Applications(reply) => self.tell_applications(reply),
             Command::Index(generation, reply) => self.index_says(generation, reply),
             Command::Journal(answer) => self.journal_says(answer),
             Command::Stop => return false,

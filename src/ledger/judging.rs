@@ -3,9 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::{Entry, admit::Admitter};
 use crate::{
-    detect::judge::{Case, Notice, Ruling},
+    detect::{
+        judge::{Case, Notice, Ruling},
+        state::{application::Application, table::Table},
+    },
     record::{Draft, Evidence, Kind, OperatorAction},
     telemetry::Alarm,
     time::ReceivedAt,
@@ -104,6 +109,13 @@ impl Admitter {
                 alarms.raise(Alarm::GateStopped, None, message);
             }
             false => alarms.clear(Alarm::GateStopped, None, "the gate works again"),
+        }
+    }
+
+    /// What is known of applications, to whoever asked; nothing is sent while nothing is loaded.
+    pub(super) fn tell_applications(&self, reply: oneshot::Sender<Table<Application>>) {
+        if let Some(core) = &self.core {
+            let _ = reply.send(core.judge.applications());
         }
     }
 

@@ -109,6 +109,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .route("/api/sinks/{name}/redeliver", web::post().to(redeliver))
         .route("/api/sinks/{name}/parked", web::get().to(parked))
         .route("/api/sinks/{name}/parked", web::post().to(change_parked))
+        .configure(super::applications::routes)
         .configure(super::findings::routes);
 }
 
@@ -122,6 +123,7 @@ async fn ready(shared: web::Data<Shared>) -> HttpResponse {
 }
 
 async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
+    super::applications::measure(&shared).await;
     for sink in shared.sinks.get().into_iter().flatten() {
         sink.status();
     }

@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub mod admin;
+mod applications;
 mod findings;
 pub mod listen;
 pub mod page;

@@ -178,12 +178,61 @@ fn refusals_in_a_row_are_found_at_the_fifth_within_ten_minutes() {
     // Nearly: four; and one every three minutes is never five within ten.
     assert_eq!(bursts(&row(4, 60, "s")), [] as [usize; 0]);
     assert_eq!(bursts(&row(12, 180, "s")), [] as [usize; 0]);
+    // Wherever ten minutes begin: five in 50 s, three of them within ten minutes of one before, two not.
+    assert_eq!(bursts(&[0, 570, 580, 590, 610, 620].map(|at| (at, "s", "192.0.2.10"))), [5]);
+    // Ten minutes are ten minutes: 599 s from the first to the fifth, and 600.
+    assert_eq!(bursts(&[0, 100, 200, 300, 599].map(|at| (at, "s", "192.0.2.10"))), [4]);
+    assert_eq!(bursts(&[0, 100, 200, 300, 600].map(|at| (at, "s", "192.0.2.10"))), [] as [usize; 0]);
+    // One a minute for half an hour is told at 4, 14 and 24 minutes.
+    assert_eq!(bursts(&row(30, 60, "s")), [4, 14, 24]);
     // By address alone, where a sender names no session.
     assert_eq!(bursts(&row(5, 10, "-")), [4]);
     // Benign: as many, of as many people in as many places.
     let many: Vec<(String, String)> = (0..8).map(|n| (format!("s{n}"), format!("198.18.{n}.1"))).collect();
     let many: Vec<_> = many.iter().map(|(session, ip)| (0, session.as_str(), ip.as_str())).collect();
     assert_eq!(bursts(&many), [] as [usize; 0]);
+}
+
+/// Refreshes of one user (days after Monday 2026-03-02, hour in UTC) -> which of them are at an odd hour. From the 80th day
+/// on the tenant's zone is `zone`.
+fn odd_hours(zone: &str, refreshes: impl Iterator<Item = (i64, i64)>) -> Vec<(i64, i64)> {
+    const MONDAY: i64 = 1_772_409_600;
+    let mut policy = refresh_audit::detect::Policy::default();
+    let mut judge = Judge::new(&policy, refresh_audit::detect::judge::Memory::default());
+    policy.detect.zones = serde_json::from_value(json!({ "tenant": zone })).unwrap();
+    let mut odd = Vec::new();
+    for (day, hour) in refreshes {
+        let at = ReceivedAt::from_micros((MONDAY + day * 86_400 + hour * 3_600) * 1_000_000);
+        let event = json!({
+            "id": format!("refresh-{day}-{hour}"), "type": "jwt.refresh", "occurred_at": at.to_string(),
+            "outcome": "attempted", "tenant_id": "tenant", "user_id": "ada", "session_id": "s", "ip": "192.0.2.10",
+        });
+        let event: RefreshEvent = serde_json::from_value(event).unwrap();
+        let (facts, evidence) = (Facts::of(&event), Evidence::default());
+        if day == 80 {
+            assert_eq!(
+                judge.configure(&policy).iter().map(|change| change.what.as_str()).collect::<Vec<_>>(),
+                ["detect"]
+            );
+        }
+        let case = refresh_audit::detect::judge::Case { event: &event, facts: &facts, evidence: &evidence, at, seq: 1 };
+        let found = judge.event(case, &|| false).findings;
+        if found.iter().any(|finding| finding.rule == "RA305") {
+            odd.push((day, hour));
+        }
+    }
+    odd
+}
+
+#[test]
+fn a_zone_that_is_set_later_accuses_nobody_until_habits_are_learned_anew() {
+    let nine = |days: std::ops::Range<i64>| days.map(|day| (day, 9));
+    let then = |days, odd| nine(0..days).chain([(odd, 21)]);
+    // 80 times at nine, then at 21 in UTC: odd, but not once hours are another clock's, by which it takes 80 more.
+    assert_eq!(odd_hours("Asia/Tokyo", then(80, 79)), [(79, 21)]);
+    assert_eq!(odd_hours("Asia/Tokyo", then(80, 80)), []);
+    assert_eq!(odd_hours("Asia/Tokyo", then(159, 159)), []);
+    assert_eq!(odd_hours("Asia/Tokyo", then(160, 160)), [(160, 21)]);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use std::{fs, path::Path};
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -11,98 +10,10 @@ use crate::support::{
     event::Event,
     eventually,
     http::Verdict,
-    journal,
+    session::{From, Session, record_of, records, rules, send},
 };
 
 const ENFORCE: &str = "[gate]\nmode = \"enforce\"\n";
-const APPLICATION: &str = "10000000-0000-4000-8000-00000000000a";
-
-/// Where a refresh comes from.
-#[derive(Clone, Copy)]
-enum From {
-    Home,
-    Away,
-}
-
-/// One session and the clock that its sender has.
-struct Session {
-    number: u32,
-    now: i64,
-}
-
-impl Session {
-    fn new(number: u32) -> Self {
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
-        Self { number, now: i64::try_from(now).unwrap() }
-    }
-
-    /// An access token of this session by its number: the same text each time, unsigned, and of no use anywhere.
-    fn token(&self, token: u32) -> String {
-        let (number, issued) = (self.number, self.issued(token));
-        let claims = json!({
-            "aud": APPLICATION, "auth_time": self.now - 86_400, "exp": issued + 3_600, "iat": issued,
-            "iss": "fixture.invalid", "jti": format!("fixture-{number}-{token}"), "sid": format!("session-{number}"),
-            "sub": format!("user-{number}"), "tid": "tenant-fixture",
-        });
-        let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-        format!("{}.{}.{}", encode(r#"{"alg":"HS256","kid":"fixture"}"#), encode(&claims.to_string()), encode("none"))
-    }
-
-    /// Tokens are issued a minute and a half apart, the hundredth now.
-    fn issued(&self, token: u32) -> i64 {
-        self.now - 90 * (100 - i64::from(token))
-    }
-
-    /// The refresh that spends `parent` and gives `child`.
-    fn refresh(&self, parent: u32, child: u32, from: From) -> Event {
-        let (ip, country, agent) = match from {
-            From::Home => {
-                ("192.0.2.17", "FI", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
-            }
-            From::Away => ("198.51.100.9", "BR", "python-requests/2.32.3"),
-        };
-        let id = uuid::Uuid::new_v4().to_string();
-        let number = self.number;
-        let body = json!({ "event": {
-            "applicationId": APPLICATION, "createInstant": self.issued(child) * 1_000, "id": id,
-            "info": { "ipAddress": ip, "userAgent": agent, "location": { "country": country } },
-            "original": self.token(parent), "refreshToken": format!("fixture-refresh-{number}"),
-            "tenantId": "tenant-fixture", "token": self.token(child), "type": "jwt.refresh",
-            "userId": format!("user-{number}"),
-        }});
-        Event { id, body: body.to_string().into_bytes(), tokens: Vec::new(), unkept: Vec::new() }
-    }
-
-    /// The first token's refresh at home, and the same token shown again elsewhere three minutes later.
-    fn theft(&self) -> [Event; 2] {
-        [self.refresh(1, 10, From::Home), self.refresh(1, 12, From::Away)]
-    }
-}
-
-fn send(app: &TestApp, event: &Event) -> Verdict {
-    app.client().send(event, &app.signer()).unwrap()
-}
-
-/// All records, as JSON.
-fn records(app: &TestApp) -> Vec<Value> {
-    lines(&app.data())
-}
-
-fn lines(data: &Path) -> Vec<Value> {
-    let text: Vec<u8> = journal::segments(data).iter().flat_map(|path| journal::read_plain(path)).collect();
-    String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn record_of(app: &TestApp, event: &Event) -> Value {
-    records(app).into_iter().find(|record| record["event"]["id"] == *event.id).unwrap()
-}
-
-fn rules(record: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let findings = record["findings"].as_array().cloned().unwrap_or_default();
-    findings.iter().map(|finding| (text(&finding["rule"]), text(&finding["severity"]))).collect()
-}
-
 fn answered(verdict: &Verdict) -> (u16, &str) {
     (verdict.status, &verdict.word)
 }

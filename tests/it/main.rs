@@ -22,6 +22,7 @@ mod decode;
 mod delivery;
 mod deploy;
 mod detect;
+mod detect_commands;
 mod elasticsearch;
 mod enrich;
 mod enrich_files;

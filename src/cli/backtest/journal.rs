@@ -3,16 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::{Arguments, Ended, Format, print, table};
 use crate::{
     cli::scan::{self, Part},
     config::Config,
     detect::{
-        Facts,
-        judge::{Case, Judge},
+        Facts, Policy,
+        judge::{Case, Judge, Memory},
     },
     ledger::{Meta, remembered, segment},
     record::{Action, Finding, Incident, IncidentChange, Kind, Record, Seq, Severity},
@@ -36,7 +37,7 @@ struct Difference<'a> {
 }
 
 /// How often something was, and is.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
 struct Count {
     then: u64,
     now: u64,
@@ -60,32 +61,46 @@ pub(super) fn run(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
     let mut sums = Sums::default();
     let whole = scan::each(config, part, |record| {
         if let Some(line) = compare(&mut judge, &mut sums, &record)?.filter(|_| !given.summary) {
-            print(&line_of(given.format, &line))?;
+            print(&line_of(given.format(), &line))?;
         }
         Ok(())
     })?;
-    if given.summary || given.format == Format::Table {
-        sums.print()?;
+    match given.format() {
+        Format::Json if given.summary => print(&sums.to_json().to_string())?,
+        Format::Json => {}
+        Format::Table => sums.print()?,
     }
     Ok(Ended::well_if(whole))
 }
 
-/// Knows nothing, or what the newest durable copy from before the part remembers; judges by today's configuration.
+/// Knows nothing, or what the service knew when the part begins; judges by today's configuration.
 fn start(given: &Arguments, config: &Config) -> anyhow::Result<Judge> {
-    let memory = if given.from_live {
-        let dir = segment::journal_dir(&config.data_dir);
-        let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
-        let first = given.since.map_or(Ok(1), |since| scan::seq_before(&dir, since))?;
-        let known = remembered(&config.data_dir, &meta.journal, first.saturating_sub(1));
-        let Some((_, memory)) = known else {
-            bail!("no durable copy of what is remembered is from before --since: only the newest two are kept");
-        };
-        memory
-    } else {
-        Default::default()
+    let mut judge = match given.since.filter(|_| given.from_live) {
+        Some(since) => known_at(config, since)?,
+        None => Judge::new(&config.policy, Memory::default()),
     };
-    let mut judge = Judge::new(&config.policy, memory);
     judge.configure(&config.policy);
+    Ok(judge)
+}
+
+/// What the service knew at an instant: by its newest durable copy from before it and the records since that copy.
+fn known_at(config: &Config, since: ReceivedAt) -> anyhow::Result<Judge> {
+    let dir = segment::journal_dir(&config.data_dir);
+    let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
+    let mut last = 0;
+    let before = Part { since: None, until: Some(since) };
+    scan::each_from(config, scan::seq_before(&dir, since)?, before, |record| {
+        last = record.seq;
+        Ok(())
+    })?;
+    let (seq, memory) = remembered(&config.data_dir, &meta.journal, last).unwrap_or_default();
+    let mut judge = Judge::new(&Policy::default(), memory);
+    scan::each_from(config, seq + 1, before, |record| {
+        judge.remember(&record);
+        Ok(())
+    })?;
+    // What was told of then is not told again.
+    judge.take_unwritten();
     Ok(judge)
 }
 
@@ -105,7 +120,8 @@ fn compare(judge: &mut Judge, sums: &mut Sums, record: &Record) -> anyhow::Resul
     let (findings, would_now) = match &record.replay {
         Some(replay) => (judge.replayed(case, replay.of), None),
         None => {
-            let ruling = judge.event(case, &|| false);
+            let answered = record.verdict.as_ref().map_or(Action::Allow, |verdict| verdict.action);
+            let ruling = judge.again(case, answered);
             (ruling.findings, ruling.verdict.and_then(|verdict| verdict.would))
         }
     };
@@ -181,6 +197,20 @@ impl Sums {
             let day = at.to_string().get(..10).unwrap_or_default().to_owned();
             *side(self.days.entry(day).or_default()) += 1;
         }
+    }
+
+    fn to_json(&self) -> Value {
+        let of = |((rule, severity), count): (&(String, Severity), &Count)| {
+            let Count { then, now, only_then, only_now } = count;
+            json!({
+                "rule": rule, "severity": severity,
+                "then": then, "now": now, "only_then": only_then, "only_now": only_now,
+            })
+        };
+        let rules: Vec<Value> = self.rules.iter().map(of).collect();
+        let days = self.days.iter().map(|(day, (then, now))| (day.clone(), json!({ "then": then, "now": now })));
+        let days: serde_json::Map<String, Value> = days.collect();
+        json!({ "events": self.events, "rules": rules, "denials": self.denials, "incidents_opened": days })
     }
 
     fn print(&self) -> anyhow::Result<()> {

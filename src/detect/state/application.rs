@@ -3,8 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::distinct::Distinct;
-use crate::detect::{facts::Facts, score::Rates};
+use crate::{
+    detect::{facts::Facts, score::Rates},
+    event::RefreshEvent,
+};
 
+/// Characters of an id that are kept; a UUID has 36.
+const NAME_CHARS_MAX: usize = 64;
 /// Values remembered of each kind.
 const VALUES: usize = 8;
 /// Users before an application's addresses say what it is.
@@ -17,6 +22,8 @@ const STYLE_EVENTS_MIN: u32 = 50;
 const ONE_TIME_EVENTS_MIN: u32 = 20;
 /// Of these, half are forgotten.
 const ONE_TIME_EVENTS_MAX: u32 = 400;
+/// This many in a row that are the same: tokens that work once do not do that, so the policy was changed.
+const REPEATS_MAX: u8 = 2;
 
 /// One value and how often it came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +59,10 @@ impl Values {
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Application {
+    /// Its tenant and its own id, for words only; empty = unknown.
+    pub tenant_id: String,
+    /// See `tenant_id`.
+    pub id: String,
     /// When it was first seen, seconds since 1970.
     pub first: u32,
     /// How many refreshes.
@@ -74,6 +85,8 @@ pub struct Application {
     pub changed: u32,
     /// Presented refresh tokens that were the same.
     pub same: u32,
+    /// How many in a row were the same, of any of its sessions.
+    pub repeats: u8,
     /// Its networks.
     pub addresses: Distinct,
     /// Its users.
@@ -90,6 +103,13 @@ impl Application {
         Self { first: now, ..Self::default() }
     }
 
+    /// What an event calls it.
+    pub fn named(self, event: &RefreshEvent) -> Self {
+        let cut = |id: Option<&str>| id.unwrap_or_default().chars().take(NAME_CHARS_MAX).collect();
+        let tenant_id = cut(event.tenant_id.as_ref().map(|id| id.as_str()));
+        Self { tenant_id, id: cut(event.application_id.as_ref().map(|id| id.as_str())), ..self }
+    }
+
     /// Whether a server refreshes for its users: then address and user agent are the server's.
     pub fn is_backend(&self) -> bool {
         let users = self.users.estimate();
@@ -102,16 +122,18 @@ impl Application {
         f64::from(self.originals) / f64::from(self.events.max(1))
     }
 
-    /// Whether refresh tokens work once, as far as it is known.
+    /// Whether refresh tokens work once, as far as it is known: not while it seems to have changed.
     pub fn is_one_time(&self) -> Option<bool> {
         let all = self.changed + self.same;
-        (all >= ONE_TIME_EVENTS_MIN).then(|| self.changed * 20 >= all * 19)
+        let is_one_time = (all >= ONE_TIME_EVENTS_MIN).then(|| self.changed * 20 >= all * 19)?;
+        (!is_one_time || self.repeats < REPEATS_MAX).then_some(is_one_time)
     }
 
     /// Counts whether a session's presented refresh token was the same as before. Only the last few hundred say how it is:
     /// the policy can be changed.
     pub fn count_presented(&mut self, same: bool) {
         (self.same, self.changed) = (self.same + u32::from(same), self.changed + u32::from(!same));
+        self.repeats = if same { self.repeats.saturating_add(1) } else { 0 };
         if self.same + self.changed >= ONE_TIME_EVENTS_MAX {
             (self.same, self.changed) = (self.same / 2, self.changed / 2);
         }

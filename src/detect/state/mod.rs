@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 pub mod application;
+pub mod burst;
 pub mod chain;
 pub mod crowd;
 pub mod distinct;
@@ -12,6 +13,7 @@ pub mod table;
 pub mod user;
 
 use application::Application;
+use burst::Burst;
 use crowd::Crowd;
 use session::Session;
 use table::{Limits, Table};
@@ -47,6 +49,8 @@ pub struct State {
     pub agents: Table<u32>,
     /// Users of one user agent from one network.
     pub fans: Table<Crowd>,
+    /// Refusals of a session or address.
+    pub refusals: Table<Burst>,
     /// Lineage findings of a tenant.
     pub tenants: Table<Crowd>,
     /// What is usual in all applications together.
@@ -88,7 +92,7 @@ pub struct StateLimits {
     pub applications: Limits,
     /// Of networks.
     pub networks: Limits,
-    /// Of user agents.
+    /// Of user agents, and of refusals.
     pub agents: Limits,
     /// Of tenants.
     pub tenants: Limits,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::detect::{
     facts::{Cell, Facts, Spot},
     key::short,
+    zones::LocalHour,
 };
 
 /// Networks remembered of one user.
@@ -61,8 +62,10 @@ pub struct User {
     pub places: [Known; PLACES],
     /// Software, the newest first.
     pub agents: [Software; AGENTS],
-    /// Refreshes by hour of the day (UTC), of the last few hundred.
+    /// Refreshes by hour of the day, of the last few hundred.
     pub hours: [u8; 24],
+    /// By which clock these hours are, see [`LocalHour`].
+    pub zone: u16,
     /// Sessions, the newest first; the upper half of their keys is in the table.
     pub sessions: [u64; SESSIONS],
     /// Where and when they were last, in any session.
@@ -122,8 +125,11 @@ impl User {
         (gone != 0).then_some(gone)
     }
 
-    /// Counts an hour of the day; halves all when one is full, so that old habits fade.
-    pub fn count_hour(&mut self, hour: usize) {
+    /// Counts an hour of the day; halves all when one is full, so that old habits fade. Hours by another clock begin anew.
+    pub fn count_hour(&mut self, LocalHour { hour, zone }: LocalHour) {
+        if self.zone != zone {
+            (self.zone, self.hours) = (zone, [0; 24]);
+        }
         if self.hours[hour] == u8::MAX {
             self.hours.iter_mut().for_each(|count| *count /= 2);
         }

@@ -3,6 +3,7 @@
 
 const RECORDS_MAX = 200;
 const FINDINGS_MAX = 100;
+const APPLICATIONS_MAX = 20;
 const POLL_MS = 3000;
 const SEVERITY = { info: "quiet", low: "quiet", medium: "warn", high: "bad", critical: "bad" };
 const STATE = { idle: "good", delivering: "good", retrying: "warn", stuck: "bad", halted: "bad" };
@@ -74,7 +75,15 @@ async function ask(path) {
 }
 
 async function poll() {
-  const [sinks, alarms] = await Promise.all([ask("/api/sinks"), ask("/api/alarms")]);
+  const [sinks, alarms, { applications }] =
+    await Promise.all([ask("/api/sinks"), ask("/api/alarms"), ask("/api/applications")]);
+  const mode = (once) => (once === undefined ? "not known yet" : once ? "one-time" : "reusable");
+  at("applications").replaceChildren(...applications.slice(0, APPLICATIONS_MAX).map((one) => row(
+    cell({ text: short(one.application_id), title: one.application_id }),
+    cell({ text: short(one.tenant_id), title: one.tenant_id }), cell(count(one.refreshes), "n"),
+    cell(`${(one.coverage * 100).toFixed(1)} %`, one.coverage < 0.9 ? "n warn" : "n"),
+    cell(mode(one.one_time)), cell(one.back_end ? "yes" : "no"),
+  )));
   at("sinks").replaceChildren(...sinks.map((sink) => row(
     cell(sink.name), cell(sink.state, STATE[sink.state]), cell(count(sink.recorded), "n"),
     cell(count(sink.delivered), "n"), cell(count(sink.skipped), "n"), cell(count(sink.parked), sink.parked ? "n bad" : "n"),

@@ -193,8 +193,13 @@ impl TestApp {
 
     /// Runs another command of the same binary with the same config.
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with("config.toml", arguments)
+    }
+
+    /// The same with another config of its directory.
+    pub fn run_with(&self, config: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_refresh-audit"));
-        command.args(arguments).arg("--config").arg(self.path("config.toml")).current_dir(self.dir.path());
+        command.args(arguments).arg("--config").arg(self.path(config)).current_dir(self.dir.path());
         command.env_remove("RUST_LOG").stdin(Stdio::null()).output().unwrap()
     }
 

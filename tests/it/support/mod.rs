@@ -11,6 +11,7 @@ pub mod needles;
 pub mod note;
 pub mod proxy;
 pub mod receiver;
+pub mod session;
 pub mod shim;
 
 use std::time::{Duration, Instant};
