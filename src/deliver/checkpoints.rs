@@ -73,7 +73,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     /// Sends what is due. False when there is nothing to send, or not now: what fails here waits alone, what fails on the
     /// way from the journal makes this wait, too.
     pub(super) async fn checkpoints_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if !self.config.checkpoints || self.failing() || !self.vouching.lane.ready(Instant::now()) {
+        let may = self.config.checkpoints && !self.shared.halted() && !self.failing();
+        if !may || !self.vouching.lane.ready(Instant::now()) {
             return false;
         }
         if self.vouching.work.is_none() && self.vouching.is_due() {

@@ -161,6 +161,22 @@ async fn a_crash_repeats_at_most_what_the_cursor_does_not_know() {
 }
 
 #[tokio::test]
+async fn a_sink_that_stands_still_gets_none_not_even_at_the_end() {
+    let (mut world, seen) = (World::new(), Seen::default());
+    world.events(4);
+    Signing::new(&world).sign(&[2]);
+    // A restored backup: the cursor is of another journal.
+    let cursor = world.sink_file("s", "cursor");
+    fs::create_dir_all(cursor.parent().unwrap()).unwrap();
+    let other =
+        r#"{"journal":"00000000","start":1,"next":4,"delivered":3,"skipped":0,"parked":0,"dropped":0,"damaged":0}"#;
+    fs::write(&cursor, other).unwrap();
+    let running = world.start("s", CONFIG, seen.sink(|| Ok(())));
+    assert_eq!(running.stop().await.checkpoint, None);
+    assert!(seen.checkpoints().is_empty());
+}
+
+#[tokio::test]
 async fn refused_ones_are_alarmed_and_left_behind_and_an_operator_has_them_again() {
     let (mut world, seen) = (World::new(), Seen::default());
     let mut signing = Signing::new(&world);
