@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    seen::{Seen, hour_of},
+    seen::Seen,
     signals::{Company, Fork, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Stamina},
+    zones::hour_of,
 };
 
 /// Numbers of a session and its user, as they were before this refresh.
@@ -84,11 +85,21 @@ pub struct Features {
     hour_utc: u8,
     /// The day of the event, UTC: 1 is Monday, 7 is Sunday.
     weekday_utc: u8,
+    /// The hour by the clock of the tenant (`detect.zones`), 0 to 23; UTC where it has none.
+    hour_local: u8,
+    /// The day by the same clock: 1 is Monday, 7 is Sunday.
+    weekday_local: u8,
+}
+
+/// 1970 began on a Thursday, the fourth day.
+fn weekday_of(shown: i64) -> u8 {
+    u8::try_from((shown.div_euclid(86_400) + 3).rem_euclid(7) + 1).unwrap_or(1)
 }
 
 impl Features {
-    /// Of an event at `occurred`, seconds since 1970.
-    pub fn new(signals: &Signals, numbers: Numbers, risk: Option<f64>, occurred: i64) -> Self {
+    /// Of an event at `occurred`, seconds since 1970, when the tenant's clock showed `shown`.
+    pub fn new(signals: &Signals, numbers: Numbers, risk: Option<f64>, (occurred, shown): (i64, i64)) -> Self {
+        let hour = |shown| u8::try_from(hour_of(shown)).unwrap_or(0);
         let Numbers { gap, session_refreshes, session_age, user_refreshes, user_age, is_new_user, coverage } = numbers;
         Self {
             network: signals.place(),
@@ -109,9 +120,10 @@ impl Features {
             user_age,
             is_new_user,
             coverage,
-            hour_utc: u8::try_from(hour_of(occurred)).unwrap_or(0),
-            // 1970 began on a Thursday, the fourth day.
-            weekday_utc: u8::try_from((occurred.div_euclid(86_400) + 3).rem_euclid(7) + 1).unwrap_or(1),
+            hour_utc: hour(occurred),
+            weekday_utc: weekday_of(occurred),
+            hour_local: hour(shown),
+            weekday_local: weekday_of(shown),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 4;
+pub const STATE_FORMAT: u32 = 5;
 
 /// One event on its way into the journal.
 #[derive(Clone, Copy)]
@@ -214,8 +214,9 @@ impl Judge {
     /// What the operator's own rules find; returns how many failed. One that panics takes none of ours with it.
     fn own_rules(&mut self, case: Case<'_>, judgement: &mut Judgement) -> u32 {
         let Case { event, facts, evidence, at, .. } = case;
-        let Self { rules, said, .. } = self;
-        let features = Features::new(&judgement.signals, judgement.numbers, judgement.risk, facts.occurred);
+        let Self { rules, said, policy, .. } = self;
+        let when = (facts.occurred, policy.detect.zones.shown(facts.tenant, facts.occurred));
+        let features = Features::new(&judgement.signals, judgement.numbers, judgement.risk, when);
         let asked = Asked { event, evidence, features, at };
         let findings = &mut judgement.findings;
         catch_unwind(AssertUnwindSafe(|| rules.observe(said, &asked, findings))).unwrap_or(1)

@@ -36,17 +36,25 @@ pub struct LocalHour {
 impl Zones {
     /// The hour at an instant (seconds since 1970) where a tenant's people live.
     pub fn hour(&self, tenant: u64, now: i64) -> LocalHour {
-        let zone = self.by_key.get(&tenant);
-        let offset = zone.zip(Timestamp::from_second(now).ok()).map_or(0, |(zone, at)| zone.to_offset(at).seconds());
-        let hour = (now + i64::from(offset)).rem_euclid(86_400) / 3_600;
-        let tag = zone.map_or(0, |zone| tiny(key(&["zone", zone.iana_name().unwrap_or_default()])).max(1));
-        LocalHour { hour: usize::try_from(hour).unwrap_or(0), zone: tag }
+        let tag = |zone: &TimeZone| tiny(key(&["zone", zone.iana_name().unwrap_or_default()])).max(1);
+        LocalHour { hour: hour_of(self.shown(tenant, now)), zone: self.by_key.get(&tenant).map_or(0, tag) }
+    }
+
+    /// What the clock of a tenant's people shows at an instant, as seconds since it showed the begin of 1970.
+    pub fn shown(&self, tenant: u64, now: i64) -> i64 {
+        let zone = self.by_key.get(&tenant).zip(Timestamp::from_second(now).ok());
+        now + zone.map_or(0, |(zone, at)| i64::from(zone.to_offset(at).seconds()))
     }
 
     /// A tenant's zone by its name.
     pub fn name(&self, tenant: u64) -> &str {
         self.by_key.get(&tenant).and_then(TimeZone::iana_name).unwrap_or("UTC")
     }
+}
+
+/// The hour of the day that a clock shows, 0 to 23.
+pub fn hour_of(shown: i64) -> usize {
+    usize::try_from(shown.rem_euclid(86_400) / 3_600).unwrap_or(0)
 }
 
 impl TryFrom<Names> for Zones {

@@ -23,8 +23,9 @@ fn found_with(
     at: i64,
     before: Vec<Finding>,
 ) -> (Vec<Finding>, u32) {
-    // 2026-11-22 06:40 UTC, a Sunday: date -u -d @1795329600
-    let features = Features::new(&Signals::default(), Numbers::default(), Some(0.25), 1_795_329_600);
+    // 2026-11-22 06:40 UTC, a Sunday: date -u -d @1795329600; by a clock eight hours behind it is Saturday, 22:40.
+    let when = (1_795_329_600, 1_795_329_600 - 8 * 3_600);
+    let features = Features::new(&Signals::default(), Numbers::default(), Some(0.25), when);
     let at = ReceivedAt::from_micros(at * 1_000_000);
     let mut findings = before;
     let failed = rules.observe(said, &Asked { event, evidence: &Evidence::default(), features, at }, &mut findings);
@@ -65,6 +66,7 @@ fn conditions_mean_what_the_language_says() {
         ("event.location.latitude > 48", true),
         ("features.risk > 0.2 && features.risk < 1", true),
         ("features.hour_utc == 6 && features.weekday_utc == 7", true),
+        ("features.hour_local == 22 && features.weekday_local == 6", true),
         ("features.network == 'unknown'", true),
         ("event.outcome in ['attempted', 'success']", true),
         ("has(event.tokens.access.issued.fingerprint)", true),
