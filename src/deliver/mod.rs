@@ -8,7 +8,7 @@
 //!
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
-//! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], `work`, [`backoff`],
+//! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`batch`], [`halving`], `work`, [`backoff`],
 //! `lane`, [`feed`], [`status`], [`handle`], [`run`], `again`, [`concurrency`], `window`, `unordered`, [`offline`],
 //! [`proof`], [`reconcile`], [`probe`].
 
@@ -39,7 +39,6 @@ pub mod cursor;
 pub mod feed;
 pub mod halving;
 pub mod handle;
-pub mod head;
 mod lane;
 pub mod offline;
 pub mod parked;
