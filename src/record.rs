@@ -11,8 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::{event::RefreshEvent, time::ReceivedAt};
 
+mod head;
 mod incident;
 
+pub use head::{EventHead, Head, Kept};
 pub use incident::{Changed, ConfigChange, Incident, IncidentChange, IncidentKey, IncidentKeyKind};
 
 /// Position in the journal, from 1, over records of all kinds, without gaps.

@@ -19,7 +19,7 @@ pub const MILLIS_MAX: i64 = 2_932_897 * 86_400_000 - 1;
 pub struct EventTime(#[schemars(with = "String")] i64);
 
 /// When the ledger admitted it: microseconds since 1970-01-01T00:00:00Z, text with 6 decimals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 pub struct ReceivedAt(#[schemars(with = "String")] i64);
 
 impl EventTime {

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use super::{
     DeliveryConfig, KeyScheme,
     acks::{Entry, Fate, Run, extend},
-    head::{Head, ScopeEvent, ScopeHead},
     parked::ParkedRecord,
 };
 use crate::{
+    event::{ApplicationId, TenantId},
     format::Format,
     ledger::read::Item,
-    record::{Kind, Seq, Severity},
+    record::{Head, Kind, Seq, Severity},
     scope::Scope,
     sink::Message,
     time::ReceivedAt,
@@ -40,7 +40,7 @@ impl Passed {
 /// What a sink wants and in which form.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// `None` = all; then no event has to be read in full.
+    /// `None` = all.
     scope: Option<Scope>,
     kinds: Vec<Kind>,
     findings_at_least: Option<Severity>,
@@ -67,38 +67,38 @@ impl Selection {
         }
     }
 
-    fn wants(&self, head: &Head<'_>, line: &Bytes) -> serde_json::Result<bool> {
-        let bad_enough = |least| head.findings.iter().any(|finding| finding.severity >= least);
+    fn wants(&self, head: &Head<'_>) -> bool {
+        let bad_enough = |least| head.worst_finding().is_some_and(|worst| worst >= least);
         if !self.kinds.contains(&head.kind)
             || (head.kind == Kind::Event && !self.findings_at_least.is_none_or(bad_enough))
         {
-            return Ok(false);
+            return false;
         }
-        match &self.scope {
-            Some(scope) if head.event.is_some() => {
-                let ScopeHead { event } = serde_json::from_slice(line)?;
-                let takes =
-                    |event: ScopeEvent| scope.takes_ids(event.tenant_id.as_ref(), event.application_id.as_ref());
-                Ok(event.is_none_or(takes))
+        match (&self.scope, &head.event) {
+            (Some(scope), Some(event)) => {
+                let tenant = event.tenant_id.as_deref().map(TenantId::new);
+                let application = event.application_id.as_deref().map(ApplicationId::new);
+                scope.takes_ids(tenant.as_ref(), application.as_ref())
             }
-            _ => Ok(true),
+            _ => true,
         }
     }
 
     /// The message of a line, whether or not the sink wants it.
     pub fn message(&self, line: &Bytes) -> serde_json::Result<Message> {
-        let head: Head<'_> = serde_json::from_slice(line)?;
-        self.encode(&head, head.key(self.keys), line)
+        let head = Head::read(line)?;
+        self.encode(&head, self.keys.key(&head), line)
     }
 
     /// The message of a line under a key of its own.
     pub fn message_as(&self, line: &Bytes, key: String) -> serde_json::Result<Message> {
-        self.encode(&serde_json::from_slice(line)?, key, line)
+        self.encode(&Head::read(line)?, key, line)
     }
 
     fn encode(&self, head: &Head<'_>, key: String, line: &Bytes) -> serde_json::Result<Message> {
         let body = self.format.encode(line, &key)?;
-        Ok(Message { seq: head.seq, kind: head.kind, key, line: line.clone(), body })
+        let media_type = self.format.media_type();
+        Ok(Message { seq: head.seq, kind: head.kind, key, head: head.keep(), line: line.clone(), body, media_type })
     }
 }
 
@@ -135,9 +135,9 @@ impl Batch {
     }
 
     fn read(&mut self, line: &Bytes, selection: &Selection) -> serde_json::Result<()> {
-        let head: Head<'_> = serde_json::from_slice(line)?;
-        if selection.wants(&head, line)? {
-            self.add(selection.encode(&head, head.key(selection.keys), line)?);
+        let head = Head::read(line)?;
+        if selection.wants(&head) {
+            self.add(selection.encode(&head, selection.keys.key(&head), line)?);
         } else {
             self.pass(Fate::Skipped, (head.seq, head.seq));
         }

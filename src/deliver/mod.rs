@@ -8,8 +8,8 @@
 //!
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
-//! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`head`], [`batch`], [`halving`], `work`, [`backoff`],
-//! `lane`, [`feed`], [`status`], [`handle`], [`run`], `again`, `checkpoints`, [`concurrency`], `window`, `unordered`, [`offline`],
+//! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`batch`], [`halving`], `work`, [`backoff`], `lane`,
+//! [`feed`], [`status`], [`handle`], [`run`], `again`, `checkpoints`, [`concurrency`], `window`, `unordered`, [`offline`],
 //! [`proof`], [`reconcile`], [`probe`].
 
 use std::{path::PathBuf, sync::Arc};
@@ -40,7 +40,6 @@ pub mod cursor;
 pub mod feed;
 pub mod halving;
 pub mod handle;
-pub mod head;
 mod lane;
 pub mod offline;
 pub mod parked;

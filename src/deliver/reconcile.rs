@@ -9,14 +9,13 @@ use super::{
     SinkFiles,
     acks::{AckLog, Entry, Fate, Run, extend, total},
     books::Books,
-    head::Head,
 };
 use crate::{
     ledger::{
         KeyScheme,
         read::{Item, Reader},
     },
-    record::Seq,
+    record::{Head, Seq},
     sink::Acked,
 };
 
@@ -262,9 +261,9 @@ impl Delivered {
             let Item::Line { seq, text } = item else { continue };
             let Some(entry) = self.at(seq)?.and_then(|at| self.entries.get(at)) else { continue };
             if entry.fate(seq) == Fate::Delivered
-                && let Ok(head) = serde_json::from_slice::<Head<'_>>(&text)
+                && let Ok(head) = Head::read(&text)
             {
-                found.push(Acked { seq, key: head.key(self.keys), ack: entry.ack_of(seq).to_owned() });
+                found.push(Acked { seq, key: self.keys.key(&head), ack: entry.ack_of(seq).to_owned() });
             }
         }
         Ok(Some(found))

@@ -131,13 +131,22 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Kind;
+    use crate::record::{Kept, Kind};
 
     fn work(count: u64) -> Work {
         let mut batch = Batch::default();
         for seq in 1..=count {
             let (key, line) = (seq.to_string(), "{}".into());
-            batch.add(Message { seq, kind: Kind::Event, key, body: line, line: "{}".into() });
+            let head = Kept::default();
+            batch.add(Message {
+                seq,
+                kind: Kind::Event,
+                key,
+                head,
+                body: line,
+                line: "{}".into(),
+                media_type: "application/json",
+            });
         }
         Work::new(batch, <[Message]>::len)
     }

@@ -44,19 +44,12 @@ macro_rules! formats {
                 match self { $(Self::$variant(config) => $module::encode(line, key, config)),* }
             }
 
-            /// The media type of one encoded record. Those that end in `json` can stand inside of other JSON.
+            /// The media type of one encoded record. Those that end in `json` are JSON objects.
             pub fn media_type(self) -> &'static str {
                 match self { $(Self::$variant(_) => $module::MEDIA_TYPE),* }
             }
         }
     };
-}
-
-impl Format {
-    /// Whether an encoded record is a JSON object.
-    pub fn is_json(self) -> bool {
-        self.media_type().ends_with("json")
-    }
 }
 
 impl<'de> Deserialize<'de> for Format {

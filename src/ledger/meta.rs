@@ -5,7 +5,10 @@ use std::{fs, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{read::LineReader, segment};
-use crate::{files, record::Record};
+use crate::{
+    files,
+    record::{Head, Kind, Record},
+};
 
 /// How the idempotency key of an event is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +18,21 @@ pub enum KeyScheme {
     EventId,
     /// `<source>/<event id>`: several were.
     SourceAndEventId,
+}
+
+impl KeyScheme {
+    /// The idempotency key of a record at every sink: the event's for events, `<journal>-<seq>` for the other kinds; a
+    /// checkpoint has the seq of the record that it vouches for, so it says what it is, too.
+    pub fn key(self, head: &Head<'_>) -> String {
+        match (&head.event, &head.source, self) {
+            (Some(event), Some(source), Self::SourceAndEventId) if head.kind == Kind::Event => {
+                format!("{source}/{}", event.id)
+            }
+            (Some(event), ..) if head.kind == Kind::Event => event.id.to_string(),
+            _ if head.kind == Kind::Checkpoint => format!("{}-checkpoint-{}", head.journal, head.seq),
+            _ => format!("{}-{}", head.journal, head.seq),
+        }
+    }
 }
 
 const FILE: &str = "meta.json";

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use reqwest::{
     Method, Url,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
@@ -20,7 +20,7 @@ use super::{
     gzip::gzip,
     tls::TlsFiles,
 };
-use crate::{time::ReceivedAt, units::Span};
+use crate::units::Span;
 
 mod token;
 
@@ -127,7 +127,7 @@ impl Sink for AzureLogs {
 
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
         let body = body(batch);
-        let body = if self.gzip { gzip(&body)? } else { body };
+        let body = if self.gzip { gzip(body).await? } else { body };
         let mut answer = self.call(body.clone()).await?;
         if answer.status.as_u16() == 401 {
             // A token can end before its time: once more with a new one.
@@ -151,7 +151,7 @@ impl Sink for AzureLogs {
 }
 
 impl AzureLogs {
-    async fn call(&self, body: Vec<u8>) -> Result<Answer, SinkError> {
+    async fn call(&self, body: Bytes) -> Result<Answer, SinkError> {
         let token = self.tokens.header().await?;
         let mut request = self.client.request(Method::POST, self.url.clone()).header(AUTHORIZATION, token.clone());
         request = request.header(CONTENT_TYPE, "application/json");
@@ -168,8 +168,7 @@ impl AzureLogs {
 
 /// Bytes of a record in a call.
 fn size(message: &Message) -> usize {
-    let object = message.body.starts_with(b"{");
-    ADDED_BYTES + if object { message.body.len() } else { text(message).len() }
+    ADDED_BYTES + if message.is_json() { message.body.len() } else { text(message).len() }
 }
 
 /// What is no JSON object, as a JSON text.
@@ -177,26 +176,19 @@ fn text(message: &Message) -> String {
     format!("\"Message\":{}}}", serde_json::Value::from(String::from_utf8_lossy(&message.body)))
 }
 
-/// When a record was admitted, and nothing else of it.
-#[derive(Deserialize)]
-struct Admitted {
-    received_at: ReceivedAt,
-}
-
 /// The records as an array, each with `TimeGenerated` in front; one that is no JSON object (another `format`) becomes one:
 /// `{"TimeGenerated":…,"Message":"…"}`.
-fn body(batch: &[Message]) -> Vec<u8> {
+fn body(batch: &[Message]) -> Bytes {
     let mut body = BytesMut::with_capacity(batch.iter().map(|message| message.body.len() + ADDED_BYTES).sum::<usize>() + 2);
     body.put_u8(b'[');
     for (at, message) in batch.iter().enumerate() {
         if at > 0 {
             body.put_u8(b',');
         }
-        let time = serde_json::from_slice::<Admitted>(&message.line).map(|admitted| admitted.received_at.to_string());
         body.put(&b"{\"TimeGenerated\":\""[..]);
-        body.put(time.unwrap_or_default().as_bytes());
+        body.put(message.head.received_at().to_string().as_bytes());
         body.put_u8(b'"');
-        match message.body.strip_prefix(b"{") {
+        match message.body.strip_prefix(b"{").filter(|_| message.is_json()) {
             Some(b"}") => body.put_u8(b'}'),
             Some(rest) => {
                 body.put_u8(b',');
@@ -209,6 +201,6 @@ fn body(batch: &[Message]) -> Vec<u8> {
         }
     }
     body.put_u8(b']');
-    body.to_vec()
+    body.freeze()
 }
 

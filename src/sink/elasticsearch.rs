@@ -10,16 +10,15 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use bytes::Bytes;
 use reqwest::{
     Method, RequestBuilder, Url,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 
 use super::{
     Ack, Acked, BuildError, Held, Message, Sink, SinkError,
+    buffer::Buffer,
     client::{self, Connect, HttpClient, one_secret},
     gzip::gzip,
     tls::TlsFiles,
@@ -96,6 +95,7 @@ pub struct Elasticsearch {
     data_stream: bool,
     headers: HeaderMap,
     gzip: bool,
+    buffer: Buffer,
     /// Whether the template still has to be looked after.
     template: AtomicBool,
 }
@@ -121,6 +121,7 @@ impl Config {
             data_stream: self.data_stream,
             headers,
             gzip: self.gzip,
+            buffer: Buffer::default(),
             template: AtomicBool::new(self.template),
         })
     }
@@ -171,11 +172,11 @@ impl Sink for Elasticsearch {
             self.put_template().await?;
             self.template.store(false, Ordering::Relaxed);
         }
-        let body = document::bulk(batch)?;
+        let body = document::bulk(batch, &self.buffer)?;
         let request = self.at(Method::POST, &[&self.index, "_bulk"], Some(ANSWER_MEMBERS));
         let request = request.header(CONTENT_TYPE, "application/x-ndjson");
         let request = if self.gzip {
-            request.header(CONTENT_ENCODING, "gzip").body(compressed(body).await?)
+            request.header(CONTENT_ENCODING, "gzip").body(gzip(body).await?)
         } else {
             request.body(body)
         };
@@ -206,11 +207,6 @@ impl Elasticsearch {
         }
         self.client.request(method, url).headers(self.headers.clone())
     }
-}
-
-async fn compressed(body: Vec<u8>) -> Result<Bytes, SinkError> {
-    let done = spawn_blocking(move || gzip(&body)).await;
-    done.map_err(|error| SinkError::passing(format!("cannot compress: {error}")))?.map(Bytes::from)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::{
     Method, Url,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use super::{
     Ack, BuildError, Message, Sink, SinkError,
+    buffer::Buffer,
     client::{self, Connect, HeaderConfig, HttpClient, answer, one_secret},
     gzip::gzip,
     tls::TlsFiles,
@@ -105,6 +106,7 @@ pub struct Http {
     client: HttpClient,
     url: Url,
     shape: Shape,
+    buffer: Buffer,
     gzip: bool,
     headers: HeaderMap,
     signer: Option<Signer>,
@@ -134,12 +136,8 @@ impl Config {
         if gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        match &shape {
-            Shape::Body(body) => drop(headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type()))),
-            Shape::Preset(preset, labels) => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static(preset.content_type()));
-                headers.extend(preset.headers(labels)?);
-            }
+        if let Shape::Preset(preset, labels) = &shape {
+            headers.extend(preset.headers(labels)?);
         }
         headers.extend(client.headers(&self.headers, OWN_HEADERS, base)?);
         if let Some(needed) = self.preset.and_then(Preset::needs).filter(|needed| !headers.contains_key(*needed)) {
@@ -154,7 +152,7 @@ impl Config {
             }
             None => None,
         };
-        Ok(Http { client, url, shape, gzip, headers, signer })
+        Ok(Http { client, url, shape, buffer: Buffer::default(), gzip, headers, signer })
     }
 
     /// The configured or usual address, and whether it is a secret.
@@ -205,14 +203,16 @@ impl SignConfig {
 }
 
 impl Body {
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Single | Self::Array => "application/json",
-            Self::Lines => "application/x-ndjson",
+    /// Of one record what its format says.
+    fn content_type(self, batch: &[Message]) -> &'static str {
+        match (self, batch) {
+            (Self::Single, [message]) => message.media_type,
+            (Self::Single | Self::Array, _) => "application/json",
+            (Self::Lines, _) => "application/x-ndjson",
         }
     }
 
-    fn of(self, batch: &[Message]) -> Bytes {
+    fn of(self, batch: &[Message], buffer: &Buffer) -> Bytes {
         if let (Self::Single, [message]) = (self, batch) {
             return message.body.clone();
         }
@@ -220,20 +220,21 @@ impl Body {
             Self::Lines => (b"", b"\n", b"\n"),
             Self::Single | Self::Array => (b"[", b",", b"]"),
         };
-        let mut body = BytesMut::with_capacity(2 + batch.iter().map(|message| message.body.len() + 1).sum::<usize>());
-        body.put(open);
-        for (at, message) in batch.iter().enumerate() {
-            body.put(if at == 0 { b"" } else { between });
-            if open == b"[" && !message.body.starts_with(b"{") {
-                // A line of another format: a text of the array.
-                let text = String::from_utf8_lossy(&message.body).into_owned();
-                body.put(serde_json::Value::from(text).to_string().as_bytes());
-            } else {
-                body.put(message.body.as_ref());
+        let room = 2 + batch.iter().map(|message| message.body.len() + 1).sum::<usize>();
+        buffer.fill(room, |body| {
+            body.extend_from_slice(open);
+            for (at, message) in batch.iter().enumerate() {
+                body.extend_from_slice(if at == 0 { b"" } else { between });
+                if open == b"[" && !message.is_json() {
+                    // A line of another format: a text of the array.
+                    let text = String::from_utf8_lossy(&message.body).into_owned();
+                    body.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+                } else {
+                    body.extend_from_slice(&message.body);
+                }
             }
-        }
-        body.put(close);
-        body.freeze()
+            body.extend_from_slice(close);
+        })
     }
 
     /// The idempotency key of one record, `<first seq>-<last seq>` of several.
@@ -253,12 +254,16 @@ impl Sink for Http {
     }
 
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
-        let (body, id) = match &self.shape {
-            Shape::Body(body) => (body.of(batch), body.id(batch)),
-            Shape::Preset(preset, labels) => (preset.body(batch, labels).into(), Body::Array.id(batch)),
+        let (body, id, content_type) = match &self.shape {
+            Shape::Body(body) => (body.of(batch, &self.buffer), body.id(batch), body.content_type(batch)),
+            Shape::Preset(preset, labels) => {
+                (preset.body(batch, labels).into(), Body::Array.id(batch), preset.content_type())
+            }
         };
-        let body = if self.gzip { gzip(&body)?.into() } else { body };
+        let body = if self.gzip { gzip(body).await? } else { body };
         let mut headers = self.headers.clone();
+        // One that is configured wins.
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         if let Some(signer) = &self.signer {
             signer.sign(&mut headers, &id, SystemTime::now(), &body)?;
         }

@@ -9,12 +9,12 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
-use crate::record::{Kind, Record, Seq};
+use crate::record::{Kept, Kind, Record, Seq};
 pub use crate::source::BuildError;
 
+pub mod buffer;
 pub mod client;
 pub mod gzip;
-pub mod head;
 pub mod people;
 pub mod tls;
 pub mod visible;
@@ -28,16 +28,25 @@ pub struct Message {
     pub kind: Kind,
     /// Idempotency key: the event id, or `<journal>-<seq>` for other kinds. The same on every attempt.
     pub key: String,
+    /// What else of the record protocols have a place for.
+    pub head: Kept,
     /// The journal's line, without LF.
     pub line: Bytes,
     /// The record in the sink's `format`, without a line end.
     pub body: Bytes,
+    /// What `body` is. One that ends in `json` says that it is a JSON object.
+    pub media_type: &'static str,
 }
 
 impl Message {
     /// The record itself, for a sink that needs more of it than its body.
     pub fn record(&self) -> serde_json::Result<Record> {
         serde_json::from_slice(&self.line)
+    }
+
+    /// Whether `body` is a JSON object, which can stand inside of other JSON.
+    pub fn is_json(&self) -> bool {
+        self.media_type.ends_with("json")
     }
 }
 

@@ -151,7 +151,8 @@ impl Sink for Otlp {
                 answer.map_err(|status| grpc::meaning(&status, &self.client, batch.len()))?
             }
             Way::Http { url, headers, gzip: compressed } => {
-                let body = if *compressed { gzip(&request.encode_to_vec())? } else { request.encode_to_vec() };
+                let body = request.encode_to_vec().into();
+                let body = if *compressed { gzip(body).await? } else { body };
                 let request = self.client.request(Method::POST, url.clone()).headers(headers.clone()).body(body);
                 taken(&self.client, self.client.ask(request, ANSWER_BYTES_MAX).await?)?
             }

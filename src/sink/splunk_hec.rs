@@ -11,21 +11,23 @@ use std::{
     time::Duration,
 };
 
+use bytes::BufMut as _;
 use reqwest::{
     Method, Url,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
-use tokio::{task, time::{Instant, sleep}};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
     Ack, BuildError, Message, Sink, SinkError,
+    buffer::Buffer,
     client::{self, Connect, HttpClient, one_secret},
     gzip::gzip,
     tls::TlsFiles,
 };
-use crate::{record::Seq, units::Span};
+use crate::units::Span;
 
 mod answer;
 mod event;
@@ -112,6 +114,7 @@ pub struct SplunkHec {
     acks: Option<Acks>,
     headers: HeaderMap,
     envelope: Envelope,
+    buffer: Buffer,
     gzip: bool,
 }
 
@@ -153,6 +156,7 @@ impl Config {
             acks: acks.transpose()?,
             headers,
             envelope: Envelope::new(self.host.clone(), &self.source, &self.sourcetype, self.index.as_deref())?,
+            buffer: Buffer::default(),
             gzip: self.gzip,
             client,
         })
@@ -190,13 +194,7 @@ impl Sink for SplunkHec {
             acks.doubtful.store(false, Ordering::Relaxed);
         }
         let mut refused = Vec::new();
-        let mut open: Vec<(Seq, Vec<u8>)> = Vec::with_capacity(batch.len());
-        for message in batch {
-            match self.envelope.of(message) {
-                Ok(event) => open.push((message.seq, event)),
-                Err(error) => refused.push((message.seq, format!("it is not a record: {error}"))),
-            }
-        }
+        let mut open: Vec<&Message> = batch.iter().collect();
         let mut ack = Ack::none();
         while !open.is_empty() {
             match self.post(&open).await? {
@@ -205,8 +203,7 @@ impl Sink for SplunkHec {
                     break;
                 }
                 Meaning::Culprit { at, reason } if at < open.len() && refused.len() < CULPRITS_MAX => {
-                    let (seq, _) = open.remove(at);
-                    refused.push((seq, reason));
+                    refused.push((open.remove(at).seq, reason));
                 }
                 Meaning::Culprit { reason, .. } => return Err(SinkError::Refused { reason }),
             }
@@ -216,15 +213,16 @@ impl Sink for SplunkHec {
 }
 
 impl SplunkHec {
-    async fn post(&self, events: &[(Seq, Vec<u8>)]) -> Result<Meaning, SinkError> {
-        let mut body = Vec::with_capacity(events.iter().map(|(_, event)| event.len() + 1).sum());
-        for (_, event) in events {
-            body.extend_from_slice(event);
-            body.push(b'\n');
-        }
-        if self.gzip {
-            body = compressed(body).await?;
-        }
+    async fn post(&self, events: &[&Message]) -> Result<Meaning, SinkError> {
+        let around = self.envelope.len();
+        let room = events.iter().map(|event| event.body.len() + around).sum();
+        let body = self.buffer.fill(room, |body| {
+            for event in events {
+                self.envelope.write(body, event);
+                body.put_u8(b'\n');
+            }
+        });
+        let body = if self.gzip { gzip(body).await? } else { body };
         let request = self.client.request(Method::POST, self.events.clone()).headers(self.headers.clone()).body(body);
         meaning(&self.client, &self.client.ask(request, ANSWER_BYTES_MAX).await?)
     }
@@ -279,12 +277,6 @@ impl SplunkHec {
             },
         }
     }
-}
-
-/// A megabyte takes milliseconds: not on a thread that others wait for.
-async fn compressed(body: Vec<u8>) -> Result<Vec<u8>, SinkError> {
-    let done = task::spawn_blocking(move || gzip(&body)).await;
-    done.unwrap_or_else(|error| Err(SinkError::passing(format!("cannot compress: {error}"))))
 }
 
 #[cfg(test)]

@@ -6,30 +6,30 @@
 
 use std::{
     collections::VecDeque,
-    io, mem,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Ack, BuildError, Message, Sink, SinkError, head::Head, tls::TlsFiles};
-use crate::{
-    record::Seq,
-    units::{ByteSize, Span},
-};
+use super::{Ack, BuildError, Message, Sink, SinkError, tls::TlsFiles};
+use crate::units::{ByteSize, Span};
 
 mod config;
 mod link;
 mod message;
+mod pieces;
 mod unacked;
 
 pub use config::Config;
 use config::Framing;
-use link::{Frames, Link, Target};
+use link::{Link, Target};
 use message::Writer;
+use pieces::Pieces;
 
 /// See the head of this file.
 pub struct Syslog {
@@ -50,7 +50,7 @@ struct State {
 /// What was delivered last, in case the other side loses it with the connection.
 #[derive(Default)]
 struct Recent {
-    batches: VecDeque<Arc<Frames>>,
+    batches: VecDeque<Arc<[Bytes]>>,
     bytes: usize,
 }
 
@@ -59,13 +59,17 @@ struct Recent {
 const RECENT_BYTES: usize = 1 << 20;
 
 impl Recent {
-    fn push(&mut self, frames: Arc<Frames>) {
-        self.bytes += frames.bytes.len();
-        self.batches.push_back(frames);
+    fn push(&mut self, batch: Vec<Bytes>) {
+        self.bytes += len(&batch);
+        self.batches.push_back(batch.into());
         while self.bytes > RECENT_BYTES && self.batches.len() > 1 {
-            self.bytes -= self.batches.pop_front().map_or(0, |oldest| oldest.bytes.len());
+            self.bytes -= self.batches.pop_front().map_or(0, |oldest| len(&oldest));
         }
     }
+}
+
+fn len(pieces: &[Bytes]) -> usize {
+    pieces.iter().map(Bytes::len).sum()
 }
 
 impl Sink for Syslog {
@@ -76,13 +80,14 @@ impl Sink for Syslog {
 
     /// Connects anew and sends the test.
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
-        let (frames, refused) = self.frames(std::slice::from_ref(test));
-        if let Some((_, reason)) = refused.into_iter().next() {
+        let mut pieces = self.pieces(std::slice::from_ref(test));
+        let message = pieces.next();
+        if let Some((_, reason)) = pieces.refused.pop() {
             return Err(SinkError::Refused { reason });
         }
         let attempt = async {
             let mut link = self.target.connect().await?;
-            link.send(&frames).await?;
+            link.send(&message.unwrap_or_default()).await?;
             link.taken().await?;
             link.close().await;
             Ok(())
@@ -91,12 +96,10 @@ impl Sink for Syslog {
     }
 
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
-        let (frames, refused) = self.frames(batch);
-        let mut ack = Ack::none();
-        if !frames.each.is_empty() {
-            let taken = self.in_time(self.send(Arc::new(frames))).await?;
-            ack = taken.map_or(ack, |bytes| Ack::new(format!("TCP acknowledged {bytes} bytes")));
-        }
+        let mut pieces = self.pieces(batch);
+        let taken = self.in_time(self.send(&mut pieces)).await?;
+        let ack = taken.map_or_else(Ack::none, |bytes| Ack::new(format!("TCP acknowledged {bytes} bytes")));
+        let refused = pieces.refused;
         if refused.is_empty() { Ok(ack) } else { Err(SinkError::Reject { refused, ack }) }
     }
 
@@ -113,36 +116,24 @@ impl Syslog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every record as a frame, but for those that cannot be one.
-    fn frames(&self, batch: &[Message]) -> (Frames, Vec<(Seq, String)>) {
-        let mut frames = Bodies::default();
-        frames.bytes.reserve(batch.iter().map(|message| message.body.len() + HEADER_LEN_USUAL).sum());
-        let mut refused = Vec::new();
-        let mut text = Vec::new();
-        for message in batch {
-            if self.framing == Framing::Lf && memchr::memchr(b'\n', &message.body).is_some() {
-                refused.push((message.seq, LINE_FEED.to_owned()));
-                continue;
-            }
-            match Head::read(&message.line) {
-                Ok(head) => {
-                    text.clear();
-                    self.writer.record(&mut text, message, &head);
-                    frames.push(&text, self.framing);
-                }
-                Err(error) => refused.push((message.seq, format!("it is not a record: {error}"))),
-            }
-        }
-        (frames.done(), refused)
+    fn pieces<'a>(&'a self, batch: &'a [Message]) -> Pieces<'a> {
+        let one_each = matches!(self.target, Target::Udp { .. });
+        Pieces::new(&self.writer, self.framing, one_each, batch)
     }
 
-    /// How many bytes TCP has acknowledged, where it can be known.
-    async fn send(&self, frames: Arc<Frames>) -> io::Result<Option<usize>> {
+    /// Sends each piece while the other side still reads the one before it. How many bytes TCP has acknowledged, where it
+    /// can be known and there was something to send.
+    async fn send(&self, pieces: &mut Pieces<'_>) -> io::Result<Option<usize>> {
+        let Some(first) = pieces.next() else { return Ok(None) };
         let mut link = self.link().await?;
-        link.send(&frames).await?;
-        let known = link.taken().await?.then_some(frames.bytes.len());
+        let mut sent = Vec::new();
+        for piece in std::iter::once(first).chain(pieces) {
+            link.send(&piece).await?;
+            sent.push(piece);
+        }
+        let known = link.taken().await?.then(|| len(&sent));
         let mut state = self.state();
-        state.recent.push(frames);
+        state.recent.push(sent);
         state.link = Some(link);
         Ok(known)
     }
@@ -158,8 +149,8 @@ impl Syslog {
         }
         let mut link = self.target.connect().await?;
         let recent: Vec<_> = self.state().recent.batches.iter().map(Arc::clone).collect();
-        for frames in recent {
-            link.send(&frames).await?;
+        for piece in recent.iter().flat_map(|batch| batch.iter()) {
+            link.send(piece).await?;
         }
         Ok(link)
     }
@@ -174,10 +165,6 @@ impl Syslog {
     }
 }
 
-/// Why a record is refused.
-const LINE_FEED: &str = "it holds a line feed, which ends a message where framing = \"lf\"";
-/// A frame's header and structured data are about this long.
-const HEADER_LEN_USUAL: usize = 300;
 /// `EMSGSIZE`: a datagram is longer than the way takes.
 const TOO_LONG: i32 = 90;
 
@@ -190,37 +177,6 @@ fn trouble(address: &str, error: &io::Error) -> SinkError {
         return SinkError::fault(format!("{address}: a datagram is too long for the way there: lower max_size"));
     }
     SinkError::passing(format!("{address}: {error}"))
-}
-
-/// Frames in the making.
-#[derive(Default)]
-struct Bodies {
-    bytes: Vec<u8>,
-    each: Vec<std::ops::Range<usize>>,
-}
-
-impl Bodies {
-    fn push(&mut self, text: &[u8], framing: Framing) {
-        let start = self.bytes.len();
-        match framing {
-            // RFC 6587, section 3.4.1: MSG-LEN counts bytes.
-            Framing::Octet => {
-                self.bytes.extend_from_slice(text.len().to_string().as_bytes());
-                self.bytes.push(b' ');
-                self.bytes.extend_from_slice(text);
-            }
-            Framing::Lf => {
-                self.bytes.extend_from_slice(text);
-                self.bytes.push(b'\n');
-            }
-            Framing::None => self.bytes.extend_from_slice(text),
-        }
-        self.each.push(start..self.bytes.len());
-    }
-
-    fn done(&mut self) -> Frames {
-        Frames { bytes: mem::take(&mut self.bytes).into(), each: mem::take(&mut self.each) }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use refresh_audit::{
-    record::Kind,
+    record::{Head, Kind},
     sink::{AnySink, Message, Sink, SinkConfig, SinkError},
     time::ReceivedAt,
 };
@@ -29,7 +29,16 @@ fn message(seq: u64, kind: Kind, received: &str, more: &str) -> Message {
         r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"audit-1","seq":{seq},"kind":"{}","received_at":"{received}",{more}"prev":"00","hash":"ab"}}"#,
         kind.as_str()
     );
-    Message { seq, kind, key: format!("k-{seq}"), line: line.clone().into(), body: line.into() }
+    let head = Head::read(line.as_bytes()).unwrap().keep();
+    Message {
+        seq,
+        kind,
+        key: format!("k-{seq}"),
+        head,
+        line: line.clone().into(),
+        body: line.into(),
+        media_type: "application/json",
+    }
 }
 
 const AT: &str = "2026-11-22T06:40:00.123456Z";
@@ -68,6 +77,7 @@ async fn an_azure_call_is_as_documented() {
     let sink = azure(&server, dir.path(), "");
     let mut text = message(9, Kind::Alarm, AT, ALARM);
     text.body = "CEF:0|a\\|b|\"".into();
+    text.media_type = "text/plain; charset=utf-8";
     let batch =
         [message(7, Kind::Event, AT, EVENT), message(8, Kind::Alarm, "2026-11-22T06:40:01.000000Z", ALARM), text];
     let ack = sink.deliver(&batch).await.unwrap();

@@ -12,7 +12,7 @@ use std::{
 use refresh_audit::{
     deliver::SinkState,
     ledger::KeyScheme,
-    record::Kind,
+    record::{Kept, Kind},
     sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
 };
 use serde_json::json;
@@ -44,8 +44,15 @@ fn to(address: SocketAddr, more: &str) -> AnySink {
 }
 
 fn message(seq: u64, body: &str) -> Message {
-    let line = r#"{"received_at":"2026-11-22T06:40:00.000000Z"}"#;
-    Message { seq, kind: Kind::Event, key: format!("k{seq}"), line: line.into(), body: body.to_owned().into() }
+    Message {
+        seq,
+        kind: Kind::Event,
+        key: format!("k{seq}"),
+        head: Kept::default(),
+        line: "{}".into(),
+        body: body.to_owned().into(),
+        media_type: "application/json",
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use refresh_audit::{
     deliver::{DeliveryConfig, SinkState, probe::probe},
-    record::Kind,
+    record::{Kept, Kind},
     sink::{Ack, Message, Sink, SinkConfig, SinkError, http::Http},
 };
 use tokio::net::TcpListener;
@@ -44,7 +44,15 @@ fn alone(base: &Path, members: &str) -> Http {
 }
 
 fn message(key: &str) -> Message {
-    Message { seq: 7, kind: Kind::Alarm, key: key.to_owned(), line: "{}".into(), body: "{}".into() }
+    Message {
+        seq: 7,
+        kind: Kind::Alarm,
+        key: key.to_owned(),
+        head: Kept::default(),
+        line: "{}".into(),
+        body: "{}".into(),
+        media_type: "application/json",
+    }
 }
 
 /// Verifies as the Standard Webhooks specification says, with another implementation of HMAC than the sink's.
@@ -99,6 +107,36 @@ async fn every_attempt_is_signed_over_one_connection() {
     let lines = server.requests().pop().unwrap().body;
     assert_eq!(lines, journal);
     assert_eq!(server.requests()[0].body, journal.lines().next().unwrap());
+}
+
+#[tokio::test]
+async fn a_body_is_said_to_be_what_its_format_is() {
+    let server = FakeHttp::new().await;
+    server.up();
+    let mut world = World::new();
+    world.events(1);
+    // RFC 8259; CloudEvents' HTTP binding 1.0, section 3.2 (structured mode); CEF and LEEF are lines of text.
+    for (at, (format, body, more, kind)) in [
+        ("json", "single", "", "application/json"),
+        ("ecs", "single", "", "application/json"),
+        ("cloudevents", "single", "", "application/cloudevents+json"),
+        ("cef", "single", "", "text/plain; charset=utf-8"),
+        ("leef", "single", "", "text/plain; charset=utf-8"),
+        ("cef", "array", "", "application/json"),
+        ("cef", "lines", "", "application/x-ndjson"),
+        ("cef", "single", "headers = { Content-Type = 'text/x-cef' }", "text/x-cef"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = server.requests().len();
+        let sink = http(world.dir.path(), &format!("url = {:?}\nbody = '{body}'\n{more}", server.url()));
+        let running = world.start(&format!("s{at}"), &format!("format = '{format}'\nbatch.wait = '0ms'"), sink);
+        running.drained().await;
+        running.stop().await;
+        let requests = server.requests().split_off(before);
+        assert_eq!((requests.len(), &*requests[0].headers["content-type"]), (1, kind), "{format} {body}");
+    }
 }
 
 #[tokio::test]

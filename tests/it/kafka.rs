@@ -13,7 +13,7 @@ use std::{
 };
 
 use refresh_audit::{
-    record::{Kind, Seq},
+    record::{Head, Seq},
     sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
 };
 
@@ -49,9 +49,18 @@ fn to(address: SocketAddr, more: &str) -> AnySink {
 
 fn message(seq: Seq, user: &str) -> Message {
     let line = format!(
-        r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","seq":{seq},"kind":"event","received_at":"2026-11-22T06:40:00.123456Z","event":{{"id":"k{seq}","user_id":"{user}"}}}}"#
+        r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n","seq":{seq},"kind":"event","received_at":"2026-11-22T06:40:00.123456Z","event":{{"id":"k{seq}","user_id":"{user}"}},"hash":"ab"}}"#
     );
-    Message { seq, kind: Kind::Event, key: format!("k{seq}"), line: line.clone().into(), body: line.into() }
+    let head = Head::read(line.as_bytes()).unwrap();
+    Message {
+        seq,
+        kind: head.kind,
+        key: format!("k{seq}"),
+        head: head.keep(),
+        line: line.clone().into(),
+        body: line.into(),
+        media_type: "application/json",
+    }
 }
 
 /// Every seq is there; each user's, in one partition, in order but for what came twice. How many came twice.

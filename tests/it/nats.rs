@@ -7,7 +7,7 @@ use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use async_nats::jetstream::{Context, stream};
 use refresh_audit::{
-    record::Kind,
+    record::{Kept, Kind},
     sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
 };
 
@@ -34,7 +34,15 @@ fn to(address: SocketAddr, more: &str) -> AnySink {
 }
 
 fn message(seq: u64, key: &str, body: Vec<u8>) -> Message {
-    Message { seq, kind: Kind::Event, key: key.to_owned(), line: "{}".into(), body: body.into() }
+    Message {
+        seq,
+        kind: Kind::Event,
+        key: key.to_owned(),
+        head: Kept::default(),
+        line: "{}".into(),
+        body: body.into(),
+        media_type: "application/json",
+    }
 }
 
 fn small(seq: u64) -> Message {

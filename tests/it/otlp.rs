@@ -118,8 +118,10 @@ async fn what_the_receiver_asks_for_is_waited_and_nothing_of_ours_is_quoted() {
         seq: 1,
         kind: refresh_audit::record::Kind::Event,
         key: "k".to_owned(),
+        head: refresh_audit::record::Kept::default(),
         line: line.clone().into(),
         body: line.into(),
+        media_type: "application/json",
     };
     let error = sink.deliver(std::slice::from_ref(&message)).await.unwrap_err();
     assert!(!error.to_string().contains("fixture-token"), "{error}");

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use refresh_audit::{
     deliver::{DeliveryConfig, SinkState},
-    record::{Kind, Record},
+    record::{Head, Kind, Record},
     sink::{AnySink, Message, Sink, SinkConfig, SinkError},
 };
 use serde_json::Value;
@@ -39,7 +39,16 @@ pub fn case(name: &str) -> Message {
     let line = fs::read_to_string(format!("{CASES}/{name}.json")).unwrap().trim_end().to_owned();
     let record: Record = serde_json::from_str(&line).unwrap();
     let key = format!("{}-{}", record.journal, record.seq);
-    Message { seq: record.seq, kind: record.kind, key, line: line.clone().into(), body: line.into() }
+    let head = Head::read(line.as_bytes()).unwrap().keep();
+    Message {
+        seq: record.seq,
+        kind: record.kind,
+        key,
+        head,
+        line: line.clone().into(),
+        body: line.into(),
+        media_type: "application/json",
+    }
 }
 
 pub fn cases() -> Vec<String> {

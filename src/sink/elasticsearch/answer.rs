@@ -1,8 +1,11 @@
 //! What the answer to a bulk request says of each record. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{fmt, time::Duration};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 use super::{Ack, Message, SinkError};
 use crate::record::Seq;
@@ -12,7 +15,32 @@ const REASONS_MAX: usize = 3;
 
 #[derive(Deserialize)]
 struct Answer {
-    items: Vec<BTreeMap<String, Item>>,
+    items: Vec<Named>,
+}
+
+/// An item under the name of its action, the only member, which is of no interest.
+struct Named(Option<Item>);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct OneMember;
+
+        impl<'de> Visitor<'de> for OneMember {
+            type Value = Named;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an item under the name of its action")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Named, M::Error> {
+                let named = Named(map.next_entry::<IgnoredAny, Item>()?.map(|(_, item)| item));
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(named)
+            }
+        }
+
+        from.deserialize_map(OneMember)
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,9 +78,7 @@ impl Verdicts {
             return Err(SinkError::passing(format!("the answer tells of {count} records, but {sent} were sent")));
         }
         let mut verdicts = Self { ack: Ack::new("201 created"), ..Self::default() };
-        for (message, item) in batch.iter().zip(answer.items) {
-            // One member, named after the action.
-            let item = item.into_values().next();
+        for (message, Named(item)) in batch.iter().zip(answer.items) {
             verdicts.take(message.seq, item.as_ref(), &quote);
         }
         Ok(verdicts)
@@ -100,10 +126,18 @@ impl Verdicts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Kind;
+    use crate::record::{Kept, Kind};
 
     fn batch(count: u64) -> Vec<Message> {
-        let message = |seq| Message { seq, kind: Kind::Event, key: String::new(), line: "".into(), body: "".into() };
+        let message = |seq| Message {
+            seq,
+            kind: Kind::Event,
+            key: String::new(),
+            head: Kept::default(),
+            line: "".into(),
+            body: "".into(),
+            media_type: "application/json",
+        };
         (1..=count).map(message).collect()
     }
 

@@ -1,56 +1,67 @@
 //! Records as documents: their ids, and the lines of a bulk request. Pure.
 
+use std::{borrow::Cow, fmt::Write as _};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
 use memchr::memmem;
 use serde::{Deserialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use super::{Message, SinkError};
-use crate::time::ReceivedAt;
+use crate::sink::buffer::Buffer;
 
 /// Both servers refuse a longer `_id`.
 const ID_BYTES_MAX: usize = 512;
+/// What is around a document and its id, bytes.
+const AROUND_LEN: usize = 80;
 /// How the id of a longer key begins.
 const HASHED: &str = "sha256-";
 
 /// A key as `_id`: URLs carry it unescaped (RFC 3986, section 2.3), and no two keys share one. A UUID stays as it is;
 /// other bytes are `~` and two hex digits; what would be too long is its SHA-256.
-pub(super) fn id(key: &str) -> String {
+pub(super) fn id(key: &str) -> Cow<'_, str> {
+    let stays = |byte: u8| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    if key.bytes().all(stays) && key.len() <= ID_BYTES_MAX && !key.starts_with(HASHED) {
+        return key.into();
+    }
     let mut id = String::with_capacity(key.len());
     for byte in key.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => id.push(char::from(byte)),
-            _ => id.push_str(&format!("~{byte:02X}")),
+        if stays(byte) {
+            id.push(char::from(byte));
+        } else {
+            id.push_str(&format!("~{byte:02X}"));
         }
     }
     if id.len() > ID_BYTES_MAX || id.starts_with(HASHED) {
-        return format!("{HASHED}{}", hex::encode(Sha256::digest(key)));
+        return format!("{HASHED}{}", hex::encode(Sha256::digest(key))).into();
     }
-    id
+    id.into()
 }
 
 /// The body of a bulk request. Fails on a format that is not JSON.
-pub(super) fn bulk(batch: &[Message]) -> Result<Vec<u8>, SinkError> {
-    let room: usize = batch.iter().map(|message| message.body.len() + 150).sum();
-    let mut body = Vec::with_capacity(room);
-    for message in batch {
-        let Some(members) = message.body.strip_prefix(b"{") else {
-            return Err(SinkError::fault("Elasticsearch takes JSON only: choose another format for this sink"));
-        };
-        body.extend_from_slice(br#"{"create":{"_id":""#);
-        body.extend_from_slice(id(&message.key).as_bytes());
-        body.extend_from_slice(b"\"}}\n{");
-        if !has_timestamp(&message.body) {
-            // In front, and nothing else touched: without it the line of the journal is as it was.
-            let at = received_at(message)?;
-            body.extend_from_slice(format!(r#""@timestamp":"{at}""#).as_bytes());
-            if members.trim_ascii_start() != b"}" {
-                body.push(b',');
-            }
-        }
-        body.extend_from_slice(members);
-        body.push(b'\n');
+pub(super) fn bulk(batch: &[Message], buffer: &Buffer) -> Result<Bytes, SinkError> {
+    if !batch.iter().all(|message| message.body.starts_with(b"{")) {
+        return Err(SinkError::fault("Elasticsearch takes JSON only: choose another format for this sink"));
     }
-    Ok(body)
+    let room = batch.iter().map(|message| message.body.len() + message.key.len() + AROUND_LEN).sum();
+    Ok(buffer.fill(room, |body| batch.iter().for_each(|message| write(body, message))))
+}
+
+fn write(body: &mut BytesMut, message: &Message) {
+    body.extend_from_slice(br#"{"create":{"_id":""#);
+    body.extend_from_slice(id(&message.key).as_bytes());
+    body.extend_from_slice(b"\"}}\n{");
+    let members = message.body.get(1..).unwrap_or_default();
+    if !has_timestamp(&message.body) {
+        // In front, and nothing else touched: without it the line of the journal is as it was. Writing to memory does not
+        // fail.
+        let _ = write!(body, r#""@timestamp":"{}""#, message.head.received_at());
+        if members.trim_ascii_start() != b"}" {
+            body.put_u8(b',');
+        }
+    }
+    body.extend_from_slice(members);
+    body.put_u8(b'\n');
 }
 
 /// Whether the document has an instant of its own, as Kibana and data streams want one.
@@ -65,27 +76,24 @@ fn has_timestamp(body: &[u8]) -> bool {
         && serde_json::from_slice::<Stamped>(body).is_ok_and(|stamped| stamped.at.is_some())
 }
 
-fn received_at(message: &Message) -> Result<ReceivedAt, SinkError> {
-    #[derive(Deserialize)]
-    struct Received {
-        received_at: ReceivedAt,
-    }
-    let received: Result<Received, _> = serde_json::from_slice(&message.line);
-    received.map(|received| received.received_at).map_err(|error| SinkError::Refused {
-        // No part of the line: only where it is wrong.
-        reason: format!("the record {} has no received_at: line {}", message.seq, error.line()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Kind;
+    use crate::record::Head;
 
-    const LINE: &str = r#"{"seq":1,"received_at":"2026-11-22T06:40:00.123456Z"}"#;
+    const LINE: &str = r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n","seq":1,"kind":"event","received_at":"2026-11-22T06:40:00.123456Z","hash":"ab"}"#;
 
     fn message(key: &str, body: &str) -> Message {
-        Message { seq: 1, kind: Kind::Event, key: key.into(), line: LINE.into(), body: body.to_owned().into() }
+        let head = Head::read(LINE.as_bytes()).unwrap();
+        Message {
+            seq: 1,
+            kind: head.kind,
+            key: key.into(),
+            head: head.keep(),
+            line: LINE.into(),
+            body: body.to_owned().into(),
+            media_type: "application/json",
+        }
     }
 
     #[test]
@@ -106,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_document_gets_an_instant_where_it_has_none() {
-        let text = |body: &str| String::from_utf8(bulk(&[message("k", body)]).unwrap()).unwrap();
+        let text = |body: &str| String::from_utf8(bulk(&[message("k", body)], &Buffer::default()).unwrap().to_vec()).unwrap();
         let head = "{\"create\":{\"_id\":\"k\"}}\n";
         let stamp = r#""@timestamp":"2026-11-22T06:40:00.123456Z","#;
         assert_eq!(text(r#"{"a":1}"#), format!("{head}{{{stamp}\"a\":1}}\n"));
@@ -114,7 +122,7 @@ mod tests {
         assert_eq!(text(r#"{"a":{"@timestamp":"x"}}"#), format!("{head}{{{stamp}\"a\":{{\"@timestamp\":\"x\"}}}}\n"));
         assert_eq!(text("{}"), format!("{head}{{\"@timestamp\":\"2026-11-22T06:40:00.123456Z\"}}\n"));
         for body in ["CEF:0|x", "", "[1]"] {
-            assert!(matches!(bulk(&[message("k", body)]), Err(SinkError::Retry { fault: true, .. })), "{body}");
+            assert!(matches!(bulk(&[message("k", body)], &Buffer::default()), Err(SinkError::Retry { fault: true, .. })), "{body}");
         }
     }
 }

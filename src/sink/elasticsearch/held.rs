@@ -40,11 +40,11 @@ impl Elasticsearch {
         let _ = self.client.send(self.request(Method::POST, &["_refresh"])).await;
         let mut missing = Vec::new();
         for part in asked.chunks(ASKED_MAX) {
-            let ids: Vec<String> = part.iter().map(|acked| document::id(&acked.key)).collect();
+            let ids: Vec<_> = part.iter().map(|acked| document::id(&acked.key)).collect();
             let query = json!({ "size": ASKED_MAX, "_source": false, "query": { "ids": { "values": ids } } });
             let found: Found = self.question("_search", &query.to_string()).await?;
             let found: BTreeSet<String> = found.hits.hits.into_iter().map(|hit| hit.id).collect();
-            missing.extend(part.iter().zip(&ids).filter(|(_, id)| !found.contains(*id)).map(|(acked, _)| acked.seq));
+            missing.extend(part.iter().zip(&ids).filter(|(_, id)| !found.contains(&***id)).map(|(acked, _)| acked.seq));
         }
         let counted: Counted = self.question("_count", r#"{"query":{"match_all":{}}}"#).await?;
         Ok(Held { missing, total: Some(counted.count) })

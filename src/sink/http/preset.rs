@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::{
-    record::{AlarmState, Record, Severity},
+    record::{AlarmState, Severity},
     sink::{BuildError, Message},
 };
 
@@ -117,11 +117,9 @@ fn quoted_len(text: &[u8]) -> usize {
 }
 
 /// The worst that a record says.
-fn severity(record: &Record) -> Severity {
-    let findings = record.findings.iter().map(|finding| finding.severity);
-    let incident = record.incident.iter().map(|incident| incident.severity);
-    let raised = record.alarm.iter().filter(|alarm| alarm.state == AlarmState::Raised).map(|_| Severity::High);
-    findings.chain(incident).chain(raised).max().unwrap_or(Severity::Info)
+fn severity(message: &Message) -> Severity {
+    let raised = (message.head.alarm() == Some(AlarmState::Raised)).then_some(Severity::High);
+    message.head.severity().max(raised).unwrap_or(Severity::Info)
 }
 
 fn header(name: &'static str, value: &str) -> Result<(HeaderName, HeaderValue), BuildError> {

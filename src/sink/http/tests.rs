@@ -1,6 +1,6 @@
 //! Configuration and bodies. Requests and answers: see the sinks' contract test.
 
-use crate::record::Kind;
+use crate::record::{Kept, Kind};
 
 use super::*;
 
@@ -10,7 +10,15 @@ fn build(config: &str) -> Result<Http, String> {
 }
 
 fn message(seq: u64) -> Message {
-    Message { seq, kind: Kind::Alarm, key: format!("k{seq}"), line: "{}".into(), body: format!("{{\"n\":{seq}}}").into() }
+    Message {
+        seq,
+        kind: Kind::Alarm,
+        key: format!("k{seq}"),
+        head: Kept::default(),
+        line: "{}".into(),
+        body: format!("{{\"n\":{seq}}}").into(),
+        media_type: "application/json",
+    }
 }
 
 #[test]
@@ -36,13 +44,13 @@ fn secrets_are_never_inline_and_never_in_an_error() {
 #[test]
 fn bodies_and_ids_are_as_told() {
     let batch = [message(7), message(8), message(9)];
-    assert_eq!(Body::Single.of(&batch[..1]), "{\"n\":7}");
-    assert_eq!(Body::Array.of(&batch), "[{\"n\":7},{\"n\":8},{\"n\":9}]");
-    assert_eq!(Body::Array.of(&batch[..1]), "[{\"n\":7}]");
-    assert_eq!(Body::Lines.of(&batch), "{\"n\":7}\n{\"n\":8}\n{\"n\":9}\n");
-    let line = Message { body: "CEF:0|a \"b\"".into(), ..message(7) };
-    assert_eq!(Body::Array.of(&[line.clone(), message(8)]), "[\"CEF:0|a \\\"b\\\"\",{\"n\":8}]");
-    assert_eq!(Body::Lines.of(&[line]), "CEF:0|a \"b\"\n");
+    assert_eq!(Body::Single.of(&batch[..1], &Buffer::default()), "{\"n\":7}");
+    assert_eq!(Body::Array.of(&batch, &Buffer::default()), "[{\"n\":7},{\"n\":8},{\"n\":9}]");
+    assert_eq!(Body::Array.of(&batch[..1], &Buffer::default()), "[{\"n\":7}]");
+    assert_eq!(Body::Lines.of(&batch, &Buffer::default()), "{\"n\":7}\n{\"n\":8}\n{\"n\":9}\n");
+    let line = Message { body: "CEF:0|a \"b\"".into(), media_type: "text/plain; charset=utf-8", ..message(7) };
+    assert_eq!(Body::Array.of(&[line.clone(), message(8)], &Buffer::default()), "[\"CEF:0|a \\\"b\\\"\",{\"n\":8}]");
+    assert_eq!(Body::Lines.of(&[line], &Buffer::default()), "CEF:0|a \"b\"\n");
     assert_eq!(Body::Single.id(&batch[..1]), "k7");
     assert_eq!(Body::Lines.id(&batch), "7-9");
     assert_eq!(Body::Array.id(&batch[..1]), "7-7");

@@ -1,35 +1,10 @@
-//! Which partition a record goes to, and what is read of it for that. Pure.
+//! Which key a record has, and which partition it goes to. Pure.
 
-use std::borrow::Cow;
+use crate::record::Kept;
 
-use serde::Deserialize;
-
-use crate::time::ReceivedAt;
-
-/// What a Kafka record takes from ours.
-#[derive(Debug, Deserialize)]
-pub(super) struct Head<'a> {
-    #[serde(borrow)]
-    journal: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(super) schema: Cow<'a, str>,
-    pub(super) received_at: ReceivedAt,
-    #[serde(borrow)]
-    event: Option<Event<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Event<'a> {
-    #[serde(borrow)]
-    user_id: Option<Cow<'a, str>>,
-}
-
-impl Head<'_> {
-    /// The user, or the journal for what is about none.
-    pub(super) fn key(&self) -> &str {
-        let user = self.event.as_ref().and_then(|event| event.user_id.as_deref());
-        user.unwrap_or(&self.journal)
-    }
+/// The user, or the journal for what is about none.
+pub(super) fn key(head: &Kept) -> &str {
+    head.user_id().unwrap_or(head.journal())
 }
 
 /// As the Java client's default: `toPositive(murmur2(key)) % partitions`.
@@ -61,6 +36,7 @@ fn murmur2(data: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Head;
 
     #[test]
     fn hashes_are_those_of_the_java_client() {
@@ -81,14 +57,14 @@ mod tests {
 
     #[test]
     fn a_key_is_the_user_or_the_journal() {
-        let key = |event: &str| {
+        let of = |event: &str| {
             let line = format!(
-                r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","received_at":"2026-11-22T06:40:00.000000Z"{event}}}"#
+                r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n","seq":1,"kind":"event","received_at":"2026-11-22T06:40:00.000000Z"{event},"hash":"ab"}}"#
             );
-            serde_json::from_str::<Head<'_>>(&line).unwrap().key().to_owned()
+            key(&Head::read(line.as_bytes()).unwrap().keep()).to_owned()
         };
-        assert_eq!(key(r#","event":{"id":"x","user_id":"u-\"1"}"#), "u-\"1");
-        assert_eq!(key(r#","event":{"id":"x"}"#), "3f9a1c2e");
-        assert_eq!(key(""), "3f9a1c2e");
+        assert_eq!(of(r#","event":{"id":"x","user_id":"u-\"1"}"#), "u-\"1");
+        assert_eq!(of(r#","event":{"id":"x"}"#), "3f9a1c2e");
+        assert_eq!(of(""), "3f9a1c2e");
     }
 }

@@ -14,7 +14,7 @@ use rskafka::protocol::{
 use super::{
     Ack, Compression, Kafka, Message, SinkError,
     cluster::{Cluster, is_fault},
-    key::{Head, partition},
+    key::{key, partition},
 };
 use crate::record::Seq;
 
@@ -25,16 +25,8 @@ const AROUND_LEN: usize = 200;
 /// Reasons quoted of partitions that failed.
 const REASONS_MAX: usize = 3;
 
-/// One record, ready, and where it is in the batch.
-struct Item<'a> {
-    message: &'a Message,
-    key: Vec<u8>,
-    schema: Vec<u8>,
-    /// Milliseconds since 1970.
-    at: i64,
-}
-
-type Chunk<'a> = Vec<Item<'a>>;
+/// Records of one partition that are sent at once.
+type Chunk<'a> = Vec<&'a Message>;
 
 /// What became of a batch so far.
 #[derive(Default)]
@@ -49,7 +41,7 @@ struct Progress {
 impl Kafka {
     pub(super) async fn produce(&self, cluster: &Cluster, batch: &[Message]) -> Result<Ack, SinkError> {
         let mut progress = Progress::default();
-        let mut queues = chunks(batch, cluster.leaders.len(), &mut progress);
+        let mut queues = chunks(batch, cluster.leaders.len());
         loop {
             // One chunk of each partition, by leader.
             let mut round: BTreeMap<i32, Vec<(usize, Chunk<'_>)>> = BTreeMap::new();
@@ -107,16 +99,16 @@ impl Kafka {
     }
 
     fn records(&self, chunk: &Chunk<'_>) -> RecordBatch {
-        let first = chunk.first().map_or(0, |item| item.at);
-        let records = chunk.iter().zip(0..).map(|(item, offset_delta)| Record {
-            timestamp_delta: item.at - first,
+        let first = chunk.first().map_or(0, |message| millis(message));
+        let records = chunk.iter().zip(0..).map(|(message, offset_delta)| Record {
+            timestamp_delta: millis(message) - first,
             offset_delta,
-            key: Some(item.key.clone()),
-            value: Some(item.message.body.to_vec()),
+            key: Some(key(&message.head).as_bytes().to_vec()),
+            value: Some(message.body.to_vec()),
             headers: [
-                ("event_id", item.message.key.as_bytes().to_vec()),
-                ("schema", item.schema.clone()),
-                ("seq", item.message.seq.to_string().into_bytes()),
+                ("event_id", message.key.as_bytes().to_vec()),
+                ("schema", message.head.schema().as_bytes().to_vec()),
+                ("seq", message.seq.to_string().into_bytes()),
             ]
             .map(|(key, value)| RecordHeader { key: key.to_owned(), value })
             .into(),
@@ -126,7 +118,7 @@ impl Kafka {
             partition_leader_epoch: -1,
             last_offset_delta: i32::try_from(chunk.len()).unwrap_or(i32::MAX) - 1,
             first_timestamp: first,
-            max_timestamp: chunk.iter().map(|item| item.at).max().unwrap_or(first),
+            max_timestamp: chunk.iter().map(|message| millis(message)).max().unwrap_or(first),
             producer_id: -1,
             producer_epoch: -1,
             base_sequence: -1,
@@ -157,7 +149,7 @@ impl Kafka {
         let mut mine = partitions.filter(|response| usize::try_from(response.index.0) == Ok(partition));
         match mine.next().map(|response| (response.error, response.base_offset.0)) {
             Some((None, base)) => {
-                let places = chunk.iter().zip(base..).map(|(item, at)| (item.message.seq, format!("{partition}@{at}")));
+                let places = chunk.iter().zip(base..).map(|(message, at)| (message.seq, format!("{partition}@{at}")));
                 progress.taken.extend(places);
             }
             Some((Some(code), _)) if is_about_records(code) => {
@@ -167,7 +159,7 @@ impl Kafka {
                     queue.push_front(second);
                     queue.push_front(chunk);
                 } else {
-                    progress.refused.extend(chunk.iter().map(|item| (item.message.seq, code.to_string())));
+                    progress.refused.extend(chunk.iter().map(|message| (message.seq, code.to_string())));
                 }
             }
             Some((Some(code), _)) => {
@@ -190,20 +182,18 @@ fn is_about_records(code: Code) -> bool {
     )
 }
 
+/// When it was admitted, in milliseconds since 1970.
+fn millis(message: &Message) -> i64 {
+    message.head.received_at().micros() / 1_000
+}
+
 /// Each partition's records in order, in chunks.
-fn chunks<'a>(batch: &'a [Message], partitions: usize, progress: &mut Progress) -> Vec<VecDeque<Chunk<'a>>> {
-    let mut queues: Vec<VecDeque<Chunk<'a>>> = (0..partitions).map(|_| VecDeque::new()).collect();
+fn chunks(batch: &[Message], partitions: usize) -> Vec<VecDeque<Chunk<'_>>> {
+    let mut queues: Vec<VecDeque<Chunk<'_>>> = (0..partitions).map(|_| VecDeque::new()).collect();
     let mut sizes = vec![0; partitions];
     for message in batch {
-        let head: Head<'_> = match serde_json::from_slice(&message.line) {
-            Ok(head) => head,
-            Err(_) => {
-                progress.refused.push((message.seq, "its line is not a record".to_owned()));
-                continue;
-            }
-        };
-        let key = head.key().as_bytes().to_vec();
-        let at = partition(&key, partitions);
+        let key = key(&message.head).as_bytes();
+        let at = partition(key, partitions);
         let (Some(queue), Some(size)) = (queues.get_mut(at), sizes.get_mut(at)) else { continue };
         let len = message.body.len() + key.len() + message.key.len() + AROUND_LEN;
         if queue.is_empty() || *size + len > CHUNK_BYTES_MAX {
@@ -211,18 +201,17 @@ fn chunks<'a>(batch: &'a [Message], partitions: usize, progress: &mut Progress) 
             *size = 0;
         }
         *size += len;
-        let item = Item { message, key, schema: head.schema.as_bytes().to_vec(), at: head.received_at.micros() / 1_000 };
         if let Some(chunk) = queue.back_mut() {
-            chunk.push(item);
+            chunk.push(message);
         }
     }
     queues
 }
 
 impl Progress {
-    fn failed<'a>(&mut self, items: impl Iterator<Item = Item<'a>>, why: impl Fn() -> String, fault: bool) {
+    fn failed<'a>(&mut self, messages: impl Iterator<Item = &'a Message>, why: impl Fn() -> String, fault: bool) {
         let before = self.again.len();
-        self.again.extend(items.map(|item| item.message.seq));
+        self.again.extend(messages.map(|message| message.seq));
         if self.again.len() == before {
             return;
         }

@@ -3,7 +3,10 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
 
 use super::*;
-use crate::{record::Record, sink::SinkError};
+use crate::{
+    record::{Head, Record},
+    sink::SinkError,
+};
 
 /// `received_at` is 1,795,329,600.123456 s after 1970 (`date -u -d 2026-11-22T06:40:00Z +%s`).
 fn message(event: &str, more: &str) -> Message {
@@ -11,7 +14,16 @@ fn message(event: &str, more: &str) -> Message {
         r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"audit-1","seq":7,"kind":"event","received_at":"2026-11-22T06:40:00.123456Z","source":"fusionauth","event":{{{event}"id":"e-1","type":"jwt.refresh","outcome":"attempted"}},{more}"prev":"00","hash":"ab"}}"#
     );
     serde_json::from_str::<Record>(&line).unwrap();
-    Message { seq: 7, kind: crate::record::Kind::Event, key: "e-1".to_owned(), line: line.clone().into(), body: line.into() }
+    let head = Head::read(line.as_bytes()).unwrap();
+    Message {
+        seq: 7,
+        kind: head.kind,
+        key: "e-1".to_owned(),
+        head: head.keep(),
+        line: line.clone().into(),
+        body: line.clone().into(),
+        media_type: "application/json",
+    }
 }
 
 const OCCURRED: &str = r#""occurred_at":"2026-11-22T06:39:59.000Z","#;

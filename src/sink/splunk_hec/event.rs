@@ -1,10 +1,13 @@
 //! One record as one HEC event: `{"time":…,"host":…,"source":…,"sourcetype":…,"index":…,"event":…,"fields":…}`. Pure.
 
-use std::io::Write as _;
+use std::fmt::Write as _;
 
-use serde_json::value::RawValue;
+use bytes::{BufMut as _, BytesMut};
 
-use crate::sink::{BuildError, Message, head::Head};
+use crate::sink::{BuildError, Message};
+
+/// Of the names, an instant, a usual node and key, and a seq.
+const AROUND_LEN: usize = 200;
 
 /// What every event of a sink has in common.
 pub(super) struct Envelope {
@@ -32,35 +35,38 @@ impl Envelope {
         Ok(Self { host, middle })
     }
 
-    /// JSON goes in as it is, anything else as a text. The key, the same on every attempt, and the seq are indexed fields,
-    /// so that a search can drop what came twice whatever the format.
-    pub(super) fn of(&self, message: &Message) -> serde_json::Result<Vec<u8>> {
-        let head = Head::read(&message.line)?;
-        let mut event = Vec::with_capacity(message.body.len() + 300);
-        event.push(b'{');
-        if let Some(at) = head.at().filter(|at| at.micros() >= 0) {
+    /// About how much longer an event is than its record.
+    pub(super) fn len(&self) -> usize {
+        self.host.as_deref().map_or(0, str::len) + self.middle.len() + AROUND_LEN
+    }
+
+    /// Appends it. JSON goes in as it is, anything else as a text. The key, the same on every attempt, and the seq are
+    /// indexed fields, so that a search can drop what came twice whatever the format.
+    pub(super) fn write(&self, out: &mut BytesMut, message: &Message) {
+        let micros = message.head.received_at().micros();
+        out.put_u8(b'{');
+        if micros >= 0 {
             // Writing to memory does not fail.
-            let _ = write!(event, "\"time\":{}.{:06},", at.micros() / 1_000_000, at.micros() % 1_000_000);
+            let _ = write!(out, "\"time\":{}.{:06},", micros / 1_000_000, micros % 1_000_000);
         }
-        event.extend_from_slice(b"\"host\":");
-        serde_json::to_writer(&mut event, self.host.as_deref().unwrap_or(&head.node))?;
-        event.push(b',');
-        event.extend_from_slice(self.middle.as_bytes());
-        event.extend_from_slice(b"\"event\":");
-        if is_object(message) {
-            event.extend_from_slice(&message.body);
+        out.extend_from_slice(b"\"host\":");
+        text(out, self.host.as_deref().unwrap_or(message.head.node()));
+        out.put_u8(b',');
+        out.extend_from_slice(self.middle.as_bytes());
+        out.extend_from_slice(b"\"event\":");
+        if message.is_json() {
+            out.extend_from_slice(&message.body);
         } else {
-            serde_json::to_writer(&mut event, &String::from_utf8_lossy(&message.body))?;
+            text(out, &String::from_utf8_lossy(&message.body));
         }
-        event.extend_from_slice(b",\"fields\":{\"record_key\":");
-        serde_json::to_writer(&mut event, &message.key)?;
-        let _ = write!(event, ",\"record_seq\":\"{}\"}}}}", message.seq);
-        Ok(event)
+        out.extend_from_slice(b",\"fields\":{\"record_key\":");
+        text(out, &message.key);
+        let _ = write!(out, ",\"record_seq\":\"{}\"}}}}", message.seq);
     }
 }
 
-fn is_object(message: &Message) -> bool {
-    // The journal's line was read as JSON when the batch was made.
-    let is_line = message.body.as_ptr() == message.line.as_ptr() && message.body.len() == message.line.len();
-    is_line || message.body.starts_with(b"{") && serde_json::from_slice::<&RawValue>(&message.body).is_ok()
+/// Appends a text as JSON.
+fn text(out: &mut BytesMut, text: &str) {
+    // Neither a text nor memory has a way to fail.
+    let _ = serde_json::to_writer(out.writer(), text);
 }

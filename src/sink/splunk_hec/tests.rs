@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 
-use crate::{record::Kind, sink::client::Answer};
+use crate::{record::Head, sink::client::Answer};
 
 use super::*;
 
@@ -17,10 +17,25 @@ fn hec(more: &str) -> SplunkHec {
     build(&format!("url = 'http://127.0.0.1:8088'\ntoken_file = 'token'\n{more}")).map_err(drop).unwrap()
 }
 
-fn message(line: &str, body: Option<&str>) -> Message {
-    let line = bytes::Bytes::from(line.to_owned());
-    let body = body.map_or_else(|| line.clone(), |body| body.to_owned().into());
-    Message { seq: 7, kind: Kind::Event, key: "k\"1".to_owned(), line, body }
+/// The line itself, or a body in another format.
+fn message(line: &str, other: Option<(&'static str, &str)>) -> Message {
+    let head = Head::read(line.as_bytes()).unwrap();
+    let (media_type, body) = other.unwrap_or(("application/json", line));
+    Message {
+        seq: 7,
+        kind: head.kind,
+        key: "k\"1".to_owned(),
+        head: head.keep(),
+        line: line.to_owned().into(),
+        body: body.to_owned().into(),
+        media_type,
+    }
+}
+
+fn event(sink: &SplunkHec, message: &Message) -> Vec<u8> {
+    let mut event = bytes::BytesMut::new();
+    sink.envelope.write(&mut event, message);
+    event.to_vec()
 }
 
 const LINE: &str = r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"audit-1","seq":7,"kind":"event","received_at":"2026-11-22T06:40:00.123456Z","prev":"00","hash":"ab"}"#;
@@ -28,15 +43,15 @@ const LINE: &str = r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"a
 #[test]
 fn an_event_is_as_documented() {
     // By hand after "Format events for HTTP Event Collector"; 1795329600 by `date -u -d 2026-11-22T06:40:00Z +%s`.
-    let event = hec("index = 'identity'").envelope.of(&message(LINE, None)).unwrap();
+    let made = event(&hec("index = 'identity'"), &message(LINE, None));
     let expected = format!(
         "{{\"time\":1795329600.123456,\"host\":\"audit-1\",\"source\":\"refresh-audit\",\"sourcetype\":\"refresh_audit\",\
          \"index\":\"identity\",\"event\":{LINE},\"fields\":{{\"record_key\":\"k\\\"1\",\"record_seq\":\"7\"}}}}"
     );
-    assert_eq!(String::from_utf8(event).unwrap(), expected);
+    assert_eq!(String::from_utf8(made).unwrap(), expected);
     // The journal's line is in there byte for byte, so that its hash can be checked.
     assert!(expected.contains(LINE));
-    let own = hec("host = 'h'\nsource = 's'\nsourcetype = 't'").envelope.of(&message(LINE, None)).unwrap();
+    let own = event(&hec("host = 'h'\nsource = 's'\nsourcetype = 't'"), &message(LINE, None));
     let own: serde_json::Value = serde_json::from_slice(&own).unwrap();
     assert_eq!((&own["host"], &own["source"], &own["sourcetype"], &own["index"]), (&"h".into(), &"s".into(), &"t".into(), &serde_json::Value::Null));
 }
@@ -44,11 +59,11 @@ fn an_event_is_as_documented() {
 #[test]
 fn what_is_no_json_is_a_text() {
     for body in ["CEF:0|a|b|c|d=\"e\\|\u{202e}", "{not json", "{} {}"] {
-        let event = hec("").envelope.of(&message(LINE, Some(body))).unwrap();
-        let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
-        assert_eq!(event["event"], body);
+        let made = event(&hec(""), &message(LINE, Some(("text/plain; charset=utf-8", body))));
+        let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
+        assert_eq!(made["event"], body);
     }
-    let event = hec("").envelope.of(&message(LINE, Some("{\"a\":1}"))).unwrap();
+    let event = event(&hec(""), &message(LINE, Some(("application/cloudevents+json", "{\"a\":1}"))));
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&event).unwrap()["event"]["a"], 1);
 }
 

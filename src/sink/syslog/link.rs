@@ -1,11 +1,10 @@
-//! One way to the other side: a TCP or TLS connection, or a UDP socket. Knows bytes and frames, not records.
+//! One way to the other side: a TCP or TLS connection, or a UDP socket. Knows bytes, not records.
 //!
 //! Syslog over TCP answers nothing. What can be known is asked for: whether the other side has closed, before each write
 //! and after it, and how much its TCP has acknowledged.
 
-use std::{future::poll_fn, io, net::SocketAddr, ops::Range, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
-use bytes::Bytes;
 use rustix::{
     io::Errno,
     net::{RecvFlags, recv},
@@ -15,7 +14,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
     net::{TcpStream, UdpSocket, lookup_host},
     task::yield_now,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -29,8 +28,9 @@ const JUDGED_WITHIN: Duration = Duration::from_secs(1);
 /// A server that refuses us (its list of senders, its number of connections) closes soon after it accepted. Waited after
 /// the first batch of a connection.
 pub(super) const SETTLE: Duration = Duration::from_millis(100);
-/// Asked again at once this often whether everything is acknowledged, then after waits from the next to the one after it.
-const ACK_ASKED_AT_ONCE: u32 = 20;
+/// For so long it is asked again at once whether everything is acknowledged: the time to this machine and to the next, and
+/// less than the runtime's shortest sleep. Then after waits from the next to the one after it.
+const ACK_ASKED_AT_ONCE: Duration = Duration::from_millis(1);
 const ACK_POLL_MIN: Duration = Duration::from_millis(1);
 const ACK_POLL_MAX: Duration = Duration::from_millis(50);
 /// What came in is read in so many pieces of at most this length; who says more is no syslog server.
@@ -46,13 +46,6 @@ pub(super) enum Target {
     Udp { address: String },
     Tcp { address: String },
     Tls { address: String, config: Arc<ClientConfig>, name: ServerName<'static> },
-}
-
-/// Messages as they go out: one after the other, and where each is.
-#[derive(Debug, Default)]
-pub(super) struct Frames {
-    pub(super) bytes: Bytes,
-    pub(super) each: Vec<Range<usize>>,
 }
 
 /// See the head of this file.
@@ -194,18 +187,13 @@ impl Link {
         }
     }
 
-    /// Hands the frames to the kernel. After an error the link is of no use: half a frame may be out.
-    pub(super) async fn send(&mut self, frames: &Frames) -> io::Result<()> {
+    /// Hands a piece to the kernel. After an error the link is of no use: half a message may be out.
+    pub(super) async fn send(&mut self, piece: &[u8]) -> io::Result<()> {
         match &mut self.stream {
-            Stream::Udp(socket) => {
-                for frame in &frames.each {
-                    socket.send(frames.bytes.get(frame.clone()).unwrap_or_default()).await?;
-                }
-                Ok(())
-            }
-            Stream::Tcp(stream) => stream.write_all(&frames.bytes).await,
+            Stream::Udp(socket) => socket.send(piece).await.map(drop),
+            Stream::Tcp(stream) => stream.write_all(piece).await,
             Stream::Tls(stream) => {
-                stream.write_all(&frames.bytes).await?;
+                stream.write_all(piece).await?;
                 stream.flush().await
             }
         }
@@ -214,10 +202,9 @@ impl Link {
     /// Waits until the other side's TCP has everything, where that can be known, and looks once more whether it is there.
     pub(super) async fn taken(&mut self) -> io::Result<bool> {
         if let Some(unacked) = &self.unacked {
-            let (mut asked, mut wait) = (0, ACK_POLL_MIN);
+            let (begun, mut wait) = (Instant::now(), ACK_POLL_MIN);
             while unacked.bytes()? > 0 {
-                asked += 1;
-                if asked < ACK_ASKED_AT_ONCE {
+                if begun.elapsed() < ACK_ASKED_AT_ONCE {
                     yield_now().await;
                 } else {
                     sleep(wait).await;

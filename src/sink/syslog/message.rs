@@ -7,8 +7,8 @@
 use std::{io::Write as _, str};
 
 use crate::{
-    record::{AlarmState, Kind, Seq, Severity},
-    sink::{Message, head::Head},
+    record::{AlarmState, Kind, Severity},
+    sink::Message,
 };
 
 /// Characters of HOSTNAME (RFC 5424, section 6).
@@ -34,57 +34,44 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Appends the message of a record to `out`.
-    pub(super) fn record(&self, out: &mut Vec<u8>, message: &Message, head: &Head<'_>) {
-        let start = out.len();
+    /// Appends the message of a record to `out`, which is empty, all but its body: that is returned, or as much of it as
+    /// there is room for.
+    pub(super) fn header<'m>(&self, out: &mut Vec<u8>, message: &'m Message) -> &'m [u8] {
+        let head = &message.head;
         let level = level(message.kind, head.alarm(), head.severity());
-        let node = self.hostname.as_deref().unwrap_or(&head.node);
-        self.header(out, level, &head.received_at, node, message.kind.as_str());
-        self.data(out, message.seq, message.kind.as_str(), &head.journal);
-        out.extend_from_slice(b" id=\"");
+        // Writing to memory does not fail.
+        let _ = write!(out, "<{}>1 {} ", self.facility * 8 + level, head.received_at());
+        printable(out, self.hostname.as_deref().unwrap_or(head.node()));
+        let (kind, seq) = (message.kind.as_str(), message.seq);
+        let _ = write!(out, " {} - {kind} [{} seq=\"{seq}\" kind=\"{kind}\" journal=\"", self.app_name, self.sd_id);
+        value(out, head.journal());
+        out.extend_from_slice(b"\" id=\"");
         value(out, &message.key);
         out.extend_from_slice(b"\" hash=\"");
-        value(out, &head.hash);
+        value(out, head.hash());
         out.push(b'"');
         if let Some(severity) = head.severity() {
-            out.extend_from_slice(b" severity=\"");
-            out.extend_from_slice(word(severity).as_bytes());
-            out.push(b'"');
+            let _ = write!(out, " severity=\"{}\"", severity.as_str());
         }
         if message.seq == 0 {
             // No journal has a seq 0: `check --connect` sends it.
             out.extend_from_slice(b" test=\"true\"");
         }
-        self.body(out, start, &message.body);
+        self.cut(out, &message.body)
     }
 
-    fn header(&self, out: &mut Vec<u8>, level: u8, at: &str, node: &str, id: &str) {
-        // Writing to memory does not fail.
-        let _ = write!(out, "<{}>1 {at} ", self.facility * 8 + level);
-        printable(out, node);
-        let _ = write!(out, " {} - {id} ", self.app_name);
-    }
-
-    /// The structured data without its end.
-    fn data(&self, out: &mut Vec<u8>, seq: Seq, kind: &str, journal: &str) {
-        let _ = write!(out, "[{} seq=\"{seq}\" kind=\"{kind}\" journal=\"", self.sd_id);
-        value(out, journal);
-        out.push(b'"');
-    }
-
-    /// The end of the structured data and the body, or as much of it as there is room for and a mark that says how long
-    /// it was.
-    fn body(&self, out: &mut Vec<u8>, start: usize, body: &[u8]) {
+    /// The end of the structured data, with a mark where the body is cut that says how long it was.
+    fn cut<'m>(&self, out: &mut Vec<u8>, body: &'m [u8]) -> &'m [u8] {
         let bom = if self.bom && !body.is_ascii() { BOM } else { b"" };
         let mut take = body.len();
-        if out.len() - start + b"] ".len() + bom.len() + body.len() > self.max {
+        if out.len() + b"] ".len() + bom.len() + body.len() > self.max {
             let _ = write!(out, " truncated=\"{}\"", body.len());
-            let used = out.len() - start + b"] ".len() + bom.len();
+            let used = out.len() + b"] ".len() + bom.len();
             take = boundary(body, self.max.saturating_sub(used));
         }
         out.extend_from_slice(b"] ");
         out.extend_from_slice(bom);
-        out.extend_from_slice(&body[..take]);
+        &body[..take]
     }
 }
 
@@ -110,19 +97,14 @@ fn level(kind: Kind, alarm: Option<AlarmState>, worst: Option<Severity>) -> u8 {
     }
 }
 
-fn word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Low => "low",
-        Severity::Medium => "medium",
-        Severity::High => "high",
-        Severity::Critical => "critical",
-    }
-}
-
 /// A PARAM-VALUE: `"`, `\` and `]` escaped (RFC 5424, section 6.3.3). Control characters, which receivers rewrite each in
 /// their own way and one of which ends a line, become `?`.
 fn value(out: &mut Vec<u8>, text: &str) {
+    // Hardly any value has one, and looking at bytes without a branch is ten times as fast as looking at characters.
+    let plain = |byte: u8| !matches!(byte, b'"' | b'\\' | b']' | 0..=0x1f | 0x7f..);
+    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
+        return out.extend_from_slice(text.as_bytes());
+    }
     let mut rest = text;
     let special = |c: char| matches!(c, '"' | '\\' | ']') || c.is_control();
     while let Some((at, c)) = rest.char_indices().find(|(_, c)| special(*c)) {

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use syslog_rfc5424::{SyslogMessage, parse_message};
 
-use crate::record::{AlarmChange, AlarmState, Draft, Finding, Kind, Severity};
+use crate::record::{AlarmChange, AlarmState, Draft, Finding, Head, Kind, Severity};
 
 use super::*;
 
@@ -44,14 +44,23 @@ fn line(node: &str, kind: Kind, severities: &[Severity], alarm: Option<AlarmStat
 }
 
 fn message(key: &str, line: Vec<u8>, body: &[u8]) -> Message {
-    let kind = Head::read(&line).unwrap().kind;
-    Message { seq: 7, kind, key: key.into(), line: line.into(), body: body.to_vec().into() }
+    let head = Head::read(&line).unwrap();
+    Message {
+        seq: 7,
+        kind: head.kind,
+        key: key.into(),
+        head: head.keep(),
+        line: line.clone().into(),
+        body: body.to_vec().into(),
+        media_type: "text/plain",
+    }
 }
 
 fn text(sink: &Syslog, message: &Message) -> Vec<u8> {
-    let (frames, refused) = sink.frames(std::slice::from_ref(message));
-    assert!(refused.is_empty() && frames.each.len() == 1, "{refused:?}");
-    frames.bytes.to_vec()
+    let mut pieces = sink.pieces(std::slice::from_ref(message));
+    let piece = pieces.next().unwrap();
+    assert!(pieces.next().is_none() && pieces.refused.is_empty(), "{:?}", pieces.refused);
+    piece.to_vec()
 }
 
 fn read(bytes: &[u8]) -> SyslogMessage {
@@ -106,13 +115,41 @@ fn a_text_that_is_not_ascii_begins_with_a_mark() {
 fn a_line_feed_is_refused_only_where_it_would_end_a_message() {
     let inside = message("k", line("n", Kind::Event, &[], None), b"a\nb");
     let tcp = |framing| build(&format!("address = 'h:1'\ntransport = 'tcp'\nframing = '{framing}'")).map_err(drop).unwrap();
-    let (frames, refused) = tcp("lf").frames(&[inside.clone(), message("k", line("n", Kind::Event, &[], None), b"c")]);
-    assert_eq!((refused.len(), refused[0].0, frames.each.len()), (1, 7, 1));
+    let (lf, batch) = (tcp("lf"), [inside.clone(), message("k", line("n", Kind::Event, &[], None), b"c")]);
+    let mut pieces = lf.pieces(&batch);
+    let piece = pieces.next().unwrap();
+    assert!(piece.ends_with(b"] c\n") && piece.iter().filter(|byte| **byte == b'\n').count() == 1);
+    assert!(pieces.next().is_none());
+    assert_eq!((pieces.refused.len(), pieces.refused[0].0), (1, 7));
     let whole = text(&tcp("octet"), &inside);
     let (length, rest) = whole.split_at(whole.iter().position(|byte| *byte == b' ').unwrap());
     // RFC 6587, section 3.4.1: MSG-LEN is the octet count of what follows the space.
     assert_eq!(std::str::from_utf8(length).unwrap().parse::<usize>().unwrap(), rest.len() - 1);
     assert!(rest.ends_with(b"a\nb"));
+}
+
+#[test]
+fn a_batch_is_cut_between_messages_and_a_datagram_is_one() {
+    let batch: Vec<_> = (0..100).map(|at| message(&format!("k{at}"), line("n", Kind::Event, &[], None), &[b'x'; 4_000])).collect();
+    let tcp = build("address = 'h:1'\ntransport = 'tcp'").map_err(drop).unwrap();
+    let pieces: Vec<_> = tcp.pieces(&batch).collect();
+    // 400 kB of bodies: as one they would be made before the first byte is sent.
+    assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.len() < 200_000), "{}", pieces.len());
+    for piece in &pieces {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let (length, message) = rest.split_at(rest.iter().position(|byte| *byte == b' ').unwrap());
+            let end = 1 + std::str::from_utf8(length).unwrap().parse::<usize>().unwrap();
+            read(&message[1..end]);
+            rest = &message[end..];
+        }
+    }
+    let whole = |batch: &[Message]| tcp.pieces(batch).flat_map(|piece| piece.to_vec()).collect::<Vec<u8>>();
+    let one_by_one: Vec<u8> = batch.iter().flat_map(|message| whole(std::slice::from_ref(message))).collect();
+    assert_eq!(whole(&batch), one_by_one);
+    let datagrams: Vec<_> = udp("max_size = '8KiB'").pieces(&batch).map(|piece| read(&piece).sd).collect();
+    let ids: Vec<_> = datagrams.iter().map(|sd| sd.find_tuple("refreshAudit@32473", "id").unwrap().clone()).collect();
+    assert_eq!(ids, (0..100).map(|at| format!("k{at}")).collect::<Vec<_>>());
 }
 
 proptest! {

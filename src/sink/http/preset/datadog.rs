@@ -49,15 +49,14 @@ pub(super) fn body(batch: &[Message], labels: &Labels) -> Vec<u8> {
         if at > 0 {
             body.push(b',');
         }
-        let record = message.record().ok();
-        let received = record.as_ref().map(|record| record.received_at);
+        let received = message.head.received_at();
         let log = Log {
             ddsource: NAME,
             ddtags: &tags,
-            hostname: record.as_ref().map_or("", |record| &record.node),
+            hostname: message.head.node(),
             service: NAME,
-            status: record.as_ref().map_or("info", |record| status(severity(record))),
-            timestamp: received.filter(|at| now.since(*at) < PAST_MAX).map(|at| at.micros() / 1_000),
+            status: status(severity(message)),
+            timestamp: (now.since(received) < PAST_MAX).then(|| received.micros() / 1_000),
             message: &String::from_utf8_lossy(&message.body),
         };
         // Texts and numbers always serialize.

@@ -42,7 +42,7 @@ pub(super) fn body(batch: &[Message], labels: &Labels) -> Vec<u8> {
     let mut streams: BTreeMap<Kind, Vec<_>> = BTreeMap::new();
     for message in batch {
         let record = message.record().ok();
-        let micros = record.as_ref().map_or(0, |record| record.received_at.micros());
+        let micros = message.head.received_at().micros();
         let line = String::from_utf8_lossy(&message.body).into_owned();
         let value = (i128::from(micros).saturating_mul(1_000).to_string(), line, metadata(message, record.as_ref()));
         streams.entry(message.kind).or_default().push(value);
@@ -64,10 +64,10 @@ fn metadata(message: &Message, record: Option<&Record>) -> BTreeMap<&'static str
             metadata.insert(name, value.to_owned());
         }
     };
+    put("hash", Some(message.head.hash()));
+    put("journal", Some(message.head.journal()));
+    put("level", Some(severity(message).as_str()));
     if let Some(record) = record {
-        put("hash", Some(&record.hash));
-        put("journal", Some(&record.journal));
-        put("level", Some(severity(record).as_str()));
         put("source", record.source.as_deref());
         if let Some(event) = &record.event {
             put("user_id", event.user_id.as_ref().map(|id| id.as_str()));

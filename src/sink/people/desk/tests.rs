@@ -1,13 +1,24 @@
 //! What is told, in which order, as time goes by.
 
 use super::*;
-use crate::{record::Kind, sink::people::cap::PERIOD};
+use crate::{
+    record::{Kept, Kind},
+    sink::people::cap::PERIOD,
+};
 
 fn alarm(seq: u64, at: ReceivedAt, state: &str) -> Message {
     let line = format!(
         r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n","seq":{seq},"kind":"alarm","received_at":"{at}","alarm":{{"name":"disk_low","state":"{state}","message":"m"}},"prev":"0","hash":"0"}}"#
     );
-    Message { seq, kind: Kind::Alarm, key: format!("k{seq}"), body: line.clone().into(), line: line.into() }
+    Message {
+        seq,
+        kind: Kind::Alarm,
+        key: format!("k{seq}"),
+        head: Kept::default(),
+        body: line.clone().into(),
+        line: line.into(),
+        media_type: "application/json",
+    }
 }
 
 struct Heard(Mutex<Vec<Notice>>);
