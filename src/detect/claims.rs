@@ -13,7 +13,7 @@ const NEWS_MAX: u32 = 3;
 /// Refreshes of an application before its issuers mean anything.
 const EVENTS_MIN: u32 = 10;
 /// Once per session.
-pub const SAID_OVER_AGE: u16 = 1;
+pub const SAID_OVER_AGE: u8 = 1;
 
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {

@@ -2,7 +2,13 @@
 
 use serde_json::json;
 
-use super::{findings::Findings, seen::Seen, signals::Software};
+use super::{
+    findings::Findings,
+    key::{key, tiny},
+    seen::Seen,
+    signals::Software,
+    state::session::Context,
+};
 use crate::{
     event::RefreshEvent,
     record::Severity,
@@ -10,6 +16,24 @@ use crate::{
 
 /// Refreshes before a user agent can be called rare.
 const RARE_EVENTS_MIN: u64 = 10_000;
+
+impl Seen<'_> {
+    /// The same browser that asks for a desktop's page: an iPhone says Macintosh, an Android phone says Linux.
+    pub fn is_desktop_mode(&self, context: &Context) -> bool {
+        let agent = &self.facts.agent;
+        let systems = |os: &str| tiny(key(&[os]));
+        let class_of = |browser: &str, os: &str, kind: &str| tiny(key(&["class", browser, os, kind]));
+        let Some(client) = &self.event.client else { return false };
+        let (Some(browser), Some(kind)) = (&client.browser, &client.kind) else { return false };
+        let turned = |from: &str, to: &str| {
+            agent.os == systems(to)
+                && [browser.as_str(), "Mobile Safari", "Safari"]
+                    .iter()
+                    .any(|browser| context.class == class_of(browser, from, kind))
+        };
+        turned("iOS", "macOS") || turned("macOS", "iOS") || turned("Android", "Linux") || turned("Linux", "Android")
+    }
+}
 
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {

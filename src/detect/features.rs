@@ -5,7 +5,9 @@ use serde::Serialize;
 
 use super::{
     seen::Seen,
-    signals::{Company, Fork, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Stamina},
+    signals::{
+        Company, Elsewhere, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Signals, Software, Stamina,
+    },
     zones::hour_of,
 };
 
@@ -56,6 +58,12 @@ pub struct Features {
     pace: Pace,
     /// How many other users are new to this network now.
     company: Company,
+    /// Whose provider it is, where the network is new to its user.
+    provider: Ground,
+    /// Where the user's other sessions are, while this one is in a network that is not the user's own yet.
+    other_sessions: Elsewhere,
+    /// Whether the user signed in anew with the same software, to the same application.
+    renewal: Renewal,
     /// How long the client has refreshed without a pause; said once at each step.
     stamina: Stamina,
     /// At what hour, for this user; said when use begins.
@@ -110,6 +118,9 @@ impl Features {
             fork: signals.fork,
             pace: signals.pace.max(signals.blind),
             company: signals.company,
+            provider: signals.ground,
+            other_sessions: signals.elsewhere,
+            renewal: signals.renewal,
             stamina: signals.stamina,
             hour: signals.hour,
             risk,

@@ -20,26 +20,27 @@ impl Seen<'_> {
             Path::Travel
         } else if self.elsewhere().is_some() {
             Path::Elsewhere
-        } else if self.flip() {
-            Path::Flip
         } else {
-            Path::Plain
+            self.flip()
         }
     }
 
     /// Back in a network that the session left less than a token's lifetime ago, with another one in between.
-    pub fn flip(&self) -> bool {
-        let Some(session) = self.session else { return false };
+    fn flip(&self) -> Path {
+        let Some(session) = self.session else { return Path::Plain };
         let near = short(self.facts.place.near);
         let lifetime = session.lifetime.max(LEEWAY_SECS);
         let moves = |labels: u8| labels & (labels::MOBILE | labels::ROAMING) != 0;
-        let Some((last, before)) = session.contexts().split_first() else { return false };
-        last.near != near
-            && !moves(last.labels)
-            && !moves(self.facts.place.labels)
+        let Some((last, before)) = session.contexts().split_first() else { return Path::Plain };
+        let is_back = last.near != near
             && before.iter().any(|context| {
                 context.near == near && self.seconds().saturating_sub(context.last) < lifetime.saturating_mul(2)
-            })
+            });
+        match is_back {
+            true if moves(last.labels | self.facts.place.labels) => Path::Sway,
+            true => Path::Flip,
+            false => Path::Plain,
+        }
     }
 
     /// Distance in km and speed in km/h since the session's last place, where that is faster than anyone travels.

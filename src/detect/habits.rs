@@ -30,12 +30,11 @@ impl Seen<'_> {
     }
 
     /// A phone moves more than the desk of the same person: the session's own ways count most. 0: in mid-use, 1: when it wakes.
-    fn moves(&self, session: &Session, kind: usize) -> Habit {
-        let (odd, stays) =
-            self.user.map_or((0.0, 0.0), |user| (f64::from(user.moves[kind]), f64::from(user.stays[kind])));
-        let weight = (odd + stays).min(USER_WEIGHT) / (odd + stays).max(1.0);
-        let own = f64::from(session.moves[kind]);
-        Habit { odd: own + odd * weight, of: own + f64::from(session.stays[kind]) + (odd + stays) * weight }
+    fn moves(&self, session: &Session, kind: usize) -> [f64; 3] {
+        let user = self.user.map_or([0; 3], |user| user.moves[kind]).map(f64::from);
+        let all: f64 = user.iter().sum();
+        let weight = all.min(USER_WEIGHT) / all.max(1.0);
+        std::array::from_fn(|far| f64::from(session.moves[kind][far]) + weight * user[far])
     }
 
     /// The step that this refresh reaches, if the one before had not reached it.

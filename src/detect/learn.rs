@@ -5,9 +5,9 @@ use super::{
     DAY_SECS, HOUR_SECS, cadence, device,
     facts::{Facts, labels},
     key::{key_of, short},
-    score::Weights,
+    score::{PRIOR, Weights, how_far, probability},
     seen::Seen,
-    signals::{Fork, Lineage, Net, Pace, Path, Signals},
+    signals::{Fork, Lineage, Pace, Path, Signals},
     state::{
         State, StateLimits,
         application::Application,
@@ -22,6 +22,10 @@ use crate::{event::RefreshEvent, record::Severity};
 
 /// From this risk on a refresh says nothing about what is usual.
 const SUSPICIOUS: f64 = 0.5;
+/// What is certainly a thief's says this much less of what is usual. Not nothing: what is usual may only look like it.
+const DOUBTED: f64 = 0.95;
+/// From this much evidence on, a session's oddities are slow to become habits.
+const SUSPICION: f32 = 2.0;
 /// A session with a lineage finding is on probation for this long, seconds.
 const SUSPECTED_SECS: u32 = 7 * 86_400;
 /// Refreshes of one session that count in full.
@@ -76,6 +80,19 @@ impl Learned {
         }
     }
 
+    /// Whether what is odd about it counts as a habit: of a session under suspicion every fourth time, so that no thief
+    /// makes their own ways a habit, and yet who does it always is believed in the end.
+    fn is_usual(&self, number: u32) -> bool {
+        let suspicion = self.weights.iter().copied().fold(0.0, f32::max);
+        suspicion < SUSPICION || number.is_multiple_of(4)
+    }
+
+    /// How probable it is that a thief is in the session, whatever this refresh adds to it.
+    fn doubt(&self) -> f64 {
+        let most = self.weights.iter().copied().fold(0.0, f32::max);
+        probability(PRIOR + f64::from(most)).max(self.risk)
+    }
+
     fn is_clean(&self) -> bool {
         self.risk < SUSPICIOUS && self.lineage < Some(Severity::High)
     }
@@ -83,7 +100,7 @@ impl Learned {
 
 /// Learns from a refresh.
 pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, learned: Learned) {
-    let weight = weight(state, facts);
+    let weight = weight(state, facts) * (1.0 - DOUBTED * learned.doubt()) as f32;
     state.rates.learn(&learned.signals, weight);
     let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
     application.rates.learn(&learned.signals, weight);
@@ -110,7 +127,11 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
         return;
     }
     let user = state.users.entry(facts.user, at, limits.users, || User { first: at, ..User::default() });
-    learn_user(user, facts, at, &learned, proved.is_some());
+    let is_new_place = learn_user(user, facts, at, &learned, proved.is_some());
+    if is_new_place {
+        let owners = state.owners.entry(owners_key(facts), at, limits.networks, || 0);
+        *owners = owners.saturating_add(1);
+    }
     if let Some(gone) = (facts.session != 0).then(|| user.own(facts.session)).flatten() {
         state.sessions.remove(gone);
     }
@@ -144,13 +165,14 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.originals = session.originals.saturating_add(u16::from(facts.parent != 0));
     session.omitted = session.omitted.saturating_add(u16::from(signals.lineage == Lineage::Omitted));
     let forked = matches!(signals.lineage, Lineage::Retry | Lineage::Left | Lineage::Stale | Lineage::Strange);
-    session.forked = session.forked.saturating_add(u16::from(forked));
-    count_moves(signals, &mut session.moves, &mut session.stays);
+    let usual = learned.is_usual(session.events);
+    session.forked = session.forked.saturating_add(u16::from(forked && usual));
+    count_moves(signals, &mut session.moves, usual);
     if learned.pauses || session.run_from == 0 {
         session.run_from = learned.seconds;
     }
     learn_fork(session, signals);
-    session.flips = session.flips.saturating_add(u16::from(signals.path > Path::Plain));
+    session.flips = session.flips.saturating_add(u16::from(signals.path > Path::Plain && usual));
     let pace = signals.pace.max(signals.blind);
     session.timed = session.timed.saturating_add(u16::from(pace > Pace::Burst));
     session.early = session.early.saturating_add(u16::from(pace == Pace::Early));
@@ -203,7 +225,7 @@ fn learn_fork(session: &mut Session, signals: &Signals) {
 /// The usual gap in lifetimes, of those that are neither at once nor long after the end.
 fn learn_pace(pace: &mut u16, lifetime: u32, learned: &Learned) {
     let (Some(gap), true) = (learned.gap, lifetime > 0) else { return };
-    if !matches!(learned.signals.pace.max(learned.signals.blind), Pace::Early | Pace::OnTime) {
+    if !matches!(learned.signals.pace.max(learned.signals.blind), Pace::Early | Pace::Ahead | Pace::OnTime) {
         return;
     }
     let now = (u64::from(gap) * 1_024 / u64::from(lifetime)).clamp(1, 2_048);
@@ -211,21 +233,23 @@ fn learn_pace(pace: &mut u16, lifetime: u32, learned: &Learned) {
     *pace = if *pace == 0 { now.max(512) } else { *pace - (*pace >> PACE_SHIFT) + (now >> PACE_SHIFT) };
 }
 
-fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved: bool) {
+/// Whether the network is now the user's own and was not before.
+fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved: bool) -> bool {
     user.last = at;
     user.events = user.events.saturating_add(1);
-    count_moves(&learned.signals, &mut user.moves, &mut user.stays);
+    count_moves(&learned.signals, &mut user.moves, learned.is_usual(user.events));
     user.hidden = user.hidden.saturating_add(u16::from(facts.place.labels & labels::ANONYMISER != 0));
     if user.hidden >= u16::MAX / 2 {
         (user.events, user.hidden) = (user.events / 2, user.hidden / 2);
     }
     if learned.is_backend {
-        return;
+        return false;
     }
     let near = short(facts.place.near);
     let known = user.places().any(|place| place.near == near);
     // The very first context is all there is to compare with.
-    if known || proved || user.places().next().is_none() {
+    let adopts = known || proved || user.places().next().is_none();
+    if adopts {
         user.adopt(facts, at);
         if learned.is_clean() {
             user.count_hour(learned.hour);
@@ -234,15 +258,22 @@ fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved
     if let Some(cell) = facts.place.cell.filter(|_| facts.place.labels & labels::NOWHERE == 0) {
         user.at = Some((cell, learned.seconds));
     }
+    adopts && !known && facts.place.ip != 0
 }
 
-/// Counts whether a refresh came from a network that was new, apart for mid-use and waking; halves what is full.
-fn count_moves(signals: &Signals, moves: &mut [u16; 2], stays: &mut [u16; 2]) {
-    for (kind, net) in [signals.net, signals.wake].into_iter().enumerate().filter(|(_, net)| *net != Net::Unknown) {
-        let count = if net >= Net::Area { &mut moves[kind] } else { &mut stays[kind] };
+/// Under which its owners are counted: the provider of a refresh.
+pub fn owners_key(facts: &Facts) -> u64 {
+    key_of(u64::from(facts.place.wide))
+}
+
+/// Counts how far a refresh came from, apart for mid-use and waking; halves what is full.
+fn count_moves(signals: &Signals, moves: &mut [[u8; 3]; 2], usual: bool) {
+    for (net, counts) in [signals.net, signals.wake].into_iter().zip(moves) {
+        let Some(level) = net.index().filter(|level| usual || how_far(*level) == 0) else { continue };
+        let count = &mut counts[how_far(level)];
         *count += 1;
-        if *count == u16::MAX {
-            (moves[kind], stays[kind]) = (moves[kind] / 2, stays[kind] / 2);
+        if *count == u8::MAX {
+            counts.iter_mut().for_each(|count| *count /= 2);
         }
     }
 }

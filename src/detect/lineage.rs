@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     findings::Findings,
     seen::Seen,
-    signals::{Lineage, Net, Software},
+    signals::{Kind, Lineage, Net, Software},
     state::chain::Parent,
 };
 use crate::{
@@ -51,8 +51,11 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
 /// What makes a fork better or worse.
 fn surroundings(seen: &Seen<'_>) -> Surroundings {
     let (net, software) = (seen.signals.place(), seen.signals.agent());
-    if net >= Net::Area || software >= Software::Older {
+    if software >= Software::Other || seen.signals.kind >= Kind::Hosting {
         return Surroundings::Foreign;
+    }
+    if net >= Net::Area || software >= Software::Older {
+        return Surroundings::New;
     }
     let Some(session) = seen.session else { return Surroundings::Same };
     let odd = f64::from(session.forked);
@@ -70,7 +73,9 @@ enum Surroundings {
     Same,
     /// Others of the session's own.
     Changed,
-    /// A network or software that is new.
+    /// A network that is new, or older software.
+    New,
+    /// Other software, a data centre or Tor.
     Foreign,
 }
 
@@ -79,7 +84,7 @@ fn say_fork(seen: &Seen<'_>, findings: &mut Findings, how: &str, gap: u32) {
     let severity = match surroundings(seen) {
         Surroundings::Habit => Severity::Low,
         Surroundings::Same if is_retry => Severity::Medium,
-        Surroundings::Same | Surroundings::Changed => Severity::High,
+        Surroundings::Same | Surroundings::Changed | Surroundings::New => Severity::High,
         Surroundings::Foreign => Severity::Critical,
     };
     let reason = format!("the previous access token {how}");
@@ -117,7 +122,7 @@ fn say_missing(seen: &Seen<'_>, findings: &mut Findings) {
     if seen.signals.lineage != Lineage::Omitted || with < rule.seen_min || with < without.saturating_mul(rule.ratio_min) {
         return;
     }
-    let foreign = surroundings(seen) == Surroundings::Foreign;
+    let foreign = matches!(surroundings(seen), Surroundings::New | Surroundings::Foreign);
     let severity = if foreign { Severity::High } else { Severity::Medium };
     let reason = format!("no previous access token was sent; this session's client sent it {with} times of {}", with + without);
     // How much that says: of an application whose clients seldom send it, little.

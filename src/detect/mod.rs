@@ -30,6 +30,7 @@ pub mod incidents;
 pub mod judge;
 pub mod key;
 mod learn;
+mod others;
 pub mod overview;
 pub mod policy;
 pub mod rules;
@@ -49,6 +50,7 @@ use catalogue::{Configured as _, Score};
 use facts::Meaning;
 use freeman::Features;
 use key::key_of;
+use others::Others;
 use seen::{Known, Seen};
 use state::{State, StateLimits, application::Application, burst::Burst, crowd::Crowd, session::Session, user::User};
 
@@ -159,7 +161,11 @@ impl Engine {
             state.sessions.get(facts.session).filter(|session| session.keyed == facts.keyed && facts.session != 0);
         let application = state.applications.get(facts.application).unwrap_or(&none);
         let user = state.users.get(facts.user).filter(|_| facts.user != 0);
-        let seen = Seen::new(event, facts, at, now, Known { config, session, user, application, company });
+        let owners = state.owners.get(learn::owners_key(facts)).copied().unwrap_or(0);
+        let seconds = u32::try_from(now.max(0)).unwrap_or(u32::MAX);
+        let others = user.map_or_else(Others::default, |user| Others::of(state, user, session, facts, seconds));
+        let seen =
+            Seen::new(event, facts, at, now, Known { config, session, user, application, company, others, owners });
         let mut findings = Findings::new(seen.is_new_user());
         observe_all(&seen, &mut findings);
         lineage::skewed(&seen, evidence, state.ahead.0, &mut findings);
@@ -282,6 +288,9 @@ fn say_risk(config: &Config, risk: f64, seen: &Seen<'_>, findings: &mut Findings
         ("pace", lineage::level(signals.pace.max(signals.blind))),
         ("stamina", lineage::level(signals.stamina)),
         ("company", lineage::level(signals.company)),
+        ("provider", lineage::level(signals.ground)),
+        ("other_sessions", lineage::level(signals.elsewhere)),
+        ("renewal", lineage::level(signals.renewal)),
         ("hour", lineage::level(signals.hour)),
     ];
     findings.say(rule, severity, reason, evidence);
@@ -301,5 +310,56 @@ fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts
         let reason =
             format!("{count} sessions of this tenant with lineage findings within an hour, usually {usual:.1}");
         findings.say(rule, Severity::Critical, reason, [("sessions", serde_json::json!(count))]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use facts::{Place, testing::refresh};
+    use signals::Pace;
+
+    const START: i64 = 1_772_442_000;
+
+    fn observe(engine: &mut Engine, facts: &Facts) -> signals::Signals {
+        let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
+                            "outcome": "attempted" });
+        let at = ReceivedAt::from_micros(facts.occurred * 1_000_000);
+        engine.observe(&serde_json::from_value(event).unwrap(), facts, &Evidence::default(), at).signals
+    }
+
+    #[test]
+    fn a_client_that_waits_for_the_end_and_one_that_does_not() {
+        // Seconds between refreshes of tokens that live 3,600 s; how the last one came.
+        for (gaps, expected) in [
+            (vec![3_650; 7], Pace::OnTime),
+            ([vec![3_650; 6], vec![3_570]].concat(), Pace::Ahead),
+            (vec![3_570; 7], Pace::OnTime),
+            ([vec![3_570; 6], vec![1_800]].concat(), Pace::Early),
+        ] {
+            let (mut engine, mut now, mut pace) = (Engine::new(Config::default()), START, Pace::Unknown);
+            for (number, gap) in (1..).zip(&gaps) {
+                now += gap;
+                pace = observe(&mut engine, &refresh(now, number, number + 1)).pace;
+            }
+            assert_eq!(pace, expected, "{gaps:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_session_under_suspicion_every_fourth_oddity_becomes_a_habit() {
+        let mut engine = Engine::new(Config::default());
+        let from = |near: u64| Place { ip: near as u32, near, wide: near as u32, ..Place::default() };
+        for day in 0..18 {
+            // From the eleventh on: always from another network, with the first token.
+            let (place, parent) = if day < 10 { (from(1), day + 1) } else { (from(day), 1) };
+            observe(&mut engine, &Facts { place, ..refresh(START + day as i64 * 86_400, parent, day + 2) });
+        }
+        let session = engine.state().sessions.get(4).unwrap();
+        let far: u32 = session.moves.iter().map(|counts| u32::from(counts[2])).sum();
+        // The twelfth and the sixteenth.
+        assert_eq!((session.events, far, session.forked), (18, 2, 2));
     }
 }

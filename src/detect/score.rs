@@ -9,7 +9,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Path, Signals, Software, Stamina, Start};
+use super::signals::{
+    Company, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Signals, Software, Stamina,
+    Start,
+};
 
 /// Ways to be a thief: see `THIEVES`.
 pub const WAYS: usize = 4;
@@ -26,6 +29,10 @@ const HABIT_WEIGHT: f64 = 8.0;
 const SHARED_CAUSE: f64 = 0.3;
 /// Each refresh leaves this much of the evidence before it: the last ten or so count together.
 const KEEPS: f64 = 0.9;
+/// A session with this much evidence (99 %) stays suspect: only time takes from it.
+const SURE: f64 = 13.8;
+/// A refresh with this much evidence is told with all that came before it; one with less, with its share of that.
+const WHOLE: f64 = 1.0;
 /// Past this many, all counts of a table are halved: old habits fade.
 const COUNT_MAX: f32 = 200_000.0;
 /// No single signal says more than this, either way.
@@ -72,20 +79,24 @@ macro_rules! tables {
 }
 
 tables! {
-    net: Net [0.96, 0.02, 0.01, 0.007, 0.0005] {
-        [0.34, 0.26, 0.06, 0.19, 0.15] [0.36, 0.24, 0.17, 0.19, 0.04] [0.85, 0.12, 0.02, 0.008, 0.002] [0.40, 0.10, 0.05, 0.30, 0.15]
+    net: Net [0.96, 0.02, 0.007, 0.003, 0.007, 0.0005] {
+        [0.34, 0.26, 0.02, 0.04, 0.19, 0.15] [0.36, 0.24, 0.04, 0.13, 0.19, 0.04]
+        [0.85, 0.12, 0.018, 0.002, 0.008, 0.002] [0.40, 0.10, 0.02, 0.03, 0.30, 0.15]
     }
-    wake: Net [0.77, 0.13, 0.05, 0.045, 0.005] {
-        [0.20, 0.15, 0.10, 0.33, 0.22] [0.20, 0.15, 0.28, 0.31, 0.06] [0.80, 0.13, 0.05, 0.015, 0.005] [0.30, 0.10, 0.05, 0.35, 0.20]
+    wake: Net [0.77, 0.13, 0.04, 0.01, 0.045, 0.005] {
+        [0.20, 0.15, 0.03, 0.07, 0.33, 0.22] [0.20, 0.15, 0.06, 0.22, 0.31, 0.06]
+        [0.80, 0.13, 0.045, 0.005, 0.015, 0.005] [0.30, 0.10, 0.02, 0.03, 0.35, 0.20]
     }
-    start: Start [0.86, 0.06, 0.07, 0.01] {
-        [0.20, 0.10, 0.45, 0.25] [0.25, 0.35, 0.35, 0.05] [0.90, 0.07, 0.02, 0.01] [0.15, 0.10, 0.50, 0.25]
+    start: Start [0.86, 0.045, 0.015, 0.07, 0.01] {
+        [0.20, 0.03, 0.07, 0.45, 0.25] [0.25, 0.07, 0.28, 0.35, 0.05]
+        [0.90, 0.063, 0.007, 0.02, 0.01] [0.15, 0.04, 0.06, 0.50, 0.25]
     }
     kind: Kind [0.85, 0.10, 0.03, 0.004, 0.002, 0.0002] {
         [0.40, 0.04, 0.10, 0.14, 0.27, 0.05] [0.62, 0.08, 0.06, 0.20, 0.03, 0.01] [0.85, 0.10, 0.03, 0.01, 0.005, 0.005] [0.35, 0.05, 0.05, 0.25, 0.25, 0.05]
     }
-    path: Path [0.975, 0.015, 0.002, 0.001] {
-        [0.56, 0.28, 0.08, 0.08] [0.62, 0.28, 0.06, 0.04] [0.97, 0.02, 0.005, 0.005] [0.80, 0.10, 0.05, 0.05]
+    path: Path [0.972, 0.01, 0.015, 0.002, 0.001] {
+        [0.54, 0.08, 0.22, 0.08, 0.08] [0.60, 0.10, 0.20, 0.06, 0.04] [0.94, 0.04, 0.01, 0.005, 0.005]
+        [0.80, 0.03, 0.07, 0.05, 0.05]
     }
     software: Software [0.96, 0.02, 0.01, 0.0005, 0.002, 0.0002] {
         [0.36, 0.24, 0.04, 0.04, 0.24, 0.08] [0.86, 0.08, 0.03, 0.02, 0.009, 0.001] [0.93, 0.04, 0.015, 0.005, 0.008, 0.002] [0.45, 0.05, 0.05, 0.05, 0.30, 0.10]
@@ -100,14 +111,23 @@ tables! {
     fork: Fork [0.95, 0.05] {
         [0.15, 0.85] [0.15, 0.85] [0.15, 0.85] [0.30, 0.70]
     }
-    blind: Pace [0.02, 0.03, 0.45, 0.35, 0.15] {
-        [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.46, 0.22, 0.18, 0.08] [0.10, 0.40, 0.15, 0.20, 0.15]
+    blind: Pace [0.02, 0.03, 0.01, 0.44, 0.35, 0.15] {
+        [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.42, 0.10, 0.16, 0.18, 0.08] [0.10, 0.38, 0.07, 0.10, 0.20, 0.15]
     }
-    pace: Pace [0.02, 0.03, 0.45, 0.35, 0.15] {
-        [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.42, 0.22, 0.20, 0.10] [0.06, 0.46, 0.22, 0.18, 0.08] [0.10, 0.40, 0.15, 0.20, 0.15]
+    pace: Pace [0.02, 0.03, 0.01, 0.44, 0.35, 0.15] {
+        [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.42, 0.10, 0.16, 0.18, 0.08] [0.10, 0.38, 0.07, 0.10, 0.20, 0.15]
     }
     company: Company [0.99, 0.008, 0.0005] {
         [0.96, 0.03, 0.01] [0.98, 0.015, 0.005] [0.99, 0.008, 0.002] [0.10, 0.30, 0.60]
+    }
+    ground: Ground [0.50, 0.20, 0.10, 0.20] {
+        [0.25, 0.15, 0.15, 0.45] [0.40, 0.17, 0.13, 0.30] [0.50, 0.20, 0.10, 0.20] [0.20, 0.15, 0.15, 0.50]
+    }
+    elsewhere: Elsewhere [0.60, 0.10, 0.05, 0.25] {
+        [0.66, 0.12, 0.18, 0.04] [0.66, 0.12, 0.18, 0.04] [0.60, 0.10, 0.05, 0.25] [0.66, 0.12, 0.18, 0.04]
+    }
+    renewal: Renewal [0.985, 0.015] {
+        [0.94, 0.06] [0.94, 0.06] [0.94, 0.06] [0.94, 0.06]
     }
     stamina: Stamina [0.65, 0.22, 0.08, 0.05] {
         [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22]
@@ -137,10 +157,10 @@ pub struct Habit {
 /// The habits that count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Habits {
-    /// The user changes networks in mid-use.
-    pub moves: Habit,
-    /// The user wakes in other networks.
-    pub wakes: Habit,
+    /// How far the user moves in mid-use, counted by [`how_far`].
+    pub moves: [f64; 3],
+    /// And on waking.
+    pub wakes: [f64; 3],
     /// The session's client leaves out the parent or forks.
     pub forks: Habit,
     /// The session's address goes back and forth.
@@ -173,6 +193,20 @@ fn personal(level: usize, own: &[f32], all: &[f32], table: &[f64], habit: Habit,
     rate(level) * share
 }
 
+/// Of the levels of `Net`: 0 where they were before, 1 a provider of theirs, 2 elsewhere.
+pub fn how_far(level: usize) -> usize {
+    level.saturating_sub(1).min(2)
+}
+
+/// The same for someone who moves more or less than others.
+fn moving(level: usize, own: &[f32], all: &[f32], table: &[f64], counts: [f64; 3]) -> f64 {
+    let rate = |level| usual(level, own, all, table);
+    let far = how_far(level);
+    let general: f64 = (0..table.len()).filter(|level| how_far(*level) == far).map(rate).sum();
+    let mine = (counts[far] + HABIT_WEIGHT * general) / (counts.iter().sum::<f64>() + HABIT_WEIGHT);
+    rate(level) * mine / general
+}
+
 /// One refresh: how much each way explains it better than nothing being wrong.
 pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> [f64; WAYS] {
     let Usual { application: own, all } = *usual_rates;
@@ -181,6 +215,9 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
         ($field:ident) => {
             signals.$field.index().map(|at| (at, usual(at, &own.$field, &all.$field, &USUAL.$field)))
         };
+        ($field:ident, $habit:ident) => {
+            signals.$field.index().map(|at| (at, moving(at, &own.$field, &all.$field, &USUAL.$field, habits.$habit)))
+        };
         ($field:ident, $habit:ident, $odd:expr) => {
             signals
                 .$field
@@ -188,13 +225,14 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
                 .map(|at| (at, personal(at, &own.$field, &all.$field, &USUAL.$field, habits.$habit, $odd)))
         };
     }
-    let net = usual!(net, moves, |level| level >= 2);
-    let wake = usual!(wake, wakes, |level| level >= 2);
+    let net = usual!(net, moves);
+    let wake = usual!(wake, wakes);
     let (start, kind, path) = (usual!(start), usual!(kind), usual!(path, flips, |level| level != 0));
     let (software, first) = (usual!(software), usual!(first));
     let (lineage, fork) = (usual!(lineage, forks, |level| level != 0), usual!(fork));
     let (pace, blind) = (usual!(pace, early, |level| level == 1), usual!(blind, early, |level| level == 1));
     let (company, stamina, hour) = (usual!(company), usual!(stamina), usual!(hour));
+    let (ground, elsewhere, renewal) = (usual!(ground), usual!(elsewhere), usual!(renewal));
     std::array::from_fn(|way| {
         let thief = &THIEVES[way];
         macro_rules! term {
@@ -209,7 +247,15 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
         // One client that asked twice is no sign of two.
         let lineage = if signals.lineage == Lineage::Race { lineage.min(0.0) } else { lineage };
         let pace = term!(pace).or(term!(blind)).unwrap_or(0.0);
-        let others = [term!(software), term!(first), term!(fork), term!(company)];
+        let others = [
+            term!(software),
+            term!(first),
+            term!(fork),
+            term!(company),
+            term!(ground),
+            term!(elsewhere),
+            term!(renewal),
+        ];
         let seldom = [term!(stamina), term!(hour)];
         network
             + together(lineage, pace)
@@ -232,11 +278,15 @@ pub fn accumulate(weights: &mut Weights, evidence: &[f64; WAYS], secs: u32) -> f
     let fade = libm::exp(-f64::from(secs) / HALF_LIFE_SECS * std::f64::consts::LN_2);
     let mut said = [0.0; WAYS];
     for way in 0..WAYS {
-        let before = f64::from(weights[way]) * fade * KEEPS;
-        let after = (before + evidence[way]).clamp(0.0, WEIGHT_MAX);
-        weights[way] = after as f32;
-        // What adds nothing is no worse for what came before it.
-        said[way] = if evidence[way] > 0.0 { after } else { evidence[way] };
+        let (before, new) = (f64::from(weights[way]) * fade, evidence[way]);
+        let (kept, told) = if before > SURE {
+            (before - new.min(0.0), 1.0)
+        } else {
+            // What adds nothing is no worse for what came before it.
+            (before * KEEPS, (new / WHOLE).clamp(0.0, 1.0))
+        };
+        weights[way] = (kept + new).clamp(0.0, WEIGHT_MAX) as f32;
+        said[way] = if told < 1.0 { new + kept * told } else { f64::from(weights[way]) };
     }
     PRIOR + mean_of_exponents(&said)
 }
@@ -266,7 +316,9 @@ mod tests {
     #[test]
     fn tables_are_distributions() {
         for table in [&USUAL, &THIEVES[0], &THIEVES[1], &THIEVES[2], &THIEVES[3]] {
-            for levels in [&table.net[..], &table.kind, &table.path, &table.software, &table.lineage, &table.pace] {
+            let where_from = [&table.net[..], &table.wake, &table.start, &table.kind, &table.path, &table.ground];
+            let others = [&table.software[..], &table.lineage, &table.pace, &table.elsewhere];
+            for levels in where_from.into_iter().chain(others) {
                 let sum: f64 = levels.iter().sum();
                 assert!((sum - 1.0).abs() < 0.02, "{levels:?} sum up to {sum}");
             }
@@ -283,9 +335,18 @@ mod tests {
         let once = accumulate(&mut weights, &[3.0; WAYS], 0);
         let twice = accumulate(&mut weights, &[3.0; WAYS], 0);
         assert!((once - (PRIOR + 3.0)).abs() < 1e-9 && (twice - (PRIOR + 3.0 * KEEPS + 3.0)).abs() < 1e-6);
-        // Four days later half of it is left: (3 x 0.9 + 3) / 2 x 0.9 = 2.565.
+        // Four days later half of it is left: (3 x 0.9 + 3) / 2 x 0.9 = 2.565; half a whole tells half of that.
         let later = accumulate(&mut weights, &[0.5; WAYS], 4 * 86_400);
-        assert!((later - (PRIOR + 2.565 + 0.5)).abs() < 1e-5, "{later}");
+        assert!((later - (PRIOR + 1.2825 + 0.5)).abs() < 1e-5, "{later}");
+        let nothing = accumulate(&mut weights, &[-0.5; WAYS], 0);
+        assert!((nothing - (PRIOR - 0.5)).abs() < 1e-9, "{nothing}");
+        // Past all doubt it stays: no refresh takes from it, and time half of it, which is doubtful again.
+        let mut weights = [20.0; WAYS];
+        let sure = accumulate(&mut weights, &[-3.0; WAYS], 0);
+        assert!((sure - (PRIOR + 20.0)).abs() < 1e-6, "{sure}");
+        let later = accumulate(&mut weights, &[-3.0; WAYS], 4 * 86_400);
+        assert!((later - (PRIOR - 3.0)).abs() < 1e-9, "{later}");
+        assert!(weights.iter().all(|weight| (weight - 6.0).abs() < 1e-6), "{weights:?}");
         let most = PRIOR + WEIGHT_MAX;
         assert!(probability(most) < 1.0 && probability(most - 1e-3) < probability(most));
         assert!(probability(1e9) < 1.0 && probability(-1e9) > 0.0 && probability(0.0) == 0.5);
@@ -299,5 +360,16 @@ mod tests {
         let of = |odd, of| evidence(&signals, &usual, &Habits { early: Habit { odd, of }, ..Habits::default() })[2];
         assert!(of(0.0, 100.0) > of(0.0, 0.0) && of(0.0, 0.0) > of(40.0, 100.0));
         assert!(of(40.0, 100.0) < 0.5);
+    }
+
+    #[test]
+    fn who_travels_is_less_odd_elsewhere_and_who_is_renumbered_is_not() {
+        let none = Rates::default();
+        let usual = Usual { application: &none, all: &none };
+        let signals = Signals { wake: Net::City, ..Signals::default() };
+        let of = |wakes| evidence(&signals, &usual, &Habits { wakes, ..Habits::default() })[1];
+        // ln(0.22 / (0.01 x 0.375 / 0.06)) = 1.26, ln(0.22 / (0.01 x 0.0044 / 0.06)) = 5.7, ln(0.22 / 0.01) = 3.1.
+        assert!(of([60.0, 0.0, 40.0]) < 1.3 && of([60.0, 40.0, 0.0]) > 5.5);
+        assert!(of([100.0, 0.0, 0.0]) > of([0.0; 3]));
     }
 }

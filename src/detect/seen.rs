@@ -4,7 +4,8 @@ use super::{
     catalogue::Config,
     facts::{Cell, Facts, labels},
     geo::is_one_place,
-    key::{key, short, tiny},
+    key::short,
+    others::Others,
     signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Signals, Software, Start},
     state::{
         application::Application,
@@ -53,6 +54,10 @@ pub struct Seen<'a> {
     pub parent: Parent,
     /// Users new to the network in this hour, and how many usually are.
     pub company: (u32, f32),
+    /// What the user's other sessions say.
+    pub others: Others,
+    /// How many users have a network of this provider for their own.
+    pub owners: u32,
     /// The signals.
     pub signals: Signals,
 }
@@ -69,12 +74,16 @@ pub struct Known<'a> {
     pub application: &'a Application,
     /// See [`Seen`].
     pub company: (u32, f32),
+    /// See [`Seen`].
+    pub others: Others,
+    /// See [`Seen`].
+    pub owners: u32,
 }
 
 impl<'a> Seen<'a> {
     /// Looks at a refresh.
     pub fn new(event: &'a RefreshEvent, facts: &'a Facts, at: u32, now: i64, known: Known<'a>) -> Self {
-        let Known { config, session, user, application, company } = known;
+        let Known { config, session, user, application, company, others, owners } = known;
         let leeway = u32::try_from(config.ra101.leeway.get().as_secs()).unwrap_or(LEEWAY_SECS);
         let parent = session.map_or(Parent::Fresh, |session| session.chain.parent(facts, now, leeway));
         let mut seen = Self {
@@ -88,6 +97,8 @@ impl<'a> Seen<'a> {
             application,
             parent,
             company,
+            others,
+            owners,
             signals: Signals::default(),
         };
         seen.signals = seen.signals();
@@ -102,11 +113,11 @@ impl<'a> Seen<'a> {
         let fork = self.fork();
         if self.application.is_backend() {
             // Address and user agent are the server's: they say nothing about who holds the token.
-            return Signals { lineage, fork, pace, blind, ..Signals::default() };
+            return Signals { lineage, fork, pace, blind, renewal: self.others.renewal, ..Signals::default() };
         }
         let net = self.net();
         // Where a session begins, where it wakes, and that it moves in mid-use are three things.
-        let awake = matches!(when, Pace::Burst | Pace::Early | Pace::OnTime) || lineage == Lineage::Race;
+        let awake = matches!(when, Pace::Burst | Pace::Early | Pace::Ahead | Pace::OnTime) || lineage == Lineage::Race;
         let (within, wake) = match self.session {
             None => (Net::Unknown, Net::Unknown),
             Some(_) if awake => (net, Net::Unknown),
@@ -117,6 +128,7 @@ impl<'a> Seen<'a> {
             Net::Unknown => Start::Unknown,
             Net::Same | Net::Own => Start::Own,
             Net::Area => Start::Area,
+            Net::City => Start::City,
             Net::Country => Start::Country,
             Net::Abroad => Start::Abroad,
         };
@@ -140,6 +152,9 @@ impl<'a> Seen<'a> {
             pace,
             blind,
             company: self.company_level(net),
+            ground: self.ground(net),
+            elsewhere: self.others.elsewhere,
+            renewal: self.others.renewal,
             stamina: self.stamina(),
             // Told when use begins, not at each refresh of the same sitting.
             hour: if awake { Hour::Unknown } else { self.hour() },
@@ -196,8 +211,10 @@ impl<'a> Seen<'a> {
         for (other_near, wide, country, cell) in known {
             let level = if other_near == near {
                 Net::Own
-            } else if wide == place.wide || is_one_place(cell, place.cell) {
+            } else if wide == place.wide {
                 Net::Area
+            } else if is_one_place(cell, place.cell) {
+                Net::City
             } else if country == place.country && country != 0 {
                 Net::Country
             } else if country == 0 || place.country == 0 {
@@ -269,22 +286,6 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// The same browser that asks for a desktop's page: an iPhone says Macintosh, an Android phone says Linux.
-    fn is_desktop_mode(&self, context: &Context) -> bool {
-        let agent = &self.facts.agent;
-        let systems = |os: &str| tiny(key(&[os]));
-        let class_of = |browser: &str, os: &str, kind: &str| tiny(key(&["class", browser, os, kind]));
-        let Some(client) = &self.event.client else { return false };
-        let (Some(browser), Some(kind)) = (&client.browser, &client.kind) else { return false };
-        let turned = |from: &str, to: &str| {
-            agent.os == systems(to)
-                && [browser.as_str(), "Mobile Safari", "Safari"]
-                    .iter()
-                    .any(|browser| context.class == class_of(browser, from, kind))
-        };
-        turned("iOS", "macOS") || turned("macOS", "iOS") || turned("Android", "Linux") || turned("Linux", "Android")
-    }
-
     /// Whether scripts are odd in this application.
     pub fn tools_are_rare(&self) -> bool {
         let rule = &self.config.ra503;
@@ -332,12 +333,15 @@ impl<'a> Seen<'a> {
         let gap = if self.facts.previous.iat > 0 && own >= 0 { u32::try_from(own).unwrap_or(gap) } else { gap };
         let lifetime = f64::from(session.lifetime);
         let usual = if session.pace == 0 { self.application.pace } else { session.pace };
+        let waits = usual >= 1_024;
         let usual = if usual == 0 { 1.0 } else { (f64::from(usual) / 1_024.0).clamp(0.05, 1.0) };
         let lifetimes = f64::from(gap) / lifetime;
         if f64::from(gap) <= f64::from(LEEWAY_SECS).max(0.02 * lifetime).min(0.2 * lifetime) {
             Pace::Burst
         } else if lifetimes < 0.8 * usual {
             Pace::Early
+        } else if lifetimes < 1.0 && waits {
+            Pace::Ahead
         } else if lifetimes < 1.2 {
             Pace::OnTime
         } else if lifetimes < 8.0 {

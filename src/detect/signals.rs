@@ -37,8 +37,10 @@ levels! {
         Same,
         /// One that the session or its user had before.
         Own,
-        /// A new one, of a known provider or city.
+        /// A new one, of a known provider.
         Area,
+        /// A new provider's, in a known city.
+        City,
         /// A new one in a known country.
         Country,
         /// A country that is new.
@@ -48,8 +50,10 @@ levels! {
     Start {
         /// A network that its user had before.
         Own,
-        /// A new one, of a known provider or city.
+        /// A new one, of a known provider.
         Area,
+        /// A new provider's, in a known city.
+        City,
         /// A new one in a known country.
         Country,
         /// A country that is new.
@@ -74,7 +78,9 @@ levels! {
     Path {
         /// It does.
         Plain,
-        /// Back where it was before, within one token's lifetime.
+        /// Back where it was a moment before, by a telephone's or a roaming network.
+        Sway,
+        /// Back where it was a moment before.
         Flip,
         /// Another of the user's sessions is somewhere else at the same time.
         Elsewhere,
@@ -135,6 +141,8 @@ levels! {
         Burst,
         /// Well before its end.
         Early,
+        /// Just before its end, where this client waits for it.
+        Ahead,
         /// About at its end.
         OnTime,
         /// Later.
@@ -150,6 +158,35 @@ levels! {
         Some,
         /// Many, far more than usual.
         Many,
+    }
+    /// Whose provider it is, where the network is new to its user.
+    Ground {
+        /// Many users' own.
+        Common,
+        /// A few users' own.
+        Few,
+        /// One user's own.
+        One,
+        /// Nobody's.
+        Nobody,
+    }
+    /// Where the user's other sessions are, while this one is in a network that is not the user's own yet.
+    Elsewhere {
+        /// In use somewhere else, or long ago.
+        Quiet,
+        /// In use at the same time in the user's own network, by other software.
+        Apart,
+        /// And by the same kind of software: one device in two networks.
+        Torn,
+        /// One of them was lately in this network, too.
+        Here,
+    }
+    /// Whether the user signed in anew with the same software, to the same application.
+    Renewal {
+        /// Not since this session was last refreshed.
+        Kept,
+        /// Since then: this session was left behind.
+        Renewed,
     }
     /// How long a client has refreshed without a pause; told once at each step.
     Stamina {
@@ -200,6 +237,12 @@ pub struct Signals {
     pub blind: Pace,
     /// Who else.
     pub company: Company,
+    /// Whose provider it is.
+    pub ground: Ground,
+    /// Where the user's other sessions are.
+    pub elsewhere: Elsewhere,
+    /// Whether there is a newer session in its place.
+    pub renewal: Renewal,
     /// For how long.
     pub stamina: Stamina,
     /// At what hour.
@@ -213,6 +256,7 @@ impl Signals {
             Start::Unknown => Net::Unknown,
             Start::Own => Net::Own,
             Start::Area => Net::Area,
+            Start::City => Net::City,
             Start::Country => Net::Country,
             Start::Abroad => Net::Abroad,
         };

@@ -45,6 +45,8 @@ pub struct State {
     pub applications: Table<Application>,
     /// Users new to a network, by its /24 or /48.
     pub networks: Table<Crowd>,
+    /// How many users had a network of a provider for their own.
+    pub owners: Table<u32>,
     /// How often a user agent comes.
     pub agents: Table<u32>,
     /// Users of one user agent from one network.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Chain;
 use crate::detect::{
     facts::{Agent, Facts, Place, Spot},
+    key::tiny,
     score::Weights,
 };
 
@@ -102,10 +103,9 @@ pub struct Session {
     pub timed: u16,
     /// How many had a spent parent or one of another branch.
     pub forked: u16,
-    /// How many came from a network that was new then: in mid-use, and when it woke.
-    pub moves: [u16; 2],
-    /// How many did not.
-    pub stays: [u16; 2],
+    /// How many came from where they were before, from a new network of a provider of theirs, and from elsewhere: in
+    /// mid-use, and on waking. Of the last few hundred.
+    pub moves: [[u8; 3]; 2],
     /// When its refreshes without a pause began.
     pub run_from: u32,
     /// Whether both children of its last fork were seen in use.
@@ -131,13 +131,15 @@ pub struct Session {
     /// When a lineage rule last spoke; 0 = never.
     pub suspected: u32,
     /// Rules that speak once per session and have spoken, a bit each.
-    pub said: u16,
+    pub said: u8,
+    /// Its application, in short.
+    pub application: u16,
 }
 
 impl Session {
     /// The first sight of a session.
     pub fn new(facts: &Facts, now: u32) -> Self {
-        Self { keyed: facts.keyed, first: now, ..Self::default() }
+        Self { keyed: facts.keyed, application: tiny(facts.application), first: now, ..Self::default() }
     }
 
     /// The contexts that hold something, the newest first.

@@ -52,10 +52,9 @@ pub struct User {
     pub last: u32,
     /// How many refreshes.
     pub events: u32,
-    /// How many came from a network that was new then: in mid-use, and when a session woke.
-    pub moves: [u16; 2],
-    /// How many did not.
-    pub stays: [u16; 2],
+    /// How many came from where they were before, from a new network of a provider of theirs, and from elsewhere: in
+    /// mid-use, and on waking. Of the last few hundred.
+    pub moves: [[u8; 3]; 2],
     /// How many came through a VPN, Tor or a proxy.
     pub hidden: u16,
     /// Networks, the newest first.

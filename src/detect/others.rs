@@ -1,0 +1,158 @@
+//! What a user's other sessions say of a refresh. A person who travels takes all their sessions along; a thief has one. And
+//! who signs in anew leaves the session before behind.
+
+use super::{
+    facts::{Facts, labels},
+    key::short,
+    seen::Seen,
+    signals::{Elsewhere, Ground, Net, Renewal},
+    state::{
+        State,
+        session::{Context, Session},
+        user::User,
+    },
+};
+
+/// A network in which another session was within this time is the person's, seconds.
+const LATELY_SECS: u32 = 86_400;
+/// Two sessions within this time are in use at once, seconds.
+const AT_ONCE_SECS: u32 = 3_600;
+/// A provider of this many users is a common one.
+const COMMON_OWNERS: u32 = 8;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Others {
+    /// Of a network that is not the user's own yet.
+    pub elsewhere: Elsewhere,
+    /// Of a session that has others beside it.
+    pub renewal: Renewal,
+}
+
+impl Others {
+    /// Looks at the user's other sessions. `now`: the sender's instant, seconds since 1970.
+    pub fn of(state: &State, user: &User, session: Option<&Session>, facts: &Facts, now: u32) -> Self {
+        let others = user.sessions.iter().filter(|key| **key != 0 && **key != facts.session);
+        let others = || others.clone().filter_map(|key| state.sessions.get(*key));
+        let near = short(facts.place.near);
+        let is_own = |near: u32| user.places().any(|place| place.near == near);
+        let is_foreign = facts.place.ip != 0 && user.places().next().is_some() && !is_own(near);
+        let mut said = Self::default();
+        if is_foreign {
+            said.elsewhere = others().map(|other| elsewhere(other, facts, near, now, is_own)).max().unwrap_or_default();
+        }
+        if let Some(session) = session {
+            said.renewal = others().map(|other| renewal(session, other)).max().unwrap_or_default();
+        }
+        said
+    }
+}
+
+impl Seen<'_> {
+    /// Whose provider it is, where the network is new.
+    pub fn ground(&self, net: Net) -> Ground {
+        match self.owners {
+            _ if net < Net::Area => Ground::Unknown,
+            0 => Ground::Nobody,
+            1 => Ground::One,
+            2..COMMON_OWNERS => Ground::Few,
+            _ => Ground::Common,
+        }
+    }
+}
+
+/// What one other session says of a network that is not the user's own.
+fn elsewhere(other: &Session, facts: &Facts, near: u32, now: u32, is_own: impl Fn(u32) -> bool) -> Elsewhere {
+    let here = |context: &Context| context.near == near && now.saturating_sub(context.last) <= LATELY_SECS;
+    // Nobody vouches who may be a thief's own.
+    if other.suspected == 0 && other.contexts().iter().any(here) {
+        return Elsewhere::Here;
+    }
+    let Some(last) = other.contexts().first() else { return Elsewhere::Unknown };
+    let roams = (last.labels | facts.place.labels) & (labels::MOBILE | labels::ROAMING) != 0;
+    if roams || now.abs_diff(last.last) > AT_ONCE_SECS || !is_own(last.near) {
+        Elsewhere::Quiet
+    } else if last.class == facts.agent.class {
+        Elsewhere::Torn
+    } else {
+        Elsewhere::Apart
+    }
+}
+
+/// Whether the same kind of software signed in anew to the same application since this session was last refreshed.
+fn renewal(session: &Session, other: &Session) -> Renewal {
+    let class = |session: &Session| session.contexts().first().map(|context| context.class);
+    let is_alike = match class(other) {
+        Some(class) => session.contexts().iter().any(|context| context.class == class),
+        None => class(session).is_none(),
+    };
+    let is_newer = other.first > session.last && other.auth_time >= session.auth_time;
+    if other.application != session.application || !is_alike {
+        Renewal::Unknown
+    } else if is_newer {
+        Renewal::Renewed
+    } else {
+        Renewal::Kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::{
+        facts::{Agent, Place, testing::refresh},
+        state::table::Limits,
+    };
+
+    const LIMITS: Limits = Limits { entries: 1 << 16, kept: 1_000_000 };
+    const HOME: u64 = 7;
+    const HOTEL: u64 = 8;
+    const BROWSER: u16 = 1;
+
+    fn at(now: u32, near: u64, class: u16, session: u64) -> Facts {
+        let place = Place { ip: short(near), near, wide: short(near), ..Place::default() };
+        let agent = Agent { text: u32::from(class), class, ..Agent::default() };
+        Facts { session, place, agent, ..refresh(i64::from(now), 0, 0) }
+    }
+
+    /// Of a refresh at 10,000 s of a session that was last refreshed at home at 5,000 s: what the user's other session
+    /// says, which was first and last refreshed at these instants.
+    fn said(this: (u64, u16), other: (u64, u16), (first, last): (u32, u32)) -> (Elsewhere, Renewal) {
+        let mut state = State::default();
+        let mut user = User::default();
+        user.adopt(&at(1, HOME, BROWSER, 1), 1);
+        for (key, (near, class), first, last) in [(1, (HOME, BROWSER), 100, 5_000), (2, other, first, last)] {
+            let facts = at(last, near, class, key);
+            let mut session = Session::new(&facts, first);
+            session.visit(Context::of(&facts.place, &facts.agent, last));
+            session.last = last;
+            *state.sessions.entry(key, 1, LIMITS, Session::default) = session;
+            user.own(key);
+        }
+        let others = Others::of(&state, &user, state.sessions.get(1), &at(10_000, this.0, this.1, 1), 10_000);
+        (others.elsewhere, others.renewal)
+    }
+
+    #[test]
+    fn other_sessions_say_where_the_person_is() {
+        let old = |last| (200, last);
+        let here = |this, other, times| said(this, other, times).0;
+        // The person is in the hotel with both.
+        assert_eq!(here((HOTEL, BROWSER), (HOTEL, BROWSER), old(9_000)), Elsewhere::Here);
+        // One device in two networks, two devices in two, and none that is in use now.
+        assert_eq!(here((HOTEL, BROWSER), (HOME, BROWSER), old(9_000)), Elsewhere::Torn);
+        assert_eq!(here((HOTEL, BROWSER), (HOME, 2), old(9_000)), Elsewhere::Apart);
+        assert_eq!(here((HOTEL, BROWSER), (HOME, BROWSER), old(6_399)), Elsewhere::Quiet);
+        // Of what is the user's own nothing is said.
+        assert_eq!(here((HOME, BROWSER), (HOME, BROWSER), old(9_000)), Elsewhere::Unknown);
+    }
+
+    #[test]
+    fn who_signs_in_anew_leaves_the_session_before_behind() {
+        let left = |class, first| said((HOME, BROWSER), (HOME, class), (first, 9_000)).1;
+        assert_eq!(left(BROWSER, 6_000), Renewal::Renewed);
+        assert_eq!(left(BROWSER, 4_000), Renewal::Kept);
+        // Another device is another session.
+        assert_eq!(left(2, 6_000), Renewal::Unknown);
+    }
+}
