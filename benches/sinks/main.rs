@@ -1,31 +1,72 @@
 //! Speed of the sinks: `cargo bench --bench sinks -- [NAME…]`, each against the bare client that sends the same bytes to the
-//! same receiver, in turns, in one run.
+//! same receiver, in turns, in one run; what comes before a sink; and a dead sink beside seven that live.
 //!
 //! A sink's part is all that `Sink::deliver` does: making messages of records, sending, waiting for whatever says that they
 //! arrived. The bare client has the bytes ready and only sends. Figures are kept in `benches/README.md`. Not a test.
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops by panicking")]
-#![expect(clippy::print_stdout, reason = "its figures are its output")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on stops by panicking")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
 
+#[path = "../receiver/generate.rs"]
+#[allow(dead_code, reason = "the receiver's benchmark uses the rest")]
+mod generate;
+#[path = "../../tests/it/servers/mod.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
+mod servers;
+#[path = "../../tests/it/support/mod.rs"]
+#[allow(dead_code, reason = "the proofs from outside use the rest")]
+mod support;
+
+mod dead_sink;
+mod file;
+mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod messages;
-mod splunk_hec;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod requests;
+mod stdout;
 mod syslog;
 mod turns;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A new sink is a line here.
-const SINKS: &[(&str, fn())] = &[("syslog", syslog::run), ("splunk_hec", splunk_hec::run)];
+const PARTS: &[(&str, fn())] = &[
+    ("messages", messages::run),
+    ("syslog", syslog::run),
+    ("splunk_hec", http::splunk_hec),
+    ("elasticsearch", http::elasticsearch),
+    ("http", http::http),
+    ("presets", http::presets),
+    ("azure_logs", http::azure_logs),
+    #[cfg(feature = "otlp")]
+    ("otlp", otlp::run),
+    #[cfg(feature = "kafka")]
+    ("kafka", kafka::run),
+    #[cfg(feature = "nats")]
+    ("nats", nats::run),
+    ("file", file::run),
+    ("stdout", stdout::run),
+    ("dead-sink", dead_sink::run),
+];
 
 fn main() {
     // Cargo passes `--bench` too.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     for word in &words {
         assert!(
-            SINKS.iter().any(|(name, _)| name == word),
-            "no sink {word}: {:?}",
-            SINKS.iter().map(|(name, _)| name).collect::<Vec<_>>()
+            PARTS.iter().any(|(name, _)| name == word),
+            "nothing is called {word}: {:?}",
+            PARTS.iter().map(|(name, _)| name).collect::<Vec<_>>()
         );
     }
     turns::head();
-    for (name, run) in SINKS {
+    for (name, run) in PARTS {
         if words.is_empty() || words.iter().any(|word| word == name) {
             run();
         }

@@ -1,25 +1,117 @@
-//! Records as the journal holds them: about 1.6 kB, each of its own.
+//! Records as the journal holds them: about 1.6 kB, each of its own. And what comes before a sink gets them: reading the
+//! journal, and making messages in each format.
 
-use refresh_audit::{record::Kind, sink::Message};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::Path,
+};
+
+use bytes::Bytes;
+use refresh_audit::{
+    deliver::{
+        DeliveryConfig,
+        batch::{Batch, Selection},
+    },
+    format::Format,
+    ledger::{
+        KeyScheme,
+        chain::{GENESIS, seal_line},
+        read::Reader,
+        segment::plain_path,
+    },
+    sink::{Message, Sink, SinkConfig},
+};
+use tokio::runtime::Runtime;
+
+use crate::turns::{alone, compare};
 
 /// Records of a turn.
 pub const RECORDS: usize = 40_000;
 /// Records of a batch, as by default.
 pub const BATCH: usize = 500;
 
-/// One turn's records.
-pub fn messages() -> Vec<Message> {
-    (1..=RECORDS as u64).map(message).collect()
+/// What runs a sink and its bare client.
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-fn message(seq: u64) -> Message {
+/// A sink of this `type` with these members of its own.
+pub fn sink(kind: &str, members: &str, base: &Path) -> refresh_audit::sink::AnySink {
+    SinkConfig::parse(kind, toml::Deserializer::parse(members).unwrap()).unwrap().build(base).unwrap()
+}
+
+/// Everything, a batch at a time.
+pub fn deliver(runtime: &Runtime, sink: &impl Sink, messages: &[Message]) {
+    for batch in messages.chunks(BATCH) {
+        runtime.block_on(sink.deliver(batch)).unwrap();
+    }
+}
+
+/// One turn's records.
+pub fn messages() -> Vec<Message> {
+    let selection = selection("json");
+    lines().iter().map(|line| selection.message(line).unwrap()).collect()
+}
+
+fn selection(format: &str) -> Selection {
+    let config: DeliveryConfig = toml::from_str(&format!("format = '{format}'")).unwrap();
+    Selection::new(&config, KeyScheme::EventId)
+}
+
+/// Lines of the journal, without LF.
+fn lines() -> Vec<Bytes> {
+    let mut prev = GENESIS;
+    let line = |seq| {
+        let mut line = record(seq).into_bytes();
+        prev = seal_line(&mut line, 0, &prev);
+        line.pop();
+        line.into()
+    };
+    (1..=RECORDS as u64).map(line).collect()
+}
+
+fn record(seq: u64) -> String {
     let fingerprint = format!("1a2b:{seq:032x}");
     let claims = format!(
-        r#"{{"iss":"fixture.invalid","sub":"00000000-0000-0000-0001-{seq:012x}","aud":"00000000-0000-0000-0002-000000000001","exp":1795333200,"iat":1795329600,"jti":"00000000-0000-0000-0003-{seq:012x}","sid":"00000000-0000-0000-0004-{seq:012x}","auth_time":1795329000,"authenticationType":"PASSWORD"}}"#
+        r#"{{"iss":"fixture.invalid","sub":"00000000-0000-0000-0001-{seq:012x}","aud":["00000000-0000-0000-0002-000000000001"],"exp":1795333200,"iat":1795329600,"jti":"00000000-0000-0000-0003-{seq:012x}","sid":"00000000-0000-0000-0004-{seq:012x}","auth_time":1795329000,"authenticationType":"PASSWORD"}}"#
     );
-    let line = format!(
-        r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"audit-1","seq":{seq},"kind":"event","received_at":"2026-11-22T06:40:00.123456Z","source":"fusionauth","evidence":{{"channel":"webhook","authenticity":"signed","alg":"RS256","key_id":"fixture","body_sha256":"{seq:064x}"}},"event":{{"id":"00000000-0000-4000-8000-{seq:012x}","type":"jwt.refresh","occurred_at":"2026-11-22T06:39:59.000Z","outcome":"attempted","tenant_id":"00000000-0000-0000-0005-000000000001","application_id":"00000000-0000-0000-0002-000000000001","user_id":"00000000-0000-0000-0001-{seq:012x}","session_id":"00000000-0000-0000-0004-{seq:012x}","ip":"192.0.2.7","user_agent":"Mozilla/5.0 (X11; Linux x86_64) fixture/1.0","device":{{"name":"fixture","type":"BROWSER"}},"location":{{"city":"Nowhere","country":"ZZ","latitude":1.5,"longitude":2.5,"from":"sender"}},"tokens":{{"refresh":{{"presented":{{"fingerprint":"{fingerprint}"}},"issued":{{"fingerprint":"{fingerprint}"}}}},"access":{{"previous":{{"fingerprint":"{fingerprint}"}},"issued":{{"fingerprint":"{fingerprint}","claims":{claims}}}}}}},"rotated":true}},"findings":[{{"rule":"RA000","name":"fixture","severity":"low","reason":"a finding as detectors write it"}}],"prev":"{seq:064x}","hash":"{seq:064x}"}}"#
+    format!(
+        r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"audit-1","seq":{seq},"kind":"event","received_at":"2026-11-22T06:40:00.123456Z","source":"fusionauth","evidence":{{"channel":"webhook","authenticity":"signed","alg":"RS256","key_id":"fixture","body_sha256":"{seq:064x}"}},"event":{{"id":"00000000-0000-4000-8000-{seq:012x}","type":"jwt.refresh","occurred_at":"2026-11-22T06:39:59.000Z","outcome":"attempted","tenant_id":"00000000-0000-0000-0005-000000000001","application_id":"00000000-0000-0000-0002-000000000001","user_id":"00000000-0000-0000-0001-{seq:012x}","session_id":"00000000-0000-0000-0004-{seq:012x}","ip":"192.0.2.7","user_agent":"Mozilla/5.0 (X11; Linux x86_64) fixture/1.0","device":{{"name":"fixture","type":"BROWSER"}},"location":{{"city":"Nowhere","country":"ZZ","latitude":1.5,"longitude":2.5,"from":"sender"}},"tokens":{{"refresh":{{"presented":{{"fingerprint":"{fingerprint}"}},"issued":{{"fingerprint":"{fingerprint}"}}}},"access":{{"previous":{{"fingerprint":"{fingerprint}"}},"issued":{{"fingerprint":"{fingerprint}","claims":{claims}}}}}}},"rotated":true}},"findings":[{{"rule":"RA000","name":"fixture","severity":"low","reason":"a finding as detectors write it"}}]}}"#
+    )
+}
+
+/// What comes before a sink, which is done while the sink sends: reading a segment, its hashes checked, into batches; and of
+/// that, making messages in each format.
+pub fn run() {
+    let lines = lines();
+    let bytes = lines.iter().map(Bytes::len).sum();
+    let dir = tempfile::tempdir().unwrap();
+    let segment = plain_path(dir.path(), 1);
+    std::fs::write(&segment, lines.iter().flat_map(|line| [&line[..], b"\n"].concat()).collect::<Vec<u8>>()).unwrap();
+    let json = selection("json");
+    compare(
+        "journal to batches (bare: std's lines of the same file)",
+        RECORDS,
+        bytes,
+        || {
+            let mut reader = Reader::new(dir.path(), 1);
+            for _ in 0..RECORDS / BATCH {
+                let mut batch = Batch::default();
+                for item in reader.read(RECORDS as u64, BATCH, usize::MAX).unwrap() {
+                    batch.take(item, &json);
+                }
+                assert_eq!(batch.messages.len(), BATCH);
+            }
+        },
+        || assert_eq!(BufReader::new(File::open(&segment).unwrap()).split(b'\n').count(), RECORDS),
     );
-    let line = bytes::Bytes::from(line);
-    Message { seq, kind: Kind::Event, key: format!("00000000-0000-4000-8000-{seq:012x}"), body: line.clone(), line }
+    for format in Format::TYPES {
+        let selection = selection(format);
+        alone(&format!("messages, format {format}"), RECORDS, bytes, || {
+            for line in &lines {
+                selection.message(line).unwrap();
+            }
+        });
+    }
 }

@@ -2,15 +2,17 @@
 //! when it has read everything.
 
 use std::{
+    cell::Cell,
     net::{SocketAddr, TcpListener, UdpSocket},
     path::Path,
     sync::{Arc, Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use refresh_audit::sink::{Message, Sink as _, SinkConfig};
+use refresh_audit::sink::Message;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::aws_lc_rs::default_provider,
@@ -19,13 +21,13 @@ use rustls::{
 use tokio::{io::AsyncWriteExt as _, runtime::Runtime};
 
 use crate::{
-    messages::{BATCH, RECORDS, messages},
+    messages::{BATCH, RECORDS, deliver, messages, runtime, sink},
     turns::compare,
 };
 
 /// What came, and what of it is kept.
 #[derive(Default)]
-struct Read {
+pub struct Read {
     total: Mutex<(usize, Option<Vec<u8>>)>,
     more: Condvar,
 }
@@ -49,50 +51,38 @@ impl Read {
 pub fn run() {
     let dir = tempfile::tempdir().unwrap();
     let tls = certificates(dir.path());
-    let messages = messages();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (messages, runtime) = (messages(), runtime());
     for (what, server) in [("syslog, tcp", None), ("syslog, tls", Some(tls))] {
+        let ca = server.is_some().then(|| dir.path().join("ca.crt"));
         let (address, read) = receiver(server);
-        let ca = dir.path().join("ca.crt");
-        let members = match what {
-            "syslog, tcp" => format!("address = '{address}'\ntransport = 'tcp'"),
-            _ => format!("address = '{address}'\nca_file = '{}'", ca.display()),
-        };
-        let sink = SinkConfig::parse("syslog", toml::Deserializer::parse(&members).unwrap()).unwrap();
-        let sink = sink.build(Path::new("/")).unwrap();
-        let deliver = |messages: &[Message]| {
-            for batch in messages.chunks(BATCH) {
-                runtime.block_on(sink.deliver(batch)).unwrap();
-            }
-        };
+        let transport =
+            ca.as_ref().map_or("transport = 'tcp'".to_owned(), |ca| format!("ca_file = '{}'", ca.display()));
+        let sink = sink("syslog", &format!("address = '{address}'\n{transport}"), Path::new("/"));
         // The very bytes, as the receiver had them.
         read.total.lock().unwrap().1 = Some(Vec::new());
-        deliver(&messages);
+        deliver(&runtime, &sink, &messages);
+        // What TCP has acknowledged is not yet read.
+        thread::sleep(Duration::from_millis(300));
         let bytes = Bytes::from(read.total.lock().unwrap().1.take().unwrap());
-        let mut seen = bytes.len();
-        let parts = bytes.len().div_ceil(RECORDS / BATCH);
-        let mut bare = bare(&runtime, address, (what != "syslog, tcp").then_some(ca.as_path()));
-        let seen = std::cell::RefCell::new(&mut seen);
-        compare(
-            what,
-            RECORDS,
-            bytes.len(),
-            || {
-                deliver(&messages);
-                **seen.borrow_mut() += bytes.len();
-                read.wait(**seen.borrow());
-            },
-            || {
-                for part in bytes.chunks(parts) {
-                    runtime.block_on(async {
-                        bare.write_all(part).await.unwrap();
-                        bare.flush().await.unwrap();
-                    });
-                }
-                **seen.borrow_mut() += bytes.len();
-                read.wait(**seen.borrow());
-            },
-        );
+        let seen = Cell::new(bytes.len());
+        let all_read = || {
+            seen.set(seen.get() + bytes.len());
+            read.wait(seen.get());
+        };
+        let mut bare = bare(&runtime, address, ca.as_deref());
+        let ours = || {
+            deliver(&runtime, &sink, &messages);
+            all_read();
+        };
+        compare(what, RECORDS, bytes.len(), ours, || {
+            for part in bytes.chunks(bytes.len().div_ceil(RECORDS / BATCH)) {
+                runtime.block_on(async {
+                    bare.write_all(part).await.unwrap();
+                    bare.flush().await.unwrap();
+                });
+            }
+            all_read();
+        });
     }
     datagrams(&runtime, &messages);
 }
@@ -109,10 +99,8 @@ fn datagrams(runtime: &Runtime, messages: &[Message]) {
             *count.lock().unwrap() = length;
         }
     });
-    let members = format!("address = '{address}'\ntransport = 'udp'");
-    let sink = SinkConfig::parse("syslog", toml::Deserializer::parse(&members).unwrap()).unwrap();
-    let sink = sink.build(Path::new("/")).unwrap();
-    runtime.block_on(sink.deliver(&messages[..1])).unwrap();
+    let sink = sink("syslog", &format!("address = '{address}'\ntransport = 'udp'"), Path::new("/"));
+    deliver(runtime, &sink, &messages[..1]);
     while *kept.lock().unwrap() == 0 {
         thread::yield_now();
     }
@@ -127,11 +115,7 @@ fn datagrams(runtime: &Runtime, messages: &[Message]) {
         "syslog, udp",
         RECORDS,
         RECORDS * length,
-        || {
-            for batch in messages.chunks(BATCH) {
-                runtime.block_on(sink.deliver(batch)).unwrap();
-            }
-        },
+        || deliver(runtime, &sink, messages),
         || {
             for _ in 0..RECORDS / BATCH {
                 runtime.block_on(async {
@@ -144,7 +128,8 @@ fn datagrams(runtime: &Runtime, messages: &[Message]) {
     );
 }
 
-fn receiver(tls: Option<Arc<ServerConfig>>) -> (SocketAddr, Arc<Read>) {
+/// Reads and throws away.
+pub fn receiver(tls: Option<Arc<ServerConfig>>) -> (SocketAddr, Arc<Read>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let read = Arc::new(Read::default());

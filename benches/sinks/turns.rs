@@ -31,6 +31,20 @@ pub fn compare(what: &str, records: usize, bytes: usize, mut ours: impl FnMut(),
     );
 }
 
+/// Runs what has no bare counterpart, and prints a row.
+pub fn alone(what: &str, records: usize, bytes: usize, mut run: impl FnMut()) {
+    run();
+    let mut turns: Vec<Duration> = (0..TURNS).map(|_| timed(&mut run)).collect();
+    turns.sort();
+    let rate = |time: Duration| records as f64 / time.as_secs_f64();
+    println!(
+        "| {what} | {:.0} to {:.0} | {:.0} | | |",
+        rate(turns[TURNS - 1]),
+        rate(turns[0]),
+        bytes as f64 / 1e6 / turns[TURNS / 2].as_secs_f64()
+    );
+}
+
 fn ratio((ours, bare): &(Duration, Duration)) -> f64 {
     bare.as_secs_f64() / ours.as_secs_f64()
 }
