@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use super::{DETECT, json_lines, row, settings, started, text};
+use super::{DETECT, json_lines, row, settings, start, started, text};
 use crate::support::{
     app::TestApp,
     journal,
@@ -84,7 +84,7 @@ fn a_backtest_of_the_journal_says_what_another_threshold_changes_and_nothing_els
 
 #[test]
 fn a_backtest_follows_what_was_answered_then() {
-    let mut app = TestApp::start(settings().and("[gate]\nmode = \"enforce\"\n"));
+    let mut app = start(settings().and("[gate]\nmode = \"enforce\"\n"));
     assert!(app.run(&["gate", "stop"]).status.success());
     // Let through while the gate stood still; so its token exists, and going on with it is no finding.
     let session = Session::new(1);
@@ -101,7 +101,7 @@ fn a_backtest_follows_what_was_answered_then() {
 
 #[test]
 fn a_backtest_from_live_knows_what_was_known_before() {
-    let mut app = TestApp::start(settings());
+    let mut app = start(settings());
     let (one, two) = (Session::new(1), Session::new(2));
     send(&app, &one.refresh(1, 10, From::Home));
     // A durable copy of here; what comes until the theft is in the journal only.
