@@ -51,7 +51,7 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
 /// What makes a fork better or worse.
 fn surroundings(seen: &Seen<'_>) -> Surroundings {
     let (net, software) = (seen.signals.place(), seen.signals.agent());
-    if software >= Software::Other || seen.signals.kind >= Kind::Hosting || net == Net::Abroad {
+    if software >= Software::Other || seen.signals.kind >= Kind::Hosting {
         return Surroundings::Foreign;
     }
     if net >= Net::Area || software >= Software::Older {
@@ -75,7 +75,7 @@ enum Surroundings {
     Changed,
     /// A network that is new, or older software.
     New,
-    /// Other software, a data centre or Tor, a country that is new.
+    /// Other software, a data centre or Tor.
     Foreign,
 }
 
