@@ -1,8 +1,9 @@
 //! Judges the detection on traffic that knows nothing of how it works:
-//! `cargo bench --bench detection -- generate|evaluate …`.
+//! `cargo bench --bench detection -- generate|evaluate|cost|memory …`.
 //!
 //! `generate` makes labelled traffic from a seed: raw bodies, and apart from them who was a thief. `evaluate` gives the bodies
-//! to the released command (`backtest`) and compares what it says with the labels. Where the parameters come from, and the
+//! to the released command (`backtest`) and compares what it says with the labels. `cost` times the judging alone, `memory` weighs what
+//! is remembered. Where the parameters come from, and the
 //! figures, stand in `README.md` beside this file.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops by panicking")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
@@ -10,6 +11,7 @@
 mod actor;
 mod agents;
 mod body;
+mod cost;
 mod evaluate;
 mod family;
 #[path = "../../src/detect/freeman.rs"]
@@ -34,7 +36,9 @@ cargo bench --bench detection -- generate [--seed 1] [--users 1500] [--days 45] 
 cargo bench --bench detection -- evaluate [--tune 1..5|none] [--seeds 101..110] [--users 1500] [--days 45] [--format json]
     [--product PATH|none] [--config FILE] [--plain]   the binary, settings of its own, without network lists and databases
     [--records FILE]                                  judge this output, of the one seed in --seeds, instead of running it
-    [--keep DIR]                                      leave the traffic there";
+    [--keep DIR]                                      leave the traffic there
+cargo bench --bench detection -- cost [--seed 1] [--users 1500] [--days 45]
+cargo bench --bench detection -- memory [--sessions 1000000]";
 
 /// The value after `--name`.
 fn option(words: &[String], name: &str) -> Option<String> {
@@ -51,6 +55,14 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let done = match words.first().map(String::as_str) {
         Some("generate") => generate(&words),
+        Some("cost") => {
+            cost::run(&options(&words));
+            Some(ExitCode::SUCCESS)
+        }
+        Some("memory") => {
+            cost::memory(number(&words, "sessions", 1_000_000).unsigned_abs());
+            Some(ExitCode::SUCCESS)
+        }
         None | Some("evaluate") => evaluate::run(&words).map(|()| ExitCode::SUCCESS),
         _ => None,
     };
@@ -60,13 +72,17 @@ fn main() -> ExitCode {
     })
 }
 
-fn generate(words: &[String]) -> Option<ExitCode> {
-    let begun = Instant::now();
-    let options = generate::Options {
+fn options(words: &[String]) -> generate::Options {
+    generate::Options {
         seed: number(words, "seed", 1).unsigned_abs(),
         users: number(words, "users", 1_500).unsigned_abs(),
         days: number(words, "days", 45),
-    };
+    }
+}
+
+fn generate(words: &[String]) -> Option<ExitCode> {
+    let begun = Instant::now();
+    let options = options(words);
     let out = PathBuf::from(option(words, "out")?);
     let traffic = generate::traffic(&options);
     generate::write(&traffic, &out).unwrap();

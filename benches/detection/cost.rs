@@ -1,0 +1,120 @@
+//! What judging costs: generated traffic through the thing that the ledger's thread calls, each call timed; and the memory
+//! of what is remembered.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use refresh_audit::{
+    config::Config,
+    detect::{
+        Facts, Policy,
+        judge::{Case, Judge, Memory},
+    },
+    enrich::Enricher,
+    event::RefreshEvent,
+    secret::Fingerprinter,
+    source::{Authentic, Decoded},
+    time::ReceivedAt,
+};
+
+use crate::generate::{self, Options};
+
+/// Judges all of it once, and prints how long that took; the first half is not counted: it fills what is remembered.
+pub fn run(options: &Options) {
+    let dir = tempfile::tempdir().unwrap();
+    generate::write(&generate::traffic(options), dir.path()).unwrap();
+    let cases = cases(dir.path());
+    let mut judge = Judge::new(&Policy::default(), Memory::default());
+    let mut taken = Vec::with_capacity(cases.len());
+    let mut found = 0;
+    for (seq, (event, facts, at)) in (1..).zip(&cases) {
+        let evidence = refresh_audit::record::Evidence::default();
+        let begun = Instant::now();
+        let ruling = judge.event(Case { event, facts, evidence: &evidence, at: *at, seq }, &|| false);
+        taken.push(begun.elapsed());
+        found += ruling.findings.len();
+        judge.take_unwritten();
+    }
+    let hot = &mut taken[cases.len() / 2..];
+    hot.sort_unstable();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index of a list in memory"
+    )]
+    let at = |share: f64| hot[((hot.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1e3;
+    let mean = hot.iter().sum::<Duration>().as_secs_f64() * 1e6 / f64::from(u32::try_from(hot.len()).unwrap());
+    println!(
+        "{} of {} refreshes, {found} findings, {} sessions and users remembered",
+        hot.len(),
+        cases.len(),
+        judge.remembered()
+    );
+    println!(
+        "judging one: mean {mean:.1} us, p50 {:.1} us, p99 {:.1} us, p999 {:.1} us, slowest {:.1} us",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
+}
+
+/// What workers make of the bodies, before the ledger's thread sees it.
+fn cases(dir: &Path) -> Vec<(RefreshEvent, Facts, ReceivedAt)> {
+    let text = "data_dir = 'data'\n[enrich]\ndatabases = ['geo.mmdb']\nnetworks = 'networks.csv'\n\
+                [[sources]]\nname = 'fusionauth'\ntype = 'fusionauth'\nkeys = [{ alg = 'HS256', secret_file = 'k' }]\n";
+    let config = Config::parse(text, "the bench's configuration", dir, []).unwrap();
+    let decoder = config.sources[0].config.decoder().unwrap();
+    let enricher: Enricher = config.enrich.build(dir).unwrap();
+    let fingerprints = Fingerprinter::new(&[]);
+    let (mut cases, mut clock) = (Vec::new(), i64::MIN);
+    for line in BufReader::new(File::open(dir.join("events.jsonl")).unwrap()).lines() {
+        let line = line.unwrap();
+        for decoded in decoder.decode(&Authentic::imported(line.as_bytes()), &fingerprints).unwrap() {
+            if let Decoded::Event(mut event) = decoded {
+                enricher.enrich(&mut event);
+                let facts = Facts::of(&event);
+                clock = clock.max(event.occurred_at.millis() * 1_000);
+                cases.push((*event, facts, ReceivedAt::from_micros(clock)));
+            }
+        }
+    }
+    cases
+}
+
+/// Resident memory of this process, MB.
+fn resident_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().split(' ').next().unwrap().parse::<u64>().unwrap() * 1_024 / 1_000_000
+}
+
+/// Remembers `sessions`, two of each user, each from an address of its user's, and prints what that takes.
+pub fn memory(sessions: u64) {
+    let before = resident_mb();
+    let mut judge = Judge::new(&Policy::default(), Memory::default());
+    let evidence = refresh_audit::record::Evidence::default();
+    for seq in 1..=sessions {
+        let user = seq / 2;
+        let [_, _, b, c, d, ..] = user.to_be_bytes()[3..] else { continue };
+        let claims = serde_json::json!({ "sid": format!("s{seq}"), "exp": 1_795_333_200, "iat": 1_795_329_600 });
+        let json = serde_json::json!({
+            "id": format!("e{seq}"), "type": "jwt.refresh", "occurred_at": "2026-11-22T06:40:00.000Z",
+            "outcome": "attempted", "tenant_id": "t", "application_id": "a", "user_id": format!("u{user}"),
+            "session_id": format!("s{seq}"), "ip": format!("10.{b}.{c}.{d}"), "user_agent": "Mozilla/5.0 (X11; Linux x86_64)",
+            "client": { "browser": "Firefox", "version": "140.0", "os": "Linux", "kind": "browser" },
+            "tokens": { "access": { "issued": { "fingerprint": format!("1a2b:{seq:032x}"), "claims": claims } } },
+        });
+        let event: RefreshEvent = serde_json::from_value(json).unwrap();
+        let facts = Facts::of(&event);
+        let at = ReceivedAt::from_micros(1_795_329_600_000_000);
+        judge.event(Case { event: &event, facts: &facts, evidence: &evidence, at, seq }, &|| false);
+        judge.take_unwritten();
+    }
+    println!("{} sessions and users remembered: {} MB resident", judge.remembered(), resident_mb() - before);
+}
