@@ -5,6 +5,9 @@
 //! same directory, so that its memory and its time to be ready are those of a restart.
 #![expect(clippy::print_stdout, reason = "its figures are its output")]
 
+#[path = "resident.rs"]
+mod resident;
+
 use std::{
     env,
     error::Error,
@@ -28,6 +31,8 @@ use refresh_audit::{
     telemetry::{Alarms, Metrics},
     units::{ByteSize, Span},
 };
+
+use resident::resident_mb;
 use serde_json::value::RawValue;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -136,7 +141,7 @@ async fn scale(ids: u64) -> Outcome<()> {
             "{to:>10} ids  {:>8.0} ids/s  slowest answer {:>6.1} ms  resident {:>4} MB",
             (to - from) as f64 / took.as_secs_f64(),
             slowest.as_secs_f64() * 1e3,
-            resident_mb()?
+            resident_mb("self")
         );
     }
     running.stop();
@@ -176,7 +181,7 @@ async fn reopen(dir: &Path, ids: u64) -> Outcome<()> {
     }
     let slowest = slowest.as_secs_f64() * 1e3;
     println!("1,000 old ids: {unknown} answered 503 while the index caught up, the others duplicates");
-    println!("slowest of those {slowest:.1} ms; resident {} MB", resident_mb()?);
+    println!("slowest of those {slowest:.1} ms; resident {} MB", resident_mb("self"));
     running.stop();
     Ok(())
 }
@@ -225,18 +230,12 @@ async fn expiry() -> Outcome<()> {
             at(0.99),
             at(0.999),
             at(1.0),
-            resident_mb()?
+            resident_mb("self")
         );
         println!("index on disk: {} MB", bytes_in(&dir.path().join("index"))? >> 20);
         running.stop();
     }
     Ok(())
-}
-
-fn resident_mb() -> Outcome<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
 }
 
 fn bytes_in(dir: &Path) -> Outcome<u64> {

@@ -16,12 +16,16 @@ use refresh_audit::{
     },
     enrich::Enricher,
     event::RefreshEvent,
+    record::Evidence,
     secret::Fingerprinter,
     source::{Authentic, Decoded},
     time::ReceivedAt,
 };
 
-use crate::generate::{self, Options};
+use crate::{
+    generate::{self, Options},
+    resident::resident_mb,
+};
 
 /// Judges all of it once, and prints how long that took; the first half is not counted: it fills what is remembered.
 pub fn run(options: &Options) {
@@ -32,7 +36,7 @@ pub fn run(options: &Options) {
     let mut taken = Vec::with_capacity(cases.len());
     let mut found = 0;
     for (seq, (event, facts, at)) in (1..).zip(&cases) {
-        let evidence = refresh_audit::record::Evidence::default();
+        let evidence = Evidence::default();
         let begun = Instant::now();
         let ruling = judge.event(Case { event, facts, evidence: &evidence, at: *at, seq }, &|| false);
         taken.push(begun.elapsed());
@@ -87,21 +91,14 @@ fn cases(dir: &Path) -> Vec<(RefreshEvent, Facts, ReceivedAt)> {
     cases
 }
 
-/// Resident memory of this process, MB.
-fn resident_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().split(' ').next().unwrap().parse::<u64>().unwrap() * 1_024 / 1_000_000
-}
-
 /// Remembers `sessions`, two of each user, each from an address of its user's, and prints what that takes.
 pub fn memory(sessions: u64) {
-    let before = resident_mb();
+    let before = resident_mb("self");
     let mut judge = Judge::new(&Policy::default(), Memory::default());
-    let evidence = refresh_audit::record::Evidence::default();
+    let evidence = Evidence::default();
     for seq in 1..=sessions {
         let user = seq / 2;
-        let [_, _, b, c, d, ..] = user.to_be_bytes()[3..] else { continue };
+        let [.., b, c, d] = user.to_be_bytes();
         let claims = serde_json::json!({ "sid": format!("s{seq}"), "exp": 1_795_333_200, "iat": 1_795_329_600 });
         let json = serde_json::json!({
             "id": format!("e{seq}"), "type": "jwt.refresh", "occurred_at": "2026-11-22T06:40:00.000Z",
@@ -116,5 +113,5 @@ pub fn memory(sessions: u64) {
         judge.event(Case { event: &event, facts: &facts, evidence: &evidence, at, seq }, &|| false);
         judge.take_unwritten();
     }
-    println!("{} sessions and users remembered: {} MB resident", judge.remembered(), resident_mb() - before);
+    println!("{} sessions and users remembered: {} MB resident", judge.remembered(), resident_mb("self") - before);
 }

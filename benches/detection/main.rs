@@ -2,8 +2,8 @@
 //! `cargo bench --bench detection -- generate|evaluate|cost|memory …`.
 //!
 //! `generate` makes labelled traffic from a seed: raw bodies, and apart from them who was a thief. `evaluate` gives the bodies
-//! to the released command (`backtest`) and compares what it says with the labels. `cost` times the judging alone, `memory` weighs what
-//! is remembered. Where the parameters come from, and the
+//! to the released command (`backtest`) and compares what it says with the labels. `cost` times the judging alone, `memory`
+//! weighs what is remembered. Where the parameters come from, and the
 //! figures, stand in `README.md` beside this file.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops by panicking")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
@@ -23,6 +23,8 @@ mod networks;
 mod person;
 mod places;
 mod policy;
+#[path = "../resident.rs"]
+mod resident;
 mod rng;
 mod session;
 mod session_step;

@@ -3,7 +3,7 @@
 
 use crate::{
     generate::{play, refreshes},
-    million::resident_mb,
+    resident::resident_mb,
     stats::{median, percentile},
     support::app::{Settings, TestApp},
 };
@@ -27,7 +27,7 @@ pub fn run() {
         let app = TestApp::start(settings);
         let mut run = play(app.listen, &requests, 1, CONNECTIONS);
         let p99 = percentile(&mut run.latencies, 0.99);
-        println!("  detection {name:3} {:>9.0}/s  p99 {p99:?}  {} MB resident", run.rate(), resident_mb(&app));
+        println!("  detection {name:3} {:>9.0}/s  p99 {p99:?}  {} MB resident", run.rate(), resident_mb(app.pid()));
         run.rate()
     };
     let ratios = (0..TURNS).map(|_| {
@@ -39,7 +39,7 @@ pub fn run() {
     println!("making {} signed events of {MANY} sessions", MANY * 2);
     let requests = refreshes(MANY, 2, &signer, 8);
     let app = TestApp::start(Settings::default());
-    println!("  {:>9} sessions: {} MB resident", 0, resident_mb(&app));
+    println!("  {:>9} sessions: {} MB resident", 0, resident_mb(app.pid()));
     play(app.listen, &requests, 1, CONNECTIONS);
-    println!("  {MANY:>9} sessions: {} MB resident", resident_mb(&app));
+    println!("  {MANY:>9} sessions: {} MB resident", resident_mb(app.pid()));
 }

@@ -13,6 +13,8 @@ mod detection;
 mod empty;
 mod generate;
 mod million;
+#[path = "../resident.rs"]
+mod resident;
 mod slow_disk;
 mod stats;
 mod throughput;

@@ -4,6 +4,7 @@ use std::{fs, time::Instant};
 
 use crate::{
     generate::{play, requests},
+    resident::resident_mb,
     support::{
         app::{Settings, TestApp},
         eventually, journal,
@@ -14,13 +15,6 @@ const EVENTS: usize = 1_000_000;
 /// Events made at a time: they take about 2.7 kB each.
 const PART: usize = 50_000;
 const CONNECTIONS: usize = 64;
-
-/// Resident memory of the process, MB.
-pub fn resident_mb(app: &TestApp) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().split(' ').next().unwrap().parse::<u64>().unwrap() * 1_024 / 1_000_000
-}
 
 /// Bytes and records of all sealed segments.
 fn sealed(app: &TestApp) -> (u64, usize) {
@@ -47,18 +41,18 @@ pub fn run() {
         let requests = requests(PART, &app.signer(), 1_000 + part as u64);
         play(app.listen, &requests, 1, CONNECTIONS);
         if part % 4 == 3 {
-            println!("{:>9} events: {} MB resident", (part + 1) * PART, resident_mb(&app));
+            println!("{:>9} events: {} MB resident", (part + 1) * PART, resident_mb(app.pid()));
         }
     }
     eventually("the file sink has everything", || {
         app.metric("refresh_audit_sink_records", &[("sink", "audit-file"), ("state", "pending")]) == Some(0.0)
     });
-    println!("delivered: {} MB resident", resident_mb(&app));
+    println!("delivered: {} MB resident", resident_mb(app.pid()));
     let (bytes, records) = sealed(&app);
     println!("{records} records in sealed segments, {} bytes each", bytes / records.max(1) as u64);
     app.stop();
     println!("ready after {:.2} s on {EVENTS} records", ready(&mut app));
-    println!("after that start: {} MB resident", resident_mb(&app));
+    println!("after that start: {} MB resident", resident_mb(app.pid()));
     app.kill();
     println!("ready after {:.2} s on them after a kill -9", ready(&mut app));
     app.stop();
@@ -70,5 +64,5 @@ pub fn run() {
         app.log().lines().skip(said.saturating_sub(20)).any(|line| line.contains("index") && line.contains("rebuilt"))
     });
     println!("index rebuilt after {:.2} s", begun.elapsed().as_secs_f64());
-    println!("after that: {} MB resident", resident_mb(&app));
+    println!("after that: {} MB resident", resident_mb(app.pid()));
 }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::Read as _,
     net::{SocketAddr, TcpListener},
     sync::atomic::{AtomicBool, Ordering},
@@ -15,6 +14,7 @@ use crate::{
     generate::{play, requests},
     http::{created, hec},
     requests::Receiver,
+    resident::resident_mb,
     support::app::{Settings, TestApp},
     syslog,
 };
@@ -38,7 +38,7 @@ struct Counts {
 struct Sample {
     at: Instant,
     sinks: BTreeMap<String, Counts>,
-    resident_kb: u64,
+    resident_mb: u64,
 }
 
 /// Accepts, reads what is sent, and never says a word.
@@ -80,12 +80,6 @@ fn bulk(_: &str, body: &[u8]) -> String {
     created(body.iter().filter(|byte| **byte == b'\n').count() / 2)
 }
 
-fn resident_kb(app: &TestApp) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().split(' ').next().unwrap().parse().unwrap()
-}
-
 fn sample(app: &TestApp) -> Sample {
     let (_, text) = app.get("/metrics").unwrap();
     let mut sinks: BTreeMap<String, Counts> = BTreeMap::new();
@@ -100,7 +94,7 @@ fn sample(app: &TestApp) -> Sample {
             _ => {}
         }
     }
-    Sample { at: Instant::now(), sinks, resident_kb: resident_kb(app) }
+    Sample { at: Instant::now(), sinks, resident_mb: resident_mb(app.pid()) }
 }
 
 /// How old, at worst, the oldest record was that a sink did not have: by when that many were recorded. To a sample's time.
@@ -163,15 +157,11 @@ pub fn run() {
                     counts.delivered, counts.pending
                 );
             }
-            let mb = |kb: u64| kb * 1_024 / 1_000_000;
-            let max = samples.iter().map(|sample| sample.resident_kb).max().unwrap();
+            let max = samples.iter().map(|sample| sample.resident_mb).max().unwrap();
             let half = &samples[samples.len() / 2];
             println!(
                 "resident: {} MB before, {} MB at half of it, {} MB at the end, {} MB at most",
-                mb(samples[0].resident_kb),
-                mb(half.resident_kb),
-                mb(last.resident_kb),
-                mb(max)
+                samples[0].resident_mb, half.resident_mb, last.resident_mb, max
             );
         }
     }

@@ -3,17 +3,14 @@
 use std::{fs::File, io::Write as _};
 
 use crate::{
-    messages::{BATCH, RECORDS, deliver, messages, runtime, sink},
+    messages::{RECORDS, batches_of_lines, deliver, messages, runtime, sink},
     turns::compare,
 };
 
 pub fn run() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (messages, runtime) = (messages(), runtime());
-    let batch = |batch: &[refresh_audit::sink::Message]| -> Vec<u8> {
-        batch.iter().flat_map(|message| [&message.body[..], b"\n"].concat()).collect()
-    };
-    let batches: Vec<Vec<u8>> = messages.chunks(BATCH).map(batch).collect();
+    let batches = batches_of_lines(&messages);
     let sink = sink("file", "path = 'audit.jsonl'\nrotate_size = '100MiB'\nkeep = 1\ncompress = false", dir.path());
     let mut bare = File::create(dir.path().join("bare")).unwrap();
     let bytes = batches.iter().map(Vec::len).sum();

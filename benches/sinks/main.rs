@@ -27,6 +27,8 @@ mod nats;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod requests;
+#[path = "../resident.rs"]
+mod resident;
 mod stdout;
 mod syslog;
 mod turns;

@@ -81,6 +81,12 @@ fn record(seq: u64) -> String {
     )
 }
 
+/// The bodies of each batch as lines: what sinks of lines write at once.
+pub fn batches_of_lines(messages: &[Message]) -> Vec<Vec<u8>> {
+    let batch = |batch: &[Message]| batch.iter().flat_map(|message| [&message.body[..], b"\n"].concat()).collect();
+    messages.chunks(BATCH).map(batch).collect()
+}
+
 /// What comes before a sink, which is done while the sink sends: reading a segment, its hashes checked, into batches; and of
 /// that, making messages in each format.
 pub fn run() {

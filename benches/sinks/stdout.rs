@@ -8,7 +8,7 @@ use std::{
 use refresh_audit::sink::stdout::Stdout;
 
 use crate::{
-    messages::{BATCH, RECORDS, deliver, messages, runtime},
+    messages::{RECORDS, batches_of_lines, deliver, messages, runtime},
     turns::compare,
 };
 
@@ -25,10 +25,7 @@ fn read_to() -> std::io::PipeWriter {
 pub fn run() {
     let (messages, runtime) = (messages(), runtime());
     let (sink, mut bare) = (Stdout::to(read_to()), read_to());
-    let batch = |batch: &[refresh_audit::sink::Message]| -> Vec<u8> {
-        batch.iter().flat_map(|message| [&message.body[..], b"\n"].concat()).collect()
-    };
-    let batches: Vec<Vec<u8>> = messages.chunks(BATCH).map(batch).collect();
+    let batches = batches_of_lines(&messages);
     let bytes = batches.iter().map(Vec::len).sum();
     compare(
         "stdout",

@@ -1,11 +1,11 @@
 //! `applications`: what was learned of each application; of the running service, else of its newest durable copy.
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 
 use super::{
-    Ended,
+    Ended, Format,
     admin::{self, Admin},
     block_on, print, printable, say, table,
 };
@@ -29,12 +29,6 @@ pub(super) struct Arguments {
     /// One JSON object a line, or columns
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// What `/api/applications` answers.

@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest as _, Sha256};
 
-use super::{Ended, OutputClosed, print, progress_bar, say, scan::parse_time, table};
+use super::{Ended, Format, OutputClosed, print, progress_bar, say, scan::parse_time, table};
 use crate::{
     config::{Config, ConfigError},
     detect::{
@@ -69,12 +69,6 @@ pub(super) struct Arguments {
     /// Only how many findings there are by rule and severity
     #[arg(long)]
     summary: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Json,
-    Table,
 }
 
 impl Arguments {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
-    Ended, print, printable,
+    Ended, Format, print, printable,
     scan::{self, Part, parse_time},
     table,
 };
@@ -37,12 +37,6 @@ pub(super) struct Arguments {
     /// One JSON object a line, or columns
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     app::StartError,
@@ -125,6 +125,13 @@ impl Ended {
     fn well_if(well: bool) -> Self {
         if well { Self::Well } else { Self::WithProblem }
     }
+}
+
+/// How to print.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
 }
 
 /// Whoever read our output has seen enough (`| head`): not a failure.

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ipnet::IpNet;
 
 use super::{
-    Ended,
+    Ended, Format,
     admin::{self, Admin},
     block_on, print, printable, say,
     scan::{CHUNK_BYTES, CHUNK_RECORDS, parse_time, seq_before},
@@ -65,12 +65,6 @@ pub(super) struct Arguments {
     /// The journal's lines, or columns cut to the terminal's width
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Json,
-    Table,
 }
 
 /// How often `--follow` looks for more.

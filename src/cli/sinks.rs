@@ -2,12 +2,12 @@
 //! Through the admin API of a running service, else on the files.
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Ended,
+    Ended, Format,
     admin::{self, Admin},
     block_on, print, table,
 };
@@ -40,12 +40,6 @@ pub(super) struct Arguments {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table, global = true)]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 #[derive(Subcommand)]

@@ -1,5 +1,5 @@
-//! `[detect]`, `[[rules]]`, `[gate]` and `[[suppress]]`: what decides findings and verdicts. Refuses what nothing would act on, so that
-//! nobody believes to be protected by it.
+//! `[detect]`, `[[rules]]`, `[gate]` and `[[suppress]]`: what decides findings and verdicts. Refuses what nothing would act
+//! on, so that nobody believes to be protected by it.
 
 use super::{document::Document, error::ConfigError};
 use crate::detect::{

@@ -31,8 +31,8 @@ pub enum RequestError {
 
 impl Books {
     /// Asks for a range to be delivered again; `to` is the last settled seq where it is not given. How many records
-    /// that is at most. Checkpoints from there on come again, too, whatever `to` says. Where the books are halted, the cursor is set to `from` instead and everything from there on is
-    /// delivered, counted anew; parked copies are set aside.
+    /// that is at most. Checkpoints from there on come again, too, whatever `to` says. Where the books are halted, the
+    /// cursor is set to `from` instead and everything from there on is delivered, counted anew; parked copies are set aside.
     pub fn redeliver(&mut self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
         if self.halted.is_some() {
             return self.restart(from, journal);

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     seen::Seen,
@@ -11,37 +12,9 @@ use super::{
     zones::hour_of,
 };
 
-/// Numbers of a session and its user, as they were before this refresh.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Numbers {
-    gap: Option<u32>,
-    session_refreshes: u32,
-    session_age: Option<u32>,
-    user_refreshes: u32,
-    user_age: Option<u32>,
-    is_new_user: bool,
-    coverage: Option<f64>,
-}
-
-impl Numbers {
-    /// Of a refresh.
-    pub fn of(seen: &Seen<'_>) -> Self {
-        let application = seen.application;
-        Self {
-            gap: seen.gap(),
-            session_refreshes: seen.session.map_or(0, |session| session.events),
-            session_age: seen.session.map(|session| seen.at.saturating_sub(session.first)),
-            user_refreshes: seen.user.map_or(0, |user| user.events),
-            user_age: seen.user.map(|user| seen.at.saturating_sub(user.first)),
-            is_new_user: seen.is_new_user(),
-            coverage: (application.events > 0).then(|| application.coverage()),
-        }
-    }
-}
-
-/// `features` of a rule. A word is `unknown` where nothing can be said; a number that is not known is absent.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Features {
+/// The signals in words. A word is `unknown` where nothing can be said.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Words {
     /// Where from, beside the session's and the user's networks.
     network: Net,
     /// What kind of network.
@@ -68,9 +41,39 @@ pub struct Features {
     stamina: Stamina,
     /// At what hour, for this user; said when use begins.
     hour: Hour,
-    /// `verdict.risk`: 0 <= risk < 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    risk: Option<f64>,
+}
+
+impl Words {
+    /// Of what a refresh showed.
+    pub fn of(signals: &Signals) -> Self {
+        Self {
+            network: signals.place(),
+            network_kind: signals.kind,
+            path: signals.path,
+            software: signals.agent(),
+            lineage: signals.lineage,
+            fork: signals.fork,
+            pace: signals.pace.max(signals.blind),
+            company: signals.company,
+            provider: signals.ground,
+            other_sessions: signals.elsewhere,
+            renewal: signals.renewal,
+            stamina: signals.stamina,
+            hour: signals.hour,
+        }
+    }
+
+    /// Those that say something, by their names.
+    pub fn known(self) -> impl Iterator<Item = (String, Value)> {
+        let words: Map<String, Value> =
+            serde_json::to_value(self).ok().and_then(|words| words.as_object().cloned()).unwrap_or_default();
+        words.into_iter().filter(|(_, word)| word != "unknown")
+    }
+}
+
+/// Numbers of a session and its user, as they were before this refresh. One that is not known is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Numbers {
     /// Seconds since the session's last refresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     gap: Option<u32>,
@@ -89,6 +92,34 @@ pub struct Features {
     /// Share of the application's refreshes that name the parent, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     coverage: Option<f64>,
+}
+
+impl Numbers {
+    /// Of a refresh.
+    pub fn of(seen: &Seen<'_>) -> Self {
+        let application = seen.application;
+        Self {
+            gap: seen.gap(),
+            session_refreshes: seen.session.map_or(0, |session| session.events),
+            session_age: seen.session.map(|session| seen.at.saturating_sub(session.first)),
+            user_refreshes: seen.user.map_or(0, |user| user.events),
+            user_age: seen.user.map(|user| seen.at.saturating_sub(user.first)),
+            is_new_user: seen.is_new_user(),
+            coverage: (application.events > 0).then(|| application.coverage()),
+        }
+    }
+}
+
+/// `features` of a rule.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Features {
+    #[serde(flatten)]
+    words: Words,
+    #[serde(flatten)]
+    numbers: Numbers,
+    /// `verdict.risk`: 0 <= risk < 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    risk: Option<f64>,
     /// The hour of the event, UTC, 0 to 23.
     hour_utc: u8,
     /// The day of the event, UTC: 1 is Monday, 7 is Sunday.
@@ -108,29 +139,10 @@ impl Features {
     /// Of an event at `occurred`, seconds since 1970, when the tenant's clock showed `shown`.
     pub fn new(signals: &Signals, numbers: Numbers, risk: Option<f64>, (occurred, shown): (i64, i64)) -> Self {
         let hour = |shown| u8::try_from(hour_of(shown)).unwrap_or(0);
-        let Numbers { gap, session_refreshes, session_age, user_refreshes, user_age, is_new_user, coverage } = numbers;
         Self {
-            network: signals.place(),
-            network_kind: signals.kind,
-            path: signals.path,
-            software: signals.agent(),
-            lineage: signals.lineage,
-            fork: signals.fork,
-            pace: signals.pace.max(signals.blind),
-            company: signals.company,
-            provider: signals.ground,
-            other_sessions: signals.elsewhere,
-            renewal: signals.renewal,
-            stamina: signals.stamina,
-            hour: signals.hour,
+            words: Words::of(signals),
+            numbers,
             risk,
-            gap,
-            session_refreshes,
-            session_age,
-            user_refreshes,
-            user_age,
-            is_new_user,
-            coverage,
             hour_utc: hour(occurred),
             weekday_utc: weekday_of(occurred),
             hour_local: hour(shown),

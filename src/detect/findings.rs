@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::catalogue::{Configured, Rule};
 use crate::record::{Finding, Severity};
 
+/// Of a rule that has no numbers.
+pub const NO_EVIDENCE: [(&str, Value); 0] = [];
+
 /// The findings of one event, in the order of the rules.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -28,12 +31,12 @@ impl Findings {
     }
 
     /// Says something, unless the rule is switched off; an operator's severity wins over the rule's.
-    pub fn say<R: Configured, const N: usize>(
+    pub fn say<R: Configured>(
         &mut self,
         rule: &R,
         severity: Severity,
         reason: impl Into<String>,
-        evidence: [(&str, Value); N],
+        evidence: impl IntoIterator<Item = (impl Into<String>, Value)>,
     ) {
         if rule.enabled() {
             let evidence = evidence.into_iter().filter(|(_, value)| !value.is_null());
@@ -43,12 +46,12 @@ impl Findings {
         }
     }
 
-    fn push<'a>(
+    fn push(
         &mut self,
         rule: Rule,
         severity: Severity,
         reason: String,
-        evidence: impl Iterator<Item = (&'a str, Value)>,
+        evidence: impl Iterator<Item = (impl Into<String>, Value)>,
     ) {
         self.list.push(Finding {
             rule: rule.id.to_owned(),
@@ -56,7 +59,7 @@ impl Findings {
             severity,
             reason,
             attack: rule.attack.iter().map(|id| (*id).to_owned()).collect(),
-            evidence: evidence.map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+            evidence: evidence.map(|(name, value)| (name.into(), value)).collect::<BTreeMap<_, _>>(),
             incident: None,
         });
     }

@@ -80,17 +80,20 @@ impl Learned {
         }
     }
 
+    /// The most that any way of a thief has for it.
+    fn suspicion(&self) -> f32 {
+        self.weights.iter().copied().fold(0.0, f32::max)
+    }
+
     /// Whether what is odd about it counts as a habit: of a session under suspicion every fourth time, so that no thief
     /// makes their own ways a habit, and yet who does it always is believed in the end.
     fn is_usual(&self, number: u32) -> bool {
-        let suspicion = self.weights.iter().copied().fold(0.0, f32::max);
-        suspicion < SUSPICION || number.is_multiple_of(4)
+        self.suspicion() < SUSPICION || number.is_multiple_of(4)
     }
 
     /// How probable it is that a thief is in the session, whatever this refresh adds to it.
     fn doubt(&self) -> f64 {
-        let most = self.weights.iter().copied().fold(0.0, f32::max);
-        probability(PRIOR + f64::from(most)).max(self.risk)
+        probability(PRIOR + f64::from(self.suspicion())).max(self.risk)
     }
 
     fn is_clean(&self) -> bool {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    findings::Findings,
+    findings::{Findings, NO_EVIDENCE},
     seen::Seen,
     signals::{Kind, Lineage, Net, Software},
     state::chain::Parent,
@@ -38,7 +38,7 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
             &seen.config.ra102,
             Severity::Info,
             "the previous token came from a refresh that was denied here: another party let it through",
-            [],
+            NO_EVIDENCE,
         ),
         Parent::None => say_missing(seen, findings),
         _ => {}

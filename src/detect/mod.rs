@@ -276,24 +276,8 @@ fn say_risk(config: &Config, risk: f64, seen: &Seen<'_>, findings: &mut Findings
         risk if risk >= rule.medium => Severity::Medium,
         _ => return,
     };
-    let signals = &seen.signals;
     let reason = "the signals of this session together are far likelier with a thief in it than without";
-    let evidence = [
-        ("network", lineage::level(signals.place())),
-        ("network_kind", lineage::level(signals.kind)),
-        ("path", lineage::level(signals.path)),
-        ("software", lineage::level(signals.agent())),
-        ("lineage", lineage::level(signals.lineage)),
-        ("fork", lineage::level(signals.fork)),
-        ("pace", lineage::level(signals.pace.max(signals.blind))),
-        ("stamina", lineage::level(signals.stamina)),
-        ("company", lineage::level(signals.company)),
-        ("provider", lineage::level(signals.ground)),
-        ("other_sessions", lineage::level(signals.elsewhere)),
-        ("renewal", lineage::level(signals.renewal)),
-        ("hour", lineage::level(signals.hour)),
-    ];
-    findings.say(rule, severity, reason, evidence);
+    findings.say(rule, severity, reason, features::Words::of(&seen.signals).known());
 }
 
 /// RA602: sessions of one tenant with lineage findings, far more than usual within an hour; said once when it begins.

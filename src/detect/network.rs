@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     facts::labels,
-    findings::Findings,
+    findings::{Findings, NO_EVIDENCE},
     lineage::level,
     seen::Seen,
     signals::{Company, Kind, Net, Path},
@@ -22,7 +22,7 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
     say_company(seen, findings);
     if seen.signals.path == Path::Flip {
         let reason = "back in a network that the session left less than two token lifetimes ago";
-        findings.say(&seen.config.ra406, Severity::Medium, reason, []);
+        findings.say(&seen.config.ra406, Severity::Medium, reason, NO_EVIDENCE);
     }
 }
 

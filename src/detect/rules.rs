@@ -293,7 +293,7 @@ fn read(text: &str, variables: &BTreeMap<&str, Type>) -> Result<(IdedExpr, Needs
         format!("not CEL: {}", first.map_or_else(|| error.to_string(), |first| first.msg.clone()))
     })?;
     let needs = check::check(&condition, &source, variables).map_err(|wrong| match wrong.at {
-        Some(at) => format!("{} (at `{}`)", wrong.what, text.get(at..).map_or("", first_word)),
+        Some(at) => format!("{} (at `{}`)", wrong.what, text.get(at..).map_or("", beginning)),
         None => wrong.what,
     })?;
     check::forgive_absence(&mut condition);
@@ -301,7 +301,7 @@ fn read(text: &str, variables: &BTreeMap<&str, Type>) -> Result<(IdedExpr, Needs
 }
 
 /// The part of a condition that an error is about.
-fn first_word(text: &str) -> &str {
+fn beginning(text: &str) -> &str {
     let end = text.char_indices().nth(24).map_or(text.len(), |(at, _)| at);
     text[..end].lines().next().unwrap_or("")
 }

@@ -85,6 +85,9 @@ fn what_a_rule_finds_is_in_the_record_once_and_remembered_over_restarts() {
     // Said within the hour: not again, whatever becomes of the process.
     assert_eq!(send(&app, second), 200);
     assert_eq!(findings(&app, second), []);
+    // Also by the durable copy that an orderly end leaves, and then by that and the journal.
+    app.stop();
+    app.launch();
     app.kill();
     app.launch();
     assert_eq!(send(&app, third), 200);

@@ -112,6 +112,7 @@ fn what_cannot_mean_anything_is_refused_where_it_stands() {
         ("event.ip.inNetwork('10.0.0.0/33')", "is no network"),
         ("event.kept.exists(k, true)", "only a list can be gone through"),
         ("{'a': 1}.a == 1", "cannot make groups"),
+        ("'ééé' == '' && evnt.ip == 'x'", "(at `evnt.ip == 'x'`)"),
         ("event.ip ==", "not CEL"),
         ("", "not CEL"),
         ("findings.all(a, findings.all(b, findings.all(c, true)))", "more than 10000 steps"),
