@@ -139,6 +139,7 @@ impl App {
     /// cursor is exact.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
         let consumers = Consumers::default();
+        consumers.saw(deliver::cursor::positions(&self.config.data_dir));
         let settings = self.settings(consumers.clone());
         let front = Front {
             bound: self.public,

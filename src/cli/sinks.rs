@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigError, SinkEntry},
-    deliver::{Journal, RequestError, SinkFiles, Which},
+    deliver::{Journal, RequestError, SinkFiles, Which, cursor::positions},
     ledger::{Meta, offline, recovery, segment},
     record::{OperatorAction, Seq},
 };
@@ -218,6 +218,7 @@ fn done(
         // Something else may listen there: the lock tells.
         Err(error) => admin::lock(config).map_err(|_| error)?,
     };
+    offline::renew_if_put_back(&config.data_dir, &positions(&config.data_dir))?;
     let before = journal(config)?;
     offline::record_operator(&config.data_dir, &config.node, &config.journal, action)
         .context("the change cannot be journaled, so it is not made")?;

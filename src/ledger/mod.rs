@@ -189,6 +189,7 @@ pub struct Consumers(Arc<Mutex<Positions>>);
 #[derive(Default)]
 struct Positions {
     next: BTreeMap<String, Seq>,
+    seen: Vec<(String, Seq)>,
     complete: bool,
 }
 
@@ -196,6 +197,15 @@ impl Consumers {
     /// `name` still needs `next` and everything after it.
     pub fn set(&self, name: &str, next: Seq) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).next.insert(name.to_owned(), next);
+    }
+
+    /// What readers had read of which journal before this start: its id, the last seq.
+    pub fn saw(&self, seen: Vec<(String, Seq)>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).seen = seen;
+    }
+
+    fn seen(&self) -> Vec<(String, Seq)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
     }
 
     /// Everyone who reads has said where; nothing is deleted before.

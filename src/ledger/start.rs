@@ -17,13 +17,13 @@ use super::{
     checkpoint,
     clock::Clock,
     commit::jump_message,
-    core::{self, Found, Places},
+    core::{self, Core, Found, Places},
     dedupe::Dedupe,
     keeper::{self, Keeper},
     link::{self, Index},
     lookup::JournalLookup,
-    meta::Meta,
-    recovery,
+    meta::{self, Meta},
+    recovery, state,
 };
 use crate::{
     files,
@@ -56,8 +56,8 @@ impl Ledger {
     pub(super) fn start_with(mut settings: Settings, start_index: Option<StartIndex>) -> io::Result<(Self, Running)> {
         files::create_dir(&settings.data_dir.join("journal"))?;
         files::create_dir(&settings.data_dir.join("state"))?;
-        let meta = Meta::open(&settings.data_dir.join("journal"), settings.key_scheme)?;
-        let places = Places {
+        let mut meta = Meta::open(&settings.data_dir.join("journal"), settings.key_scheme)?;
+        let mut places = Places {
             data_dir: settings.data_dir.clone(),
             journal: meta.journal.clone(),
             window: settings.dedupe.window.get(),
@@ -70,6 +70,7 @@ impl Ledger {
         report(&found, &settings.alarms);
         let last = core.tail.next - 1;
         warn_if_cut(&places, last, &settings.alarms);
+        renew_if_put_back(&settings, &mut places, &core, &mut meta)?;
         let (clock, jump) = Clock::start(wall, core.tail.last_received, places.window, Instant::now());
         if let Some(jump) = jump {
             settings.alarms.raise(Alarm::ClockJump, None, jump_message(jump));
@@ -154,6 +155,31 @@ fn report(found: &Found, alarms: &Alarms) {
         );
         alarms.raise(Alarm::DamageFound, Some("journal"), message);
     }
+}
+
+/// An older copy of the journal was put back, or its end was cut off: the seqs that follow name other records than they did
+/// once, so the journal has another id from here on.
+fn renew_if_put_back(settings: &Settings, places: &mut Places, core: &Core, meta: &mut Meta) -> io::Result<()> {
+    let last = core.tail.next - 1;
+    let known = meta.highest_known(&places.data_dir, &settings.consumers.seen())?;
+    if known <= last {
+        settings.alarms.clear(Alarm::DamageFound, Some("end"), "the journal begins where it ended");
+        return Ok(());
+    }
+    let id = meta::new_id();
+    if settings.policy.detect.enabled {
+        // What was learned up to here stays known under the new id.
+        state::save(&places.state_dir(), &id, last, &core.judge.memory())?;
+    }
+    meta.renew(&places.data_dir, id, last)?;
+    let message = format!(
+        "seq {known} was on disk once, but the journal ends at {last}: records were cut off, or an older copy was put back; \
+         it goes on as journal {} (it was {})",
+        meta.journal, places.journal
+    );
+    settings.alarms.raise(Alarm::DamageFound, Some("end"), message);
+    places.journal.clone_from(&meta.journal);
+    Ok(())
 }
 
 /// A checkpoint past the end means that records were cut off, or an older copy was put back.

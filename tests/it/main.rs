@@ -57,6 +57,7 @@ mod proof;
 #[cfg(all(feature = "kafka", feature = "nats", feature = "otlp", feature = "smtp"))]
 mod readme;
 mod redrive;
+mod restore;
 mod rules;
 mod scripted;
 mod secrets;
