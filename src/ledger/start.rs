@@ -65,13 +65,13 @@ impl Ledger {
             policy: settings.policy.clone(),
         };
         restore_alarms(&places, &settings.alarms);
-        let wall = ReceivedAt::wall();
-        let (core, found) = core::load(&places, wall)?;
+        let (core, found) = core::load(&places, ReceivedAt::wall())?;
         report(&found, &settings.alarms);
         let last = core.tail.next - 1;
         warn_if_cut(&places, last, &settings.alarms);
         renew_if_put_back(&settings, &mut places, &core, &mut meta)?;
-        let (clock, jump) = Clock::start(wall, core.tail.last_received, places.window, Instant::now());
+        // Both at once, and only now: loading takes its time.
+        let (clock, jump) = Clock::start(ReceivedAt::wall(), core.tail.last_received, places.window, Instant::now());
         if let Some(jump) = jump {
             settings.alarms.raise(Alarm::ClockJump, None, jump_message(jump));
         }
