@@ -66,6 +66,7 @@ mod servers;
 mod signatures;
 mod sinks;
 mod storm;
+mod strangers;
 mod support;
 mod syslog_servers;
 mod syslog_sink;
