@@ -1,5 +1,5 @@
 //! Housekeeping behind the ledger, on a thread of its own: compresses sealed segments, signs checkpoints, keeps durable
-//! copies of the dedupe filters, deletes what retention lets go, and watches the disk.
+//! copies of the dedupe filters, deletes what retention lets go, looks for damage, and watches the disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,6 +20,7 @@ use super::{
     checkpoint::Checkpoint,
     filter::{self, Filters},
     read::LineReader,
+    scrub::Scrub,
     segment::{self, Segment, compressed_path, plain_path, sync_dir},
     state,
 };
@@ -94,10 +95,10 @@ pub struct Keeper {
 
 impl Keeper {
     /// Looks at the disk once, then starts the thread.
-    pub fn start(home: Home, checkpoints: Option<checkpoint::Log>) -> io::Result<Self> {
+    pub fn start(home: Home, checkpoints: Option<checkpoint::Log>, scrub: Scrub) -> io::Result<Self> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
         let full = Arc::new(AtomicBool::new(false));
-        let mut work = Work { home, checkpoints, full: Arc::clone(&full) };
+        let mut work = Work { home, checkpoints, scrub, full: Arc::clone(&full) };
         work.watch_disk();
         let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || work.run(&inbox))?;
         Ok(Self { jobs, full, thread: Some(thread) })
@@ -125,6 +126,7 @@ impl Keeper {
 struct Work {
     home: Home,
     checkpoints: Option<checkpoint::Log>,
+    scrub: Scrub,
     full: Arc<AtomicBool>,
 }
 
@@ -146,6 +148,9 @@ impl Work {
             if watched.elapsed() >= DISK_EVERY {
                 watched = Instant::now();
                 self.watch_disk();
+                if let Err(error) = self.scrub.go_on() {
+                    tracing::warn!(%error, "looking for damage in the journal does not go on now; it is tried again");
+                }
             }
             if tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY_EVERY) {
                 tidied = Some(Instant::now());

@@ -4,7 +4,7 @@
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
 //! `state`, `core` (what is in memory, and how it comes back), `admit`, `judging`, `resolve` and `commit` (the thread), `keeper`
-//! (housekeeping), [`checkpoint`], [`notes`], `start`, [`offline`], [`verify`].
+//! (housekeeping), `scrub` (looking for damage), [`checkpoint`], [`notes`], `start`, [`offline`], [`verify`].
 
 use std::{
     collections::BTreeMap,
@@ -56,6 +56,7 @@ pub mod offline;
 pub mod read;
 pub mod recovery;
 mod resolve;
+mod scrub;
 pub mod search;
 pub mod segment;
 mod start;

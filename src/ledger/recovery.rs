@@ -22,6 +22,7 @@ use super::{
 use crate::{
     files,
     record::{Record, Seq},
+    telemetry::{Alarm, Alarms},
     time::ReceivedAt,
 };
 
@@ -56,14 +57,14 @@ pub struct Damage {
     pub segment: String,
     /// Offset of the first bad byte.
     pub offset: u64,
-    /// How many bad bytes.
+    /// How many bad bytes; 0 where there is nothing to be read from there on.
     pub bytes: u64,
     /// The seq that was expected there.
     pub seq: Seq,
 }
 
 /// What a segment holds.
-struct Scan {
+pub(super) struct Scan {
     last_good: Option<Last>,
     /// When its first good line was received.
     started: Option<ReceivedAt>,
@@ -71,9 +72,18 @@ struct Scan {
     good_end: u64,
     /// Total length.
     len: u64,
-    damage: Vec<Damage>,
+    /// Bad places in it.
+    pub(super) damage: Vec<Damage>,
     /// Highest seq that bad bytes behind the last good line may have carried.
     lost_to: Seq,
+}
+
+impl Scan {
+    /// The seq behind its last line; none where its end is bad.
+    pub(super) fn ends_with(&self) -> Option<Seq> {
+        let last = self.last_good.as_ref()?;
+        self.damage.iter().all(|damage| damage.offset < self.good_end).then_some(last.seq + 1)
+    }
 }
 
 struct Last {
@@ -145,15 +155,25 @@ fn received_at(line: &[u8]) -> Option<ReceivedAt> {
     serde_json::from_slice::<Record>(line).ok().map(|record| record.received_at)
 }
 
-fn scan(segment: &Segment) -> io::Result<Scan> {
+/// Reads a segment through.
+pub(super) fn scan(segment: &Segment) -> io::Result<Scan> {
     let mut lines = LineReader::open(segment)?;
     let mut scan = Scan { last_good: None, started: None, good_end: 0, len: 0, damage: Vec::new(), lost_to: 0 };
     let name = segment.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut bad_from = None;
-    let mut lost_to = 0;
+    let (mut lost_to, mut broken) = (0, false);
     loop {
         let from = lines.offset();
-        let Some(line) = lines.next_line()? else { break };
+        let line = match lines.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            // It does not decompress: what comes behind is lost.
+            Err(_) if segment.compressed => {
+                broken = true;
+                break;
+            }
+            Err(error) => return Err(error),
+        };
         let Some(checked) = chain::check_line(&line) else {
             bad_from.get_or_insert(from);
             lost_to = chain::seq_of(&line).unwrap_or(0).clamp(lost_to + 1, lost_to.max(segment.first) + (64 << 20));
@@ -172,7 +192,7 @@ fn scan(segment: &Segment) -> io::Result<Scan> {
     }
     scan.len = lines.offset() + lines.rest().len() as u64;
     scan.lost_to = lost_to + u64::from(!lines.rest().is_empty());
-    if scan.len > scan.good_end {
+    if broken || scan.len > scan.good_end {
         let expected = scan.last_good.as_ref().map_or(segment.first, |last| last.seq + 1);
         let (offset, bytes) = (scan.good_end, scan.len - scan.good_end);
         scan.damage.push(Damage { segment: name, offset, bytes, seq: expected });
@@ -219,6 +239,20 @@ pub fn list_damage(damaged_dir: &Path, damage: &[Damage]) -> io::Result<()> {
     }
     file.sync_all()?;
     sync_dir(damaged_dir)
+}
+
+/// Says so, where there is any.
+pub(super) fn raise_damage(alarms: &Alarms, damage: &[Damage]) {
+    let Some(first) = damage.first() else { return };
+    let message = format!(
+        "{} damaged place(s) in {}, the first at byte {} where seq {} was expected; they are left as they are and skipped; \
+         see damaged/list.jsonl, and run `refresh-audit verify`",
+        damage.len(),
+        first.segment,
+        first.offset,
+        first.seq
+    );
+    alarms.raise(Alarm::DamageFound, Some("journal"), message);
 }
 
 /// Cuts back what a failed batch may have left: the open segment to its synced length, and segments begun after it.

@@ -23,7 +23,9 @@ use super::{
     link::{self, Index},
     lookup::JournalLookup,
     meta::{self, Meta},
-    recovery, state,
+    recovery,
+    scrub::Scrub,
+    state,
 };
 use crate::{
     files,
@@ -79,7 +81,7 @@ impl Ledger {
         let (commands, inbox) = sync_channel(QUEUE_ENTRIES_MAX);
         let (synced_sender, synced) = watch::channel(last);
         settings.metrics.synced_seq.set(i64::try_from(last).unwrap_or(i64::MAX));
-        let keeper = start_keeper(&mut settings, &places)?;
+        let keeper = start_keeper(&mut settings, &places, !found.damage.is_empty())?;
         let answers = commands.clone();
         let lookup = JournalLookup::start(&places.journal_dir(), Dedupe::bucket_secs(places.window), move |answer| {
             answers.send(Command::Journal(answer)).is_ok()
@@ -114,7 +116,7 @@ fn sled_index(commands: std::sync::mpsc::SyncSender<Command>) -> StartIndex {
     })
 }
 
-fn start_keeper(settings: &mut Settings, places: &Places) -> io::Result<Keeper> {
+fn start_keeper(settings: &mut Settings, places: &Places, is_open_damaged: bool) -> io::Result<Keeper> {
     let checkpoints =
         settings.signer.take().map(|signer| checkpoint::Log::open(&places.journal_dir(), signer)).transpose()?;
     let home = keeper::Home {
@@ -128,7 +130,8 @@ fn start_keeper(settings: &mut Settings, places: &Places) -> io::Result<Keeper> 
         alarms: settings.alarms.clone(),
         metrics: Arc::clone(&settings.metrics),
     };
-    Keeper::start(home, checkpoints)
+    let scrub = Scrub::new(places.journal_dir(), places.damaged_dir(), settings.alarms.clone(), is_open_damaged);
+    Keeper::start(home, checkpoints, scrub)
 }
 
 /// Raised alarms outlive a restart; without the file they are raised, and recorded, once more.
@@ -144,17 +147,7 @@ fn report(found: &Found, alarms: &Alarms) {
     if let Some(cut) = &found.cut {
         tracing::warn!(bytes = cut.bytes, kept = %cut.kept.display(), "a torn tail was cut off the journal; a copy is kept");
     }
-    if let Some(first) = found.damage.first() {
-        let message = format!(
-            "{} damaged place(s) in {}, the first at byte {} where seq {} was expected; they are left as they are and \
-             skipped; see damaged/list.jsonl, and run `refresh-audit verify`",
-            found.damage.len(),
-            first.segment,
-            first.offset,
-            first.seq
-        );
-        alarms.raise(Alarm::DamageFound, Some("journal"), message);
-    }
+    recovery::raise_damage(alarms, &found.damage);
 }
 
 /// An older copy of the journal was put back, or its end was cut off: the seqs that follow name other records than they did
