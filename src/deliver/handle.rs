@@ -135,14 +135,22 @@ impl Shared {
         lock(&self.view).oldest = oldest;
     }
 
+    /// Where its books say that it is.
+    pub(super) fn next(&self) -> Seq {
+        lock(&self.view).status.next
+    }
+
     /// How it stands now; brings the metrics up to date, too.
     pub(super) fn status(&self) -> Status {
-        let mut view = lock(&self.view);
-        view.status.follow(*self.context.synced.borrow());
-        let oldest = view.oldest.filter(|_| view.status.pending > 0);
-        view.status.lag_seconds = oldest.map_or(0.0, |oldest| ReceivedAt::wall().since(oldest).as_secs_f64());
-        view.status.publish(&self.context.metrics);
-        view.status.clone()
+        let view = lock(&self.view);
+        let (mut status, oldest, synced) = (view.status.clone(), view.oldest, *self.context.synced.borrow());
+        drop(view);
+        status.follow(synced);
+        status.begins_with(self.context.consumers.begins(), synced);
+        let oldest = oldest.filter(|_| status.pending > 0);
+        status.lag_seconds = oldest.map_or(0.0, |oldest| ReceivedAt::wall().since(oldest).as_secs_f64());
+        status.publish(&self.context.metrics);
+        status
     }
 }
 

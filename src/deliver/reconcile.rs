@@ -101,7 +101,7 @@ impl SinkFiles<'_> {
             return Ok(walk.found);
         }
         AckLog::new(&books.dir).each(|entry| walk.entry(&entry))?;
-        Ok(walk.finish(self.journal.synced))
+        Ok(walk.finish(self.journal.synced, self.begins_with()))
     }
 
     /// What the other side is to be asked about, from the first delivered record on that the journal still has.
@@ -187,7 +187,7 @@ impl Walk<'_> {
         }
     }
 
-    fn finish(mut self, synced: Seq) -> Reconciled {
+    fn finish(mut self, synced: Seq, begins: Seq) -> Reconciled {
         let cursor = self.books.cursor();
         if self.expected < cursor.next {
             let run = (self.expected, cursor.next - 1);
@@ -196,11 +196,16 @@ impl Walk<'_> {
             }
             self.found.not_kept.add(run);
         }
-        if cursor.next <= synced {
-            self.found.pending.add((cursor.next, synced));
-        }
         self.found.recorded = (synced + 1).max(cursor.next).saturating_sub(cursor.start);
         self.compare();
+        // What was deleted before the cursor came to it is dropped, though no proof says so yet.
+        let pending = begins.min(synced + 1).max(cursor.next);
+        if cursor.next < pending {
+            self.found.dropped.add((cursor.next, pending - 1));
+        }
+        if pending <= synced {
+            self.found.pending.add((pending, synced));
+        }
         self.found
     }
 

@@ -173,7 +173,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 synced: shared.context.synced.clone(),
             };
             // What is read and not passed is at hand.
-            feed.start(read_to.unwrap_or_else(|| shared.status().next))
+            feed.start(read_to.unwrap_or_else(|| shared.next()))
         })
     }
 

@@ -244,7 +244,7 @@ impl Admitter {
         if waiting.reply.is_closed() {
             return;
         }
-        if self.keeper.is_full() {
+        if self.keeper.is_full(self.batch.lines.len()) {
             let _ = waiting.reply.send(Admission::Unavailable(Unavailable::DiskFull));
             return;
         }
@@ -277,7 +277,8 @@ impl Admitter {
 
     pub(super) fn duplicate(&mut self, waiting: Waiting, known: Known) {
         let answer = Admission::Duplicate { seq: known.seq, denied: known.denied };
-        let is_replay = known.body != cut(&waiting.entry.body_sha256) && !known.replayed && !self.keeper.is_full();
+        let fits = !self.keeper.is_full(self.batch.lines.len());
+        let is_replay = known.body != cut(&waiting.entry.body_sha256) && !known.replayed && fits;
         if is_replay {
             self.replay(&waiting, known);
         }

@@ -40,6 +40,7 @@ impl Admitter {
         let Some(core) = &self.core else { return };
         let last = core.tail.next - 1;
         self.cut_to = core.writer.position();
+        self.keeper.written(batch.lines.len());
         self.synced.send_replace(last);
         self.committed = batch.answers.len();
         answer(batch.answers);

@@ -18,8 +18,8 @@ use crate::{
 
 /// From the end of one round to the next.
 const ROUND_EVERY: Duration = Duration::from_secs(24 * 3_600);
-/// Segments are read one after the other for so long at a time, of a second.
-const SLICE: Duration = Duration::from_millis(100);
+/// Segments are read one after the other for so long at a time, of a second: other work waits meanwhile.
+const SLICE: Duration = Duration::from_millis(20);
 
 /// One round after the other over the sealed segments.
 pub struct Scrub {

@@ -35,6 +35,7 @@ mod fake_smtp;
 mod fake_syslog;
 mod faults;
 mod formats;
+mod full;
 mod gate;
 mod hec_sink;
 mod http_sink;
