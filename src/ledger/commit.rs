@@ -21,6 +21,8 @@ use crate::{files, record::Seq, telemetry::Alarm, time::ReceivedAt};
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 /// How often old ids are forgotten and the clock is compared.
 const CHORES_EVERY: Duration = Duration::from_secs(10);
+/// How often the open segment is looked at while nothing is written.
+const SEGMENT_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Records after which a durable copy of the filters is made, so that a start has little to read: 150,000 records take
 /// 0.7 s. Not more often: the copy is a few MB, and its syncs hold up the journal's.
 const FILTERS_EVERY_SEQS: Seq = 150_000;
@@ -139,6 +141,12 @@ impl Admitter {
             self.lookup_failed(token);
         }
         self.index.watch(now);
+        if now - self.checked >= SEGMENT_CHECK_EVERY {
+            self.checked = now;
+            if let Some(Err(error)) = self.core.as_ref().map(|core| core.writer.check()) {
+                self.fail(&error, Batch::default());
+            }
+        }
         self.is_open();
         let Some(core) = &self.core else { return };
         let (last, hash, remembered) = (core.tail.next - 1, core.tail.hash, core.judge.remembered());

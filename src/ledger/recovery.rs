@@ -255,15 +255,19 @@ pub(super) fn raise_damage(alarms: &Alarms, damage: &[Damage]) {
     alarms.raise(Alarm::DamageFound, Some("journal"), message);
 }
 
-/// Cuts back what a failed batch may have left: the open segment to its synced length, and segments begun after it.
+/// Cuts back what a failed batch may have left: the open segment to its synced length, and segments begun after it. Fails
+/// where not even that is there: what was synced and is gone is for an operator to see, and for the next start to name.
 pub fn cut_back(journal_dir: &Path, first: Seq, synced_len: u64) -> io::Result<()> {
+    let path = segment::plain_path(journal_dir, first);
+    let file = OpenOptions::new().write(true).open(&path)?;
+    if file.metadata()?.len() < synced_len {
+        return Err(io::Error::other(format!("{} is shorter than what was synced", path.display())));
+    }
     for segment in segment::list(journal_dir)? {
         if segment.first > first && !segment.compressed {
             fs::remove_file(&segment.path)?;
         }
     }
-    let path = segment::plain_path(journal_dir, first);
-    let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(synced_len)?;
     file.sync_all()?;
     sync_dir(journal_dir)

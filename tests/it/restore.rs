@@ -106,6 +106,40 @@ fn a_command_without_a_service_gives_the_new_name_too() {
     app.stop();
 }
 
+#[test]
+fn nothing_is_acknowledged_into_a_file_that_is_gone() {
+    let takes: [fn(&Path); 3] = [
+        |journal| fs::remove_dir_all(journal).unwrap(),
+        |journal| fs::remove_file(journal.join("00000000000000000001.jsonl")).unwrap(),
+        |journal| {
+            let open = fs::File::options().write(true).open(journal.join("00000000000000000001.jsonl")).unwrap();
+            open.set_len(open.metadata().unwrap().len() - 10).unwrap();
+        },
+    ];
+    let mut rng = StdRng::seed_from_u64(seed("taken away"));
+    for (number, take) in takes.into_iter().enumerate() {
+        let mut app = TestApp::start(Settings::new());
+        post(&app, &mut rng, 3);
+        eventually("the sink has them", || app.file_sink_lines().len() == 3);
+        take(&app.data().join("journal"));
+        let verdict = app.client().send(&Event::new(&mut rng), &app.signer()).unwrap();
+        assert_eq!((verdict.status, verdict.retry_after), (503, true), "{number}: {verdict:?}");
+        assert_eq!(app.metric("refresh_audit_alarm", &[("name", "storage_failed")]), Some(1.0), "{number}");
+        // A start takes it as it is, and says so.
+        app.stop();
+        app.launch();
+        assert!(halted(&app), "{number}");
+        post(&app, &mut rng, 1);
+        app.stop();
+        app.journal();
+    }
+    // Where nothing is sent it shows, too.
+    let app = TestApp::start(Settings::new());
+    post(&app, &mut rng, 3);
+    fs::remove_file(app.data().join("journal/00000000000000000001.jsonl")).unwrap();
+    eventually("an alarm", || app.metric("refresh_audit_alarm", &[("name", "storage_failed")]) == Some(1.0));
+}
+
 #[tokio::test]
 async fn a_sink_that_was_behind_goes_on_and_one_that_had_other_records_does_not() {
     let hash_of = |world: &World, seq: usize| {
