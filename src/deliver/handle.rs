@@ -176,6 +176,17 @@ impl SinkHandle {
         self.ask(move |books| books.redeliver(from, to, &journal)).await
     }
 
+    /// Says why [`SinkHandle::redeliver`] would not be done.
+    pub async fn check_redeliver(&self, from: Seq, to: Option<Seq>) -> Result<u64, RequestError> {
+        let journal = self.0.context.journal();
+        self.ask(move |books| books.check_redeliver(from, to, &journal)).await
+    }
+
+    /// Says why a command on these parked records would not be done.
+    pub async fn check_parked(&self, which: Which) -> Result<u64, RequestError> {
+        self.ask(move |books| books.check_parked(&which)).await
+    }
+
     /// What is parked, in order.
     pub async fn parked(&self) -> Result<Vec<ParkedRecord>, RequestError> {
         self.ask(|books| books.parked_records()).await

@@ -49,6 +49,16 @@ impl SinkFiles<'_> {
         self.load().parked_records()
     }
 
+    /// Says why [`SinkFiles::redeliver`] would not be done; changes nothing and needs no lock.
+    pub fn check_redeliver(&self, from: Seq, to: Option<Seq>) -> Result<u64, RequestError> {
+        self.load().check_redeliver(from, to, self.journal)
+    }
+
+    /// Says why a command on these parked records would not be done; changes nothing and needs no lock.
+    pub fn check_parked(&self, which: &Which) -> Result<u64, RequestError> {
+        self.load().check_parked(which)
+    }
+
     /// Asks for a range to be delivered again by the next run; see [`Books::redeliver`].
     pub fn redeliver(&self, from: Seq, to: Option<Seq>) -> Result<u64, RequestError> {
         self.open().redeliver(from, to, self.journal)

@@ -50,6 +50,7 @@ mod kafka;
 mod mail;
 #[cfg(feature = "nats")]
 mod nats;
+mod operator;
 mod order;
 #[cfg(feature = "otlp")]
 mod otlp;
