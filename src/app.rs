@@ -135,6 +135,11 @@ impl App {
         Ok((self.public.address()?, self.operator.address()?))
     }
 
+    /// Every metric.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Recovers, serves until `stop` resolves, then shuts down. Returns once everything acknowledged is safe and every
     /// cursor is exact.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {

@@ -29,7 +29,7 @@ const LAST_WAIT_MAX: Duration = Duration::from_secs(1);
 
 pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
-    telemetry::init(&config.log);
+    let malformed = telemetry::init(&config.log);
     // Whatever is made from here on, by whichever part (sled has no say of its own), is for our eyes only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     // Many small things that come and go: a huge page stays whole for one of them. Without, the id index alone takes 75 MB
@@ -41,6 +41,7 @@ pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>)
     runtime.block_on(async {
         let stop = stop_signal()?;
         let app = App::build(config.clone(), made)?;
+        malformed.count_in(app.metrics());
         let (public, operator) = app.addresses()?;
         say(&welcome(&config, made, public, operator));
         anyhow::Ok(app.run_until(stop).await?)

@@ -1,6 +1,9 @@
 //! Whoever can connect, and proves nothing, takes nothing from those who can: no file of the journal's, no place in the queue.
 
-use std::{io::Write as _, net::TcpStream};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 
@@ -71,4 +74,28 @@ fn only_who_proves_something_keeps_a_connection() {
         let answer = client.post(&body, &app.signer().sign(&body)).unwrap();
         assert_eq!(answer.header("connection"), None, "{}", answer.text());
     }
+}
+
+#[test]
+fn malformed_requests_are_counted_and_few_of_them_logged() {
+    let app = TestApp::start(Settings::new());
+    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000));
+    let mut answered = 0;
+    for number in 0..60 {
+        let mut stream = TcpStream::connect(app.listen).unwrap();
+        let request = if number % 2 == 0 { "nonsense\r\n\r\n" } else { long.as_str() };
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = [0; 12];
+        // The end of the long one may meet a connection that is closed already, and then nobody hears the answer.
+        if stream.read_exact(&mut answer).is_ok() {
+            answered += 1;
+            assert!(matches!(&answer[9..], b"400" | b"431"), "{answer:?}");
+        }
+    }
+    assert!(answered >= 30, "{answered}");
+    let refused = [("source", "unknown"), ("outcome", "refused")];
+    let counted = || app.metric("refresh_audit_events_total", &refused).unwrap_or_default();
+    eventually("each is counted", || (f64::from(answered)..=60.0).contains(&counted()));
+    let lines = app.log().matches("stream error").count();
+    assert!((1..=20).contains(&lines), "{lines} lines");
 }
