@@ -252,7 +252,8 @@ impl Admitter {
         }
         let entry = waiting.entry;
         let at = self.now();
-        let evidence = judge_instant(entry.evidence.clone(), entry.event.occurred_at.millis(), at, self.places.window);
+        let now = self.clock.judging(ReceivedAt::wall());
+        let evidence = judge_instant(entry.evidence.clone(), entry.event.occurred_at.millis(), now, self.places.window);
         let ruling = self.judge(&entry, &evidence, at);
         let Some(core) = &mut self.core else { return };
         let draft = Draft {

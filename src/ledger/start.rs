@@ -16,7 +16,7 @@ use super::{
     asked::{StartIndex, Watched},
     checkpoint,
     clock::Clock,
-    commit::jump_message,
+    commit::tell_jump,
     core::{self, Core, Found, Places},
     dedupe::Dedupe,
     keeper::{self, Keeper},
@@ -74,9 +74,7 @@ impl Ledger {
         renew_if_put_back(&settings, &mut places, &core, &mut meta)?;
         // Both at once, and only now: loading takes its time.
         let (clock, jump) = Clock::start(ReceivedAt::wall(), core.tail.last_received, places.window, Instant::now());
-        if let Some(jump) = jump {
-            settings.alarms.raise(Alarm::ClockJump, None, jump_message(jump));
-        }
+        tell_jump(&settings.alarms, jump);
 
         let (commands, inbox) = sync_channel(QUEUE_ENTRIES_MAX);
         let (synced_sender, synced) = watch::channel(last);
