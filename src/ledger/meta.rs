@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{chain, checkpoint, read::LineReader, segment, state};
+use super::{chain, read::LineReader, segment, state};
 use crate::{
     files,
     record::{Head, Kind, Record, Seq},
@@ -89,23 +89,19 @@ impl Meta {
         self.earlier.iter().find(|earlier| earlier.journal == journal).map(|earlier| earlier.last)
     }
 
-    /// The highest seq of this journal that was on disk once, as far as its checkpoints, the copies of detection's state
-    /// and `seen` say: what readers have read of which journal.
-    pub fn highest_known(&self, data_dir: &Path, seen: &[(String, Seq)]) -> io::Result<Seq> {
-        let notes = checkpoint::read(&segment::journal_dir(data_dir), None)?;
-        let notes = notes.into_iter().filter_map(|note| note.checkpoint);
-        let vouched = notes.filter(|note| note.journal() == self.journal).map(|note| note.seq).max();
+    /// The highest seq of this journal that was on disk once, as far as the copies of detection's state say and others have
+    /// seen it: checkpoints, readers; each with the id of the journal that it was.
+    pub fn highest_known<'a>(&self, data_dir: &Path, seen: impl Iterator<Item = (&'a String, &'a Seq)>) -> Seq {
         let copied = state::newest(&data_dir.join("state"), &self.journal);
-        let read = seen.iter().filter(|(journal, _)| *journal == self.journal).map(|(_, seq)| *seq).max();
-        Ok(vouched.max(copied).max(read).unwrap_or(0))
+        let seen = seen.filter(|(journal, _)| **journal == self.journal).map(|(_, seq)| *seq).max();
+        copied.max(seen).unwrap_or(0)
     }
 
     /// Gives the journal `id` behind `last`, which is its end.
     pub fn renew(&mut self, data_dir: &Path, id: String, last: Seq) -> io::Result<()> {
         self.earlier.iter_mut().for_each(|earlier| earlier.last = earlier.last.min(last));
         self.earlier.push(Earlier { journal: std::mem::replace(&mut self.journal, id), last });
-        self.write(&segment::journal_dir(data_dir))?;
-        state::forget_after(&data_dir.join("state"), last)
+        self.write(&segment::journal_dir(data_dir))
     }
 }
 

@@ -4,6 +4,7 @@
 //! in the middle of a write leaves: a tail. Anything else was once good, is evidence, and stays.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -273,8 +274,17 @@ pub fn cut_back(journal_dir: &Path, first: Seq, synced_len: u64) -> io::Result<(
     sync_dir(journal_dir)
 }
 
-/// The highest seq that a checkpoint vouches for; a journal that ends before it was cut.
-pub fn highest_checkpoint(journal_dir: &Path) -> io::Result<Option<checkpoint::Checkpoint>> {
-    let found = checkpoint::read(journal_dir, None)?;
-    Ok(found.into_iter().filter_map(|note| note.checkpoint).max_by_key(|checkpoint| checkpoint.seq))
+/// The highest seq that a checkpoint vouches for, by journal: of this one, and of those that it was once. Without any where
+/// the file cannot be read.
+pub fn vouched_for(journal_dir: &Path) -> BTreeMap<String, Seq> {
+    let found = checkpoint::read(journal_dir, None).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the checkpoints cannot be read");
+        Vec::new()
+    });
+    let mut highest = BTreeMap::new();
+    for checkpoint in found.into_iter().filter_map(|note| note.checkpoint) {
+        let seq: &mut Seq = highest.entry(checkpoint.journal().to_owned()).or_default();
+        *seq = checkpoint.seq.max(*seq);
+    }
+    highest
 }

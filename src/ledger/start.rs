@@ -2,6 +2,7 @@
 //! where the data directory itself cannot be read or written.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, mpsc::sync_channel},
     thread::{self, JoinHandle},
@@ -70,8 +71,10 @@ impl Ledger {
         let (core, found) = core::load(&places, ReceivedAt::wall())?;
         report(&found, &settings.alarms);
         let last = core.tail.next - 1;
-        warn_if_cut(&places, last, &settings.alarms);
-        renew_if_put_back(&settings, &mut places, &core, &mut meta)?;
+        let vouched = recovery::vouched_for(&places.journal_dir());
+        warn_if_cut(&vouched, last, &settings.alarms);
+        renew_if_put_back(&settings, &mut places, &core, &mut meta, &vouched)?;
+        state::forget_after(&places.state_dir(), last)?;
         // Both at once, and only now: loading takes its time.
         let (clock, jump) = Clock::start(ReceivedAt::wall(), core.tail.last_received, places.window, Instant::now());
         tell_jump(&settings.alarms, jump);
@@ -150,17 +153,26 @@ fn report(found: &Found, alarms: &Alarms) {
 
 /// An older copy of the journal was put back, or its end was cut off: the seqs that follow name other records than they did
 /// once, so the journal has another id from here on.
-fn renew_if_put_back(settings: &Settings, places: &mut Places, core: &Core, meta: &mut Meta) -> io::Result<()> {
-    let last = core.tail.next - 1;
-    let known = meta.highest_known(&places.data_dir, &settings.consumers.seen())?;
+fn renew_if_put_back(
+    settings: &Settings,
+    places: &mut Places,
+    core: &Core,
+    meta: &mut Meta,
+    vouched: &BTreeMap<String, Seq>,
+) -> io::Result<()> {
+    let (last, read) = (core.tail.next - 1, settings.consumers.seen());
+    let read = read.iter().map(|(journal, seq)| (journal, seq));
+    let known = meta.highest_known(&places.data_dir, vouched.iter().chain(read));
     if known <= last {
         settings.alarms.clear(Alarm::DamageFound, Some("end"), "the journal begins where it ended");
         return Ok(());
     }
     let id = meta::new_id();
-    if settings.policy.detect.enabled {
-        // What was learned up to here stays known under the new id.
-        state::save(&places.state_dir(), &id, last, &core.judge.memory())?;
+    if settings.policy.detect.enabled
+        && let Err(error) = state::save(&places.state_dir(), &id, last, &core.judge.memory())
+    {
+        // What was learned up to here would stay known under the new id.
+        tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");
     }
     meta.renew(&places.data_dir, id, last)?;
     let message = format!(
@@ -174,17 +186,12 @@ fn renew_if_put_back(settings: &Settings, places: &mut Places, core: &Core, meta
 }
 
 /// A checkpoint past the end means that records were cut off, or an older copy was put back.
-fn warn_if_cut(places: &Places, last: Seq, alarms: &Alarms) {
-    match recovery::highest_checkpoint(&places.journal_dir()) {
-        Ok(Some(checkpoint)) if checkpoint.seq > last => {
-            let message = format!(
-                "a checkpoint vouches for seq {}, but the journal ends at {last}: records were cut off, or an older copy \
-                 was put back; `refresh-audit verify` says the same until the rest is restored",
-                checkpoint.seq
-            );
-            alarms.raise(Alarm::DamageFound, Some("checkpoints"), message);
-        }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the checkpoints cannot be read"),
+fn warn_if_cut(vouched: &BTreeMap<String, Seq>, last: Seq, alarms: &Alarms) {
+    if let Some(seq) = vouched.values().max().filter(|seq| **seq > last) {
+        let message = format!(
+            "a checkpoint vouches for seq {seq}, but the journal ends at {last}: records were cut off, or an older copy was \
+             put back; `refresh-audit verify` says the same until the rest is restored"
+        );
+        alarms.raise(Alarm::DamageFound, Some("checkpoints"), message);
     }
 }

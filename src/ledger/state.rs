@@ -96,12 +96,15 @@ pub fn newest(dir: &Path, journal: &str) -> Option<Seq> {
     copies.into_iter().rev().find(|(path, _)| is_of(path)).map(|(_, seq)| seq)
 }
 
-/// Deletes the copies from after `last`, which the journal does not have any more.
+/// Deletes the copies from after `last`, which the journal does not have any more, or never had: they would be taken for the
+/// newest.
 pub fn forget_after(dir: &Path, last: Seq) -> io::Result<()> {
-    for (path, _) in list(dir)?.into_iter().filter(|(_, seq)| *seq > last) {
+    let copies = if dir.exists() { list(dir)? } else { Vec::new() };
+    for (path, _) in copies.into_iter().filter(|(_, seq)| *seq > last) {
         fs::remove_file(path)?;
+        sync_dir(dir)?;
     }
-    sync_dir(dir)
+    Ok(())
 }
 
 /// The copies there are, oldest first.
