@@ -49,6 +49,11 @@ const ENFORCING: &str = "the gate enforces: FusionAuth undoes a refresh that is 
                          transaction setting for jwt.refresh is \"All the webhooks must succeed\" (AbsoluteMajority); \
                          under \"None\" and, with other webhooks, \"Any\" or a majority it goes through all the same";
 
+/// What an operator must know of a source that was added to a journal.
+const ONE_SOURCE_ONCE: &str = "several sources are configured, but this journal began with one: sinks get the event's id alone as \
+                               its key, so an id that two sources send is one record to whoever goes by it (Elasticsearch, \
+                               JetStream); a journal of its own for the new source, or a new one for all, keeps them apart";
+
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -135,10 +140,16 @@ impl App {
         Ok((self.public.address()?, self.operator.address()?))
     }
 
+    /// Every metric.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Recovers, serves until `stop` resolves, then shuts down. Returns once everything acknowledged is safe and every
     /// cursor is exact.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
         let consumers = Consumers::default();
+        consumers.saw(deliver::cursor::positions(&self.config.data_dir));
         let settings = self.settings(consumers.clone());
         let front = Front {
             bound: self.public,
@@ -173,6 +184,9 @@ impl App {
             let message = "the fingerprint key was missing and made anew: fingerprints from before no longer compare; \
                            put the old key back, or name it in fingerprint.previous_key_files";
             self.alarms.raise(Alarm::FingerprintKeyNew, None, message);
+        }
+        if ledger.meta().keys == KeyScheme::EventId && self.config.sources.len() > 1 {
+            tracing::warn!("{ONE_SOURCE_ONCE}");
         }
         let context = deliver::Context {
             data_dir: self.config.data_dir.clone(),

@@ -26,7 +26,7 @@ mod applications;
 mod log;
 
 pub use applications::{ApplicationLabels, ApplicationMetrics};
-pub use log::{LogConfig, LogFormat, init};
+pub use log::{LogConfig, LogFormat, Malformed, init};
 
 macro_rules! alarms {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),* $(,)?) => {

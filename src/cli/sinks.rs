@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigError, SinkEntry},
-    deliver::{Journal, RequestError, SinkFiles, Which},
+    deliver::{Journal, RequestError, SinkFiles, Which, cursor::positions},
     ledger::{Meta, offline, recovery, segment},
     record::{OperatorAction, Seq},
 };
@@ -161,7 +161,9 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             let asked = admin.post(&format!("/api/sinks/{name}/redeliver"), &json!({ "from": from, "to": to })).await;
             let to_text = to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
             let action = action("redeliver", name, format!("from {from} to {to_text}"));
-            let count = done(asked, config, &action, |journal| files(config, entry, journal).redeliver(*from, *to))?;
+            let check = |journal: &Journal| files(config, entry, journal).check_redeliver(*from, *to);
+            let redeliver = |journal: &Journal| files(config, entry, journal).redeliver(*from, *to);
+            let count = done(asked, config, &action, check, redeliver)?;
             print(&format!("{name}: {count} records will be delivered again"))?;
             Ok(Ended::Well)
         }
@@ -188,7 +190,8 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             let asked = admin.post(&format!("/api/sinks/{name}/parked"), &asked).await;
             let detail = if *all { "all".to_owned() } else { format!("{seqs:?}") };
             let action = action(if *retry { "parked_retry" } else { "parked_drop" }, name, detail);
-            let count = done(asked, config, &action, |journal| {
+            let check = |journal: &Journal| files(config, entry, journal).check_parked(&which);
+            let count = done(asked, config, &action, check, |journal| {
                 let files = files(config, entry, journal);
                 let count = if *retry { files.retry(&which) } else { files.drop_parked(&which) };
                 count.map(|count| count as u64)
@@ -204,12 +207,13 @@ fn action(action: &str, sink: &str, detail: String) -> OperatorAction {
     OperatorAction { action: action.to_owned(), subject: Some(sink.to_owned()), detail: Some(detail) }
 }
 
-/// How many records a running service says a change is about; without one, the change is journaled and then made on the
-/// files, under the data directory's lock.
+/// How many records a running service says a change is about; without one, the change is journaled, unless it would be
+/// refused, and then made on the files, under the data directory's lock.
 fn done(
     asked: anyhow::Result<Option<Value>>,
     config: &Config,
     action: &OperatorAction,
+    check: impl FnOnce(&Journal) -> Result<u64, RequestError>,
     change: impl FnOnce(&Journal) -> Result<u64, RequestError>,
 ) -> anyhow::Result<u64> {
     let _lock = match asked {
@@ -218,7 +222,9 @@ fn done(
         // Something else may listen there: the lock tells.
         Err(error) => admin::lock(config).map_err(|_| error)?,
     };
+    offline::renew_if_put_back(&config.data_dir, &positions(&config.data_dir))?;
     let before = journal(config)?;
+    check(&before)?;
     offline::record_operator(&config.data_dir, &config.node, &config.journal, action)
         .context("the change cannot be journaled, so it is not made")?;
     Ok(change(&before)?)

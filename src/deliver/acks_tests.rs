@@ -140,7 +140,7 @@ fn no_cursor_moves_past_what_has_no_proof_on_disk() {
     let acks = dir.path().join("sinks/s/acks");
     fs::remove_dir(&acks).unwrap();
     fs::write(&acks, "a file where the directory should be").unwrap();
-    books.advance(Progress { stretch: entry(1, 4, "one"), refused: vec![] }).unwrap();
+    books.advance(Progress { stretch: entry(1, 4, "one"), ..Progress::default() }).unwrap();
     books.save().unwrap_err();
     assert_eq!(Books::load(dir.path(), "s", &journal, Start::Oldest).cursor().next, 1);
     fs::remove_file(&acks).unwrap();

@@ -14,18 +14,13 @@ use std::{
 use super::{
     Start,
     acks::{Acks, Entry, extend},
-    cursor::{Cursor, Loaded},
+    cursor::{Cursor, Last, Loaded},
     parked::{Parked, ParkedRecord},
+    place,
     redrive::{Range, Redrive},
     requests::RequestError,
 };
-use crate::{
-    files,
-    ledger::read::{Item, Reader},
-    record::Seq,
-    sink::Ack,
-    time::ReceivedAt,
-};
+use crate::{files, record::Seq, sink::Ack, time::ReceivedAt};
 
 /// The journal that is delivered from, as it stands.
 #[derive(Clone, Debug)]
@@ -45,6 +40,8 @@ pub struct Progress {
     pub stretch: Entry,
     /// Refused for good, in order.
     pub refused: Vec<ParkedRecord>,
+    /// The last record of it that was sent.
+    pub last: Option<Last>,
 }
 
 /// One step of re-driving.
@@ -118,7 +115,8 @@ impl Books {
         let path = self.cursor_path();
         match Cursor::load(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))? {
             Loaded::Absent => {
-                let first = first_seq(journal, start).map_err(|error| format!("cannot read the journal: {error}"))?;
+                let first =
+                    place::first(journal, start).map_err(|error| format!("cannot read the journal: {error}"))?;
                 self.cursor = Cursor::new(&journal.id, first);
                 self.dirty = true;
                 // Parked copies of an earlier life are set aside when the new cursor is written.
@@ -129,17 +127,14 @@ impl Books {
             }
             Loaded::Good(cursor) => (self.durable, self.cursor) = (cursor.next, cursor),
         }
-        let (next, synced) = (self.cursor.next, journal.synced);
+        place::compare(&self.cursor, journal).map_err(|reason| format!("{reason}: {mend}"))?;
         if *self.cursor.journal != *journal.id {
-            let other = &self.cursor.journal;
-            return Err(format!("the cursor belongs to journal {other}, this is {} (a backup?): {mend}", journal.id));
-        }
-        if next > synced + 1 {
-            return Err(format!("the cursor is at {next}, the journal ends at {synced} (a restored backup?): {mend}"));
+            self.cursor.journal = journal.id.to_string();
+            self.dirty = true;
         }
         let unreadable = |error: io::Error| format!("cannot read the parked records: {error}; restore them, or {mend}");
         self.parked = Parked::load(&self.parked_path()).map_err(unreadable)?;
-        self.parked.reconcile(next, &self.cursor.settled);
+        self.parked.reconcile(self.cursor.next, &self.cursor.settled);
         self.match_counts(&mend)?;
         self.redrive = Redrive::load(&self.redrive_path()).unwrap_or_else(|error| {
             tracing::error!(sink = self.name, %error, "redrive.json is not readable: what it asked for has to be asked for again");
@@ -243,7 +238,7 @@ impl Books {
     /// Moves past what is settled. On an error nothing has changed. Refused records are on disk before the cursor moves,
     /// and the cursor is on disk at once after them.
     pub fn advance(&mut self, progress: Progress) -> io::Result<()> {
-        let Progress { mut stretch, refused } = progress;
+        let Progress { mut stretch, refused, last } = progress;
         if !refused.is_empty() {
             self.parked.append(&refused)?;
         }
@@ -253,6 +248,7 @@ impl Books {
         if delivered > 0 {
             self.cursor.delivered_at = stretch.at;
         }
+        self.cursor.last = last.or(self.cursor.last.take());
         self.acks.push(&stretch);
         self.dirty = true;
         if refused.is_empty() { Ok(()) } else { self.save_or_later() }
@@ -344,21 +340,6 @@ impl Books {
     }
 }
 
-/// Where a new cursor starts.
-fn first_seq(journal: &Journal, start: Start) -> io::Result<Seq> {
-    if start == Start::Now {
-        return Ok(journal.synced + 1);
-    }
-    if journal.synced == 0 {
-        return Ok(1);
-    }
-    // What retention deleted before the sink existed was never the sink's.
-    match Reader::new(&journal.dir, 1).read(journal.synced, 1, 1)?.first() {
-        Some(Item::Gone { last, .. }) => Ok(last + 1),
-        _ => Ok(1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::value::RawValue;
@@ -383,9 +364,9 @@ mod tests {
         let journal = Journal { synced: 9, ..journal };
         let on_disk = || Books::load(dir.path(), "s", &journal, Start::Oldest);
         let stretch = |first, last| Entry { first, last, ..Entry::default() };
-        books.advance(Progress { stretch: stretch(1, 4), refused: vec![] }).unwrap();
+        books.advance(Progress { stretch: stretch(1, 4), ..Progress::default() }).unwrap();
         assert_eq!((on_disk().cursor.next, books.needed()), (1, 1), "that can wait");
-        books.advance(Progress { stretch: stretch(5, 6), refused: vec![refused(6)] }).unwrap();
+        books.advance(Progress { stretch: stretch(5, 6), refused: vec![refused(6)], last: None }).unwrap();
         assert_eq!((on_disk().cursor.next, books.needed()), (7, 7));
         assert_eq!((on_disk().cursor.parked, on_disk().parked.len()), (1, 1));
     }

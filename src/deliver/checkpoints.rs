@@ -112,7 +112,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     }
 
     async fn look_for_checkpoints(&mut self) {
-        let Status { start, next, checkpoint, .. } = self.shared.status();
+        let Status { start, checkpoint, .. } = self.shared.status();
+        let next = self.shared.next();
         let vouching = &mut self.vouching;
         if vouching.taken != checkpoint {
             // By an earlier run, or set back by an operator.

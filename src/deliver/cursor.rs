@@ -8,7 +8,7 @@ use std::{fs, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::batch::Passed;
-use crate::{files, record::Seq, time::ReceivedAt};
+use crate::{files, record::Seq, sink::Message, time::ReceivedAt};
 
 /// What `sinks/<name>/cursor` holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,12 +32,42 @@ pub struct Cursor {
     /// When the sink last took something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<ReceivedAt>,
+    /// The last record that was sent: tells this journal from another one that has the same seqs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Last>,
     /// Where checkpoints are delivered, too: the seq of the last one that the sink took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Seq>,
     /// No longer parked, though `parked.jsonl` may still hold them: this file decides, that one is tidied after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<Seq>,
+}
+
+/// One record, and which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// Its seq.
+    pub seq: Seq,
+    /// Its hash: 64 hex.
+    pub hash: String,
+}
+
+impl Last {
+    /// Of a message.
+    pub fn of(message: &Message) -> Self {
+        Self { seq: message.seq, hash: message.head.hash().to_owned() }
+    }
+}
+
+/// What the cursors under a data directory have passed, of sinks that are configured and others: the journal's id and the
+/// last seq.
+pub fn positions(data_dir: &Path) -> Vec<(String, Seq)> {
+    let sinks = fs::read_dir(data_dir.join("sinks")).into_iter().flatten().flatten();
+    let cursors = sinks.filter_map(|sink| match Cursor::load(&sink.path().join("cursor")) {
+        Ok(Loaded::Good(cursor)) => Some((cursor.journal, cursor.next - 1)),
+        _ => None,
+    });
+    cursors.collect()
 }
 
 /// What the file says.
@@ -64,6 +94,7 @@ impl Cursor {
             dropped: 0,
             damaged: 0,
             delivered_at: None,
+            last: None,
             checkpoint: None,
             settled: Vec::new(),
         }
@@ -137,6 +168,21 @@ mod tests {
         assert_eq!(cursor.checkpoint, Some(24));
         cursor.save(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), with);
+    }
+
+    #[test]
+    fn the_last_record_s_hash_is_kept_where_there_was_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sinks/s/cursor");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let hash = "ab".repeat(32);
+        let with = FIXTURE.replace("\"settled\"", &format!("\"last\":{{\"seq\":23,\"hash\":\"{hash}\"}},\"settled\""));
+        fs::write(&path, &with).unwrap();
+        let Loaded::Good(cursor) = Cursor::load(&path).unwrap() else { panic!("not good") };
+        assert_eq!(cursor.last, Some(Last { seq: 23, hash }));
+        cursor.save(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), with);
+        assert_eq!(positions(dir.path()), [(cursor.journal, 24)]);
     }
 
     #[test]

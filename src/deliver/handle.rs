@@ -135,14 +135,22 @@ impl Shared {
         lock(&self.view).oldest = oldest;
     }
 
+    /// Where its books say that it is.
+    pub(super) fn next(&self) -> Seq {
+        lock(&self.view).status.next
+    }
+
     /// How it stands now; brings the metrics up to date, too.
     pub(super) fn status(&self) -> Status {
-        let mut view = lock(&self.view);
-        view.status.follow(*self.context.synced.borrow());
-        let oldest = view.oldest.filter(|_| view.status.pending > 0);
-        view.status.lag_seconds = oldest.map_or(0.0, |oldest| ReceivedAt::wall().since(oldest).as_secs_f64());
-        view.status.publish(&self.context.metrics);
-        view.status.clone()
+        let view = lock(&self.view);
+        let (mut status, oldest, synced) = (view.status.clone(), view.oldest, *self.context.synced.borrow());
+        drop(view);
+        status.follow(synced);
+        status.begins_with(self.context.consumers.begins(), synced);
+        let oldest = oldest.filter(|_| status.pending > 0);
+        status.lag_seconds = oldest.map_or(0.0, |oldest| ReceivedAt::wall().since(oldest).as_secs_f64());
+        status.publish(&self.context.metrics);
+        status
     }
 }
 
@@ -166,6 +174,17 @@ impl SinkHandle {
     pub async fn redeliver(&self, from: Seq, to: Option<Seq>) -> Result<u64, RequestError> {
         let journal = self.0.context.journal();
         self.ask(move |books| books.redeliver(from, to, &journal)).await
+    }
+
+    /// Says why [`SinkHandle::redeliver`] would not be done.
+    pub async fn check_redeliver(&self, from: Seq, to: Option<Seq>) -> Result<u64, RequestError> {
+        let journal = self.0.context.journal();
+        self.ask(move |books| books.check_redeliver(from, to, &journal)).await
+    }
+
+    /// Says why a command on these parked records would not be done.
+    pub async fn check_parked(&self, which: Which) -> Result<u64, RequestError> {
+        self.ask(move |books| books.check_parked(&which)).await
     }
 
     /// What is parked, in order.

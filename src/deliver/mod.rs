@@ -8,7 +8,7 @@
 //!
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
-//! [`acks`], [`parked`], [`redrive`], [`books`], [`requests`], [`batch`], [`halving`], `work`, [`backoff`], `lane`,
+//! [`acks`], [`parked`], [`redrive`], `place`, [`books`], [`requests`], [`batch`], [`halving`], `work`, [`backoff`], `lane`,
 //! [`feed`], [`status`], [`handle`], [`run`], `again`, `checkpoints`, [`concurrency`], `window`, `unordered`, [`offline`],
 //! [`proof`], [`reconcile`], [`probe`].
 
@@ -43,6 +43,7 @@ pub mod handle;
 mod lane;
 pub mod offline;
 pub mod parked;
+mod place;
 pub mod probe;
 pub mod proof;
 pub mod reconcile;

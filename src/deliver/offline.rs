@@ -10,7 +10,10 @@ use super::{
     status::Status,
 };
 use crate::{
-    ledger::read::{Item, Reader},
+    ledger::{
+        read::{Item, Reader},
+        segment,
+    },
     record::{Record, Seq},
     time::ReceivedAt,
 };
@@ -33,8 +36,9 @@ impl SinkFiles<'_> {
     pub fn status(&self) -> Status {
         let books = self.load();
         let mut status = Status::of(self.name, &books, self.journal.synced);
+        status.begins_with(self.begins_with(), self.journal.synced);
         if status.pending > 0 && books.halted().is_none() {
-            let oldest = self.received_at(books.cursor().next);
+            let oldest = self.received_at(status.next);
             status.lag_seconds = oldest.map_or(0.0, |oldest| ReceivedAt::wall().since(oldest).as_secs_f64());
         }
         status
@@ -43,6 +47,16 @@ impl SinkFiles<'_> {
     /// What is parked, in order; changes nothing and needs no lock.
     pub fn parked(&self) -> Result<Vec<ParkedRecord>, RequestError> {
         self.load().parked_records()
+    }
+
+    /// Says why [`SinkFiles::redeliver`] would not be done; changes nothing and needs no lock.
+    pub fn check_redeliver(&self, from: Seq, to: Option<Seq>) -> Result<u64, RequestError> {
+        self.load().check_redeliver(from, to, self.journal)
+    }
+
+    /// Says why a command on these parked records would not be done; changes nothing and needs no lock.
+    pub fn check_parked(&self, which: &Which) -> Result<u64, RequestError> {
+        self.load().check_parked(which)
     }
 
     /// Asks for a range to be delivered again by the next run; see [`Books::redeliver`].
@@ -66,6 +80,12 @@ impl SinkFiles<'_> {
 
     fn open(&self) -> Books {
         Books::open(self.data_dir, self.name, self.journal, self.start)
+    }
+
+    /// The first seq that the journal still has.
+    pub(super) fn begins_with(&self) -> Seq {
+        let segments = segment::list(&self.journal.dir).unwrap_or_default();
+        segments.first().map_or(0, |oldest| oldest.first)
     }
 
     fn received_at(&self, seq: Seq) -> Option<ReceivedAt> {

@@ -1,7 +1,7 @@
 //! Whether a sink's books add up, seq by seq: cursor, proofs of delivery and parked records against each other. And what
 //! to ask the other side about. Read from the files; changes nothing and needs no lock.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use serde::Serialize;
 
@@ -50,6 +50,19 @@ impl Share {
             self.ranges_left_out += 1;
         }
     }
+
+    /// Adds seqs between the others, in order.
+    fn insert(&mut self, seqs: &[Seq]) {
+        let mut runs = std::mem::take(&mut self.ranges);
+        self.records += seqs.len() as u64;
+        runs.extend(seqs.iter().map(|seq| (*seq, *seq)));
+        runs.sort_unstable();
+        for run in runs {
+            extend(&mut self.ranges, run);
+        }
+        self.ranges_left_out += self.ranges.len().saturating_sub(RUNS_MAX) as u64;
+        self.ranges.truncate(RUNS_MAX);
+    }
 }
 
 /// recorded = delivered + skipped + parked + dropped + damaged + pending, by seq.
@@ -84,8 +97,8 @@ struct Walk<'a> {
     /// The first seq that no entry has covered yet.
     expected: Seq,
     began: bool,
-    /// Parked by the log, by now neither parked nor known to be delivered again.
-    parked_once: u64,
+    /// Parked by the log, and by now not any more: delivered again, or given up.
+    parked_once: Vec<Seq>,
 }
 
 impl SinkFiles<'_> {
@@ -95,13 +108,15 @@ impl SinkFiles<'_> {
         let books = self.load();
         let found = Reconciled { sink: self.name.to_owned(), ..Reconciled::default() };
         let expected = books.cursor().start;
-        let mut walk = Walk { books: &books, found, expected, began: false, parked_once: 0 };
+        let mut walk = Walk { books: &books, found, expected, began: false, parked_once: Vec::new() };
         if let Some(reason) = books.halted() {
             walk.problem(format!("the sink's files cannot be trusted: {reason}"));
             return Ok(walk.found);
         }
-        AckLog::new(&books.dir).each(|entry| walk.entry(&entry))?;
-        Ok(walk.finish(self.journal.synced))
+        let log = AckLog::new(&books.dir);
+        log.each(|entry| walk.entry(&entry))?;
+        walk.tell_parked_once(&log)?;
+        Ok(walk.finish(self.journal.synced, self.begins_with()))
     }
 
     /// What the other side is to be asked about, from the first delivered record on that the journal still has.
@@ -179,15 +194,40 @@ impl Walk<'_> {
             Fate::Dropped => self.found.dropped.add(run),
             Fate::Damaged => self.found.damaged.add(run),
             Fate::Parked => {
-                let still = |seq: &Seq| self.books.parked().contains(*seq);
-                let kept: Vec<Seq> = (run.0..=run.1).filter(still).collect();
-                self.parked_once += total(&[run]) - kept.len() as u64;
-                kept.into_iter().for_each(|seq| self.found.parked.add((seq, seq)));
+                for seq in run.0..=run.1 {
+                    if self.books.parked().contains(seq) {
+                        self.found.parked.add((seq, seq));
+                    } else {
+                        self.parked_once.push(seq);
+                    }
+                }
             }
         }
     }
 
-    fn finish(mut self, synced: Seq) -> Reconciled {
+    /// Lists what was parked once where it ended up: what the log says was delivered again, and then what was given up. Where
+    /// the log does not reach back far enough for the cursor's counts, it is only counted.
+    fn tell_parked_once(&mut self, log: &AckLog) -> io::Result<()> {
+        let mut again = BTreeSet::new();
+        for entry in log.again()? {
+            let from = self.parked_once.partition_point(|seq| *seq < entry.first);
+            again.extend(self.parked_once[from..].iter().copied().take_while(|seq| *seq <= entry.last));
+        }
+        let (delivered, given_up): (Vec<Seq>, Vec<Seq>) =
+            self.parked_once.iter().copied().partition(|seq| again.contains(seq));
+        let cursor = self.books.cursor();
+        let fits = |share: &Share, counted: u64, more: &[Seq]| share.records + more.len() as u64 == counted;
+        if fits(&self.found.delivered, cursor.delivered, &delivered)
+            && fits(&self.found.dropped, cursor.dropped, &given_up)
+        {
+            self.found.delivered.insert(&delivered);
+            self.found.dropped.insert(&given_up);
+            self.parked_once.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, synced: Seq, begins: Seq) -> Reconciled {
         let cursor = self.books.cursor();
         if self.expected < cursor.next {
             let run = (self.expected, cursor.next - 1);
@@ -196,11 +236,16 @@ impl Walk<'_> {
             }
             self.found.not_kept.add(run);
         }
-        if cursor.next <= synced {
-            self.found.pending.add((cursor.next, synced));
-        }
         self.found.recorded = (synced + 1).max(cursor.next).saturating_sub(cursor.start);
         self.compare();
+        // What was deleted before the cursor came to it is dropped, though no proof says so yet.
+        let pending = begins.min(synced + 1).max(cursor.next);
+        if cursor.next < pending {
+            self.found.dropped.add((cursor.next, pending - 1));
+        }
+        if pending <= synced {
+            self.found.pending.add((pending, synced));
+        }
         self.found
     }
 
@@ -208,13 +253,14 @@ impl Walk<'_> {
     /// a record that was parked may have been delivered or given up since.
     fn compare(&mut self) {
         let (cursor, not_kept) = (self.books.cursor(), self.found.not_kept.records);
+        let parked_once = self.parked_once.len() as u64;
         let proven = self.found.delivered.records;
         let counts = [
             ("skipped", cursor.skipped, self.found.skipped.records, 0),
             ("damaged", cursor.damaged, self.found.damaged.records, 0),
             ("parked", cursor.parked, self.found.parked.records, 0),
-            ("delivered", cursor.delivered, proven, self.parked_once),
-            ("dropped", cursor.dropped, self.found.dropped.records, self.parked_once),
+            ("delivered", cursor.delivered, proven, parked_once),
+            ("dropped", cursor.dropped, self.found.dropped.records, parked_once),
         ];
         for (what, counted, found, later) in counts {
             if counted < found || counted > found + not_kept + later {
@@ -227,7 +273,7 @@ impl Walk<'_> {
             + self.found.parked.records
             + self.found.dropped.records
             + self.found.damaged.records;
-        if settled != listed + self.parked_once + not_kept {
+        if settled != listed + parked_once + not_kept {
             self.problem(format!("the cursor has settled {settled} records, the proofs {listed}"));
         }
         // From here on as the cursor counts: the ranges show what the log says.

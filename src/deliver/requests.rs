@@ -30,12 +30,17 @@ pub enum RequestError {
 }
 
 impl Books {
-    /// Asks for a range to be delivered again; `to` is the last settled seq where it is not given. How many records
-    /// that is at most. Checkpoints from there on come again, too, whatever `to` says. Where the books are halted, the
-    /// cursor is set to `from` instead and everything from there on is delivered, counted anew; parked copies are set aside.
-    pub fn redeliver(&mut self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
+    /// How many records [`Books::redeliver`] would be about at most; says why it would not be done. Changes nothing.
+    pub fn check_redeliver(&self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
         if self.halted.is_some() {
-            return self.restart(from, journal);
+            let end = journal.synced + 1;
+            if from == 0 || from > end {
+                return Err(RequestError::Refused(format!(
+                    "the journal has seqs 1 to {}; {end} = new records only",
+                    journal.synced
+                )));
+            }
+            return Ok(end - from);
         }
         let last = self.cursor.next - 1;
         let to = to.unwrap_or(last).min(last);
@@ -48,6 +53,25 @@ impl Books {
             let problem = format!("{RANGES_MAX} ranges wait to be delivered again already; wait for them");
             return Err(RequestError::Refused(problem));
         }
+        Ok(to - from + 1)
+    }
+
+    /// How many parked records these are; says why a command on them would not be done. Changes nothing.
+    pub fn check_parked(&self, which: &Which) -> Result<u64, RequestError> {
+        self.named(which).map(|seqs| seqs.len() as u64)
+    }
+
+    /// Asks for a range to be delivered again; `to` is the last settled seq where it is not given. How many records
+    /// that is at most. Checkpoints from there on come again, too, whatever `to` says. Where the books are halted, the
+    /// cursor is set to `from` instead and everything from there on is delivered, counted anew; parked copies are set aside.
+    pub fn redeliver(&mut self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
+        let count = self.check_redeliver(from, to, journal)?;
+        if self.halted.is_some() {
+            self.restart(from, journal)?;
+            return Ok(count);
+        }
+        let last = self.cursor.next - 1;
+        let to = to.unwrap_or(last).min(last);
         let mut asked = self.redrive.clone();
         asked.ranges.push(Range { from, to, next: from });
         self.ask(asked)?;
@@ -56,17 +80,10 @@ impl Books {
             self.dirty = true;
             self.save()?;
         }
-        Ok(to - from + 1)
+        Ok(count)
     }
 
-    fn restart(&mut self, from: Seq, journal: &Journal) -> Result<u64, RequestError> {
-        let end = journal.synced + 1;
-        if from == 0 || from > end {
-            return Err(RequestError::Refused(format!(
-                "the journal has seqs 1 to {}; {end} = new records only",
-                journal.synced
-            )));
-        }
+    fn restart(&mut self, from: Seq, journal: &Journal) -> Result<(), RequestError> {
         files::create_dir(&self.dir)?;
         self.set_aside()?;
         let none = Redrive::default();
@@ -74,7 +91,7 @@ impl Books {
         let cursor = Cursor::new(&journal.id, from);
         cursor.save(&self.cursor_path())?;
         (self.cursor, self.redrive, self.dirty, self.durable, self.halted) = (cursor, none, false, from, None);
-        Ok(end - from)
+        Ok(())
     }
 
     fn ask(&mut self, asked: Redrive) -> io::Result<()> {

@@ -18,6 +18,7 @@ use super::{
     books::{Books, Progress},
     check_name,
     checkpoints::Vouching,
+    cursor::Last,
     feed::{Feed, POLL},
     handle::{Shared, SinkHandle},
     lane::{Lane, only_about_sinks},
@@ -172,7 +173,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 synced: shared.context.synced.clone(),
             };
             // What is read and not passed is at hand.
-            feed.start(read_to.unwrap_or_else(|| shared.status().next))
+            feed.start(read_to.unwrap_or_else(|| shared.next()))
         })
     }
 
@@ -262,6 +263,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         (ack, attempt): (Ack, u32),
     ) -> Progress {
         let sent = !part.is_empty();
+        let last = batch.messages.get(part.clone()).and_then(<[_]>::last).map(Last::of);
         let refused: Vec<_> = refused.iter().filter_map(|(at, reason)| batch.parked(*at, reason)).collect();
         for record in &refused {
             tracing::warn!(sink = &*self.shared.name, seq = record.seq, reason = record.reason, "record parked");
@@ -270,7 +272,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         if sent {
             stretch.acknowledged(ack, attempt);
         }
-        Progress { stretch, refused }
+        Progress { stretch, refused, last }
     }
 
     async fn advance(

@@ -116,6 +116,16 @@ impl Status {
         self.recorded = self.pending + self.next.saturating_sub(self.start);
     }
 
+    /// The journal begins with this seq by now: what the sink had not come to before it is dropped, though its books do not
+    /// say so yet.
+    pub fn begins_with(&mut self, first: Seq, synced: Seq) {
+        let gone = first.min(synced + 1).saturating_sub(self.next);
+        if gone > 0 && self.state != SinkState::Halted {
+            (self.next, self.dropped) = (self.next + gone, self.dropped + gone);
+            self.follow(synced);
+        }
+    }
+
     /// Shows it in the metrics.
     pub fn publish(&self, metrics: &Metrics) {
         let sink: std::sync::Arc<str> = self.name.as_str().into();

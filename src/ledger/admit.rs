@@ -112,6 +112,7 @@ pub struct Admitter {
     pub(super) cut_to: (Seq, u64),
     pub(super) tried: Instant,
     pub(super) chores: Instant,
+    pub(super) checked: Instant,
     pub(super) checkpointed: (Instant, Seq),
     pub(super) filters_saved: Seq,
     pub(super) state_saved: Seq,
@@ -145,6 +146,7 @@ impl Admitter {
             asked: Asked::default(),
             tried: now,
             chores: now,
+            checked: now,
             checkpointed: (now, last),
             filters_saved: 0,
             state_saved: last,
@@ -244,13 +246,14 @@ impl Admitter {
         if waiting.reply.is_closed() {
             return;
         }
-        if self.keeper.is_full() {
+        if self.keeper.is_full(self.batch.lines.len()) {
             let _ = waiting.reply.send(Admission::Unavailable(Unavailable::DiskFull));
             return;
         }
         let entry = waiting.entry;
         let at = self.now();
-        let evidence = judge_instant(entry.evidence.clone(), entry.event.occurred_at.millis(), at, self.places.window);
+        let now = self.clock.judging(ReceivedAt::wall());
+        let evidence = judge_instant(entry.evidence.clone(), entry.event.occurred_at.millis(), now, self.places.window);
         let ruling = self.judge(&entry, &evidence, at);
         let Some(core) = &mut self.core else { return };
         let draft = Draft {
@@ -277,7 +280,8 @@ impl Admitter {
 
     pub(super) fn duplicate(&mut self, waiting: Waiting, known: Known) {
         let answer = Admission::Duplicate { seq: known.seq, denied: known.denied };
-        let is_replay = known.body != cut(&waiting.entry.body_sha256) && !known.replayed && !self.keeper.is_full();
+        let fits = !self.keeper.is_full(self.batch.lines.len());
+        let is_replay = known.body != cut(&waiting.entry.body_sha256) && !known.replayed && fits;
         if is_replay {
             self.replay(&waiting, known);
         }

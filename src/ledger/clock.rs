@@ -50,6 +50,11 @@ impl Clock {
         self.last
     }
 
+    /// What the sender's instant is compared with: the wall clock where records are held at a later instant.
+    pub fn judging(&self, wall: ReceivedAt) -> ReceivedAt {
+        self.last.min(wall)
+    }
+
     /// How far the wall clock has left this one, if it is more than a drift.
     pub fn jumped(&self, wall: ReceivedAt, now: Instant) -> Option<Jump> {
         let steady = self.anchor.plus(now.saturating_duration_since(self.started)).max(self.last);
@@ -90,6 +95,7 @@ mod tests {
         assert_eq!(jump, None);
         assert_eq!(clock.tick(at(1_002), now + Duration::from_secs(2)), at(1_002));
         assert_eq!(clock.tick(at(900_000), now + Duration::from_secs(3)), at(1_003));
+        assert_eq!(clock.judging(at(900_000)), at(1_003));
         assert_eq!(
             clock.jumped(at(900_000), now + Duration::from_secs(3)),
             Some(Jump::Forward(Duration::from_secs(898_997)))
@@ -103,6 +109,8 @@ mod tests {
         assert_eq!(jump, Some(Jump::Backward(Duration::from_secs(4_000))));
         assert_eq!(clock.tick(at(1_001), now + Duration::from_secs(1)), at(5_000));
         assert_eq!(clock.tick(at(0), now + Duration::from_secs(2)), at(5_000));
+        // Who sends now is not late because a clock was ahead once.
+        assert_eq!(clock.judging(at(1_002)), at(1_002));
     }
 
     #[test]

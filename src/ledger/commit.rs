@@ -15,12 +15,19 @@ use super::{
     keeper::Job,
     recovery,
 };
-use crate::{files, record::Seq, telemetry::Alarm, time::ReceivedAt};
+use crate::{
+    files,
+    record::Seq,
+    telemetry::{Alarm, Alarms},
+    time::ReceivedAt,
+};
 
 /// A failed journal is tried again this often.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 /// How often old ids are forgotten and the clock is compared.
 const CHORES_EVERY: Duration = Duration::from_secs(10);
+/// How often the open segment is looked at while nothing is written.
+const SEGMENT_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Records after which a durable copy of the filters is made, so that a start has little to read: 150,000 records take
 /// 0.7 s. Not more often: the copy is a few MB, and its syncs hold up the journal's.
 const FILTERS_EVERY_SEQS: Seq = 150_000;
@@ -40,6 +47,7 @@ impl Admitter {
         let Some(core) = &self.core else { return };
         let last = core.tail.next - 1;
         self.cut_to = core.writer.position();
+        self.keeper.written(batch.lines.len());
         self.synced.send_replace(last);
         self.committed = batch.answers.len();
         answer(batch.answers);
@@ -138,6 +146,12 @@ impl Admitter {
             self.lookup_failed(token);
         }
         self.index.watch(now);
+        if now - self.checked >= SEGMENT_CHECK_EVERY {
+            self.checked = now;
+            if let Some(Err(error)) = self.core.as_ref().map(|core| core.writer.check()) {
+                self.fail(&error, Batch::default());
+            }
+        }
         self.is_open();
         let Some(core) = &self.core else { return };
         let (last, hash, remembered) = (core.tail.next - 1, core.tail.hash, core.judge.remembered());
@@ -182,11 +196,7 @@ impl Admitter {
     }
 
     fn compare_clock(&self, now: Instant) {
-        let alarms = &self.settings.alarms;
-        match self.clock.jumped(ReceivedAt::wall(), now) {
-            Some(jump) => alarms.raise(Alarm::ClockJump, None, jump_message(jump)),
-            None => alarms.clear(Alarm::ClockJump, None, "the wall clock agrees again"),
-        }
+        tell_jump(&self.settings.alarms, self.clock.jumped(ReceivedAt::wall(), now));
     }
 
     /// Leaves everything so that the next start has little to do.
@@ -211,18 +221,55 @@ fn answer(answers: Vec<(tokio::sync::oneshot::Sender<Admission>, Admission)>) {
     }
 }
 
-/// What to tell an operator about a jump.
-pub(super) fn jump_message(jump: Jump) -> String {
-    match jump {
-        Jump::Forward(by) => format!(
-            "the wall clock is {} s ahead of where the journal expects it; records keep to the steady clock, and no id \
-             is forgotten for it; check the time service",
-            by.as_secs()
+/// One alarm for each direction: what is said of the one is wrong of the other.
+pub(super) fn tell_jump(alarms: &Alarms, jump: Option<Jump>) {
+    let (ahead, behind) = (Some("ahead"), Some("behind"));
+    let (raised, message) = match jump {
+        Some(Jump::Forward(by)) => (
+            ahead,
+            format!(
+                "the wall clock is {} s ahead of where the journal expects it; records keep to the steady clock, and no \
+                 id is forgotten for it; check the time service",
+                by.as_secs()
+            ),
         ),
-        Jump::Backward(by) => format!(
-            "the wall clock is {} s behind the journal; records keep the last instant until it has caught up; check the \
-             time service",
-            by.as_secs()
+        Some(Jump::Backward(by)) => (
+            behind,
+            format!(
+                "the wall clock is {} s behind the journal; records keep the last instant until it has caught up; check \
+                 the time service",
+                by.as_secs()
+            ),
         ),
+        None => (None, String::new()),
+    };
+    // Without a subject: as an earlier version raised it.
+    for other in [None, ahead, behind].into_iter().filter(|subject| jump.is_none() || *subject != raised) {
+        alarms.clear(Alarm::ClockJump, other, "the wall clock agrees again, or is off the other way");
+    }
+    if jump.is_some() {
+        alarms.raise(Alarm::ClockJump, raised, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn a_clock_that_is_behind_is_not_said_to_be_ahead() {
+        let alarms = Alarms::new(Metrics::new());
+        let raised = || {
+            let raised = alarms.raised();
+            raised.iter().map(|alarm| (alarm.subject.clone().unwrap(), alarm.message.clone())).collect::<Vec<_>>()
+        };
+        tell_jump(&alarms, Some(Jump::Forward(Duration::from_secs(700_000))));
+        assert_eq!(raised()[0].0, "ahead");
+        tell_jump(&alarms, Some(Jump::Backward(Duration::from_secs(690_000))));
+        let [(subject, message)] = &raised()[..] else { panic!("{:?}", raised()) };
+        assert!(subject == "behind" && message.starts_with("the wall clock is 690000 s behind"), "{message}");
+        tell_jump(&alarms, None);
+        assert_eq!(raised(), []);
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -53,8 +53,22 @@ impl Writer {
         Ok(Self { dir: dir.to_owned(), file, first, started, len, segment_bytes })
     }
 
+    /// Fails where the open segment is not as it was left: deleted, or changed by somebody else.
+    pub fn check(&self) -> io::Result<()> {
+        let found = self.file.metadata()?;
+        if found.nlink() == 0 {
+            return Err(io::Error::other("the open journal file was deleted"));
+        }
+        if found.len() != self.len {
+            let problem = format!("the open journal file has {} bytes, {} were written", found.len(), self.len);
+            return Err(io::Error::other(problem));
+        }
+        Ok(())
+    }
+
     /// Appends whole lines, not yet synced.
     pub fn append(&mut self, lines: &[u8], at: ReceivedAt) -> io::Result<()> {
+        self.check()?;
         self.file.write_all_at(lines, self.len)?;
         self.len += lines.len() as u64;
         self.started.get_or_insert(at);

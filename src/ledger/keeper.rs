@@ -1,5 +1,5 @@
 //! Housekeeping behind the ledger, on a thread of its own: compresses sealed segments, signs checkpoints, keeps durable
-//! copies of the dedupe filters, deletes what retention lets go, and watches the disk.
+//! copies of the dedupe filters, deletes what retention lets go, looks for damage, and watches the disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -8,7 +8,6 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -16,17 +15,19 @@ use std::{
 };
 
 use super::{
-    Consumers, JournalConfig, WhenFull, checkpoint,
+    Consumers, JournalConfig, checkpoint,
     checkpoint::Checkpoint,
+    disk::{Disk, Room},
     filter::{self, Filters},
     read::LineReader,
+    scrub::Scrub,
     segment::{self, Segment, compressed_path, plain_path, sync_dir},
     state,
 };
 use crate::{
     detect::judge::Memory,
     record::{Record, Seq},
-    telemetry::{Alarm, Alarms, Metrics},
+    telemetry::{Alarms, Metrics},
     time::ReceivedAt,
 };
 
@@ -43,8 +44,6 @@ const ZSTD_LEVEL: i32 = 1;
 const COPY_BYTES: usize = 1 << 20;
 /// Priority of the thread (on Linux of the thread alone): 10 steps below the rest of the service.
 const NICENESS: i32 = 10;
-/// The disk is called low at this many times what must stay free.
-const LOW_FACTOR: u64 = 2;
 
 /// Detection's place in the journal: what is older can be learned from its copy only.
 pub const STATE_CONSUMER: &str = "detection's state";
@@ -53,6 +52,8 @@ pub const STATE_CONSUMER: &str = "detection's state";
 pub enum Job {
     /// A segment was sealed.
     Sealed,
+    /// Room has become low.
+    Look,
     /// Sign that this record has this hash.
     Checkpoint(Checkpoint),
     /// Keep a copy of the filters.
@@ -88,19 +89,21 @@ pub struct Home {
 /// The way to the thread.
 pub struct Keeper {
     jobs: SyncSender<Job>,
-    full: Arc<AtomicBool>,
+    room: Room,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
     /// Looks at the disk once, then starts the thread.
-    pub fn start(home: Home, checkpoints: Option<checkpoint::Log>) -> io::Result<Self> {
+    pub fn start(home: Home, checkpoints: Option<checkpoint::Log>, scrub: Scrub) -> io::Result<Self> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
-        let full = Arc::new(AtomicBool::new(false));
-        let mut work = Work { home, checkpoints, full: Arc::clone(&full) };
+        let told = (home.alarms.clone(), Arc::clone(&home.metrics));
+        let disk = Disk::new(home.journal_dir.clone(), home.config.clone(), home.consumers.clone(), told);
+        let room = disk.room();
+        let mut work = Work { home, checkpoints, scrub, disk };
         work.watch_disk();
         let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || work.run(&inbox))?;
-        Ok(Self { jobs, full, thread: Some(thread) })
+        Ok(Self { jobs, room, thread: Some(thread) })
     }
 
     /// Hands a job over; false when too many wait.
@@ -108,9 +111,16 @@ impl Keeper {
         self.jobs.try_send(job).is_ok()
     }
 
-    /// Whether the journal may not grow now.
-    pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+    /// Whether the journal may not grow by more than what is staged.
+    pub fn is_full(&self, staged: usize) -> bool {
+        self.room.is_used_up(staged)
+    }
+
+    /// So much was written.
+    pub fn written(&self, bytes: usize) {
+        if self.room.take(bytes) {
+            self.hand(Job::Look);
+        }
     }
 
     /// Finishes the jobs that wait, and ends.
@@ -125,7 +135,8 @@ impl Keeper {
 struct Work {
     home: Home,
     checkpoints: Option<checkpoint::Log>,
-    full: Arc<AtomicBool>,
+    scrub: Scrub,
+    disk: Disk,
 }
 
 impl Work {
@@ -133,24 +144,32 @@ impl Work {
         // Behind everything that someone waits for. Where the system refuses, it is merely less polite.
         let _ = rustix::process::setpriority_process(None, NICENESS);
         let mut tidied: Option<Instant> = None;
-        let mut watched = Instant::now();
+        let mut watched = Some(Instant::now());
+        let mut scrubbed = Instant::now();
         loop {
             match inbox.recv_timeout(DISK_EVERY) {
-                Ok(Job::Sealed) => tidied = None,
+                Ok(Job::Sealed) => (tidied, watched) = (None, None),
+                Ok(Job::Look) => watched = None,
                 Ok(Job::Checkpoint(checkpoint)) => self.checkpoint(&checkpoint),
                 Ok(Job::SaveFilters(filters)) => self.save(&filters),
                 Ok(Job::SaveState(seq, memory)) => self.save_state(seq, &memory),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if watched.elapsed() >= DISK_EVERY {
-                watched = Instant::now();
-                self.watch_disk();
-            }
             if tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY_EVERY) {
                 tidied = Some(Instant::now());
                 if let Err(error) = self.tidy() {
                     tracing::warn!(%error, "the journal cannot be tidied now; it is tried again");
+                }
+            }
+            if watched.is_none_or(|watched| watched.elapsed() >= DISK_EVERY) {
+                watched = Some(Instant::now());
+                self.watch_disk();
+            }
+            if scrubbed.elapsed() >= DISK_EVERY {
+                scrubbed = Instant::now();
+                if let Err(error) = self.scrub.go_on() {
+                    tracing::warn!(%error, "looking for damage in the journal does not go on now; it is tried again");
                 }
             }
         }
@@ -208,58 +227,10 @@ impl Work {
     }
 
     fn watch_disk(&mut self) {
-        let home = &self.home;
-        let Ok(bytes) = journal_bytes(&home.journal_dir) else { return };
-        home.metrics.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        let Ok(disk) = rustix::fs::statvfs(&home.journal_dir) else { return };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let (max, min_free) = (home.config.max_bytes.get(), home.config.min_free.get());
-        let is_full = bytes >= max || free < min_free;
-        if is_full && home.config.when_full == WhenFull::DropUndelivered && self.drop_oldest() {
-            return;
-        }
-        self.full.store(is_full, Ordering::Relaxed);
-        let alarms = &self.home.alarms;
-        if is_full || bytes >= max / 10 * 9 || free < min_free.saturating_mul(LOW_FACTOR) {
-            let does = if is_full { "nothing more is recorded" } else { "recording stops when it is used up" };
-            let message = format!(
-                "the journal takes {bytes} of {max} bytes (journal.max_bytes) and {free} bytes are free \
-                 (journal.min_free is {min_free}): {does}; free space, or raise the limit"
-            );
-            alarms.raise(Alarm::DiskLow, None, message);
-        } else {
-            alarms.clear(Alarm::DiskLow, None, "there is room again");
+        if let Err(error) = self.disk.watch() {
+            tracing::warn!(%error, "how full the disk is cannot be seen now; it is tried again");
         }
     }
-
-    /// Deletes the oldest sealed segment, needed or not; false when there is none.
-    fn drop_oldest(&self) -> bool {
-        let Ok(segments) = segment::list(&self.home.journal_dir) else { return false };
-        let [oldest, following, ..] = segments.as_slice() else { return false };
-        if fs::remove_file(&oldest.path).and_then(|()| sync_dir(&self.home.journal_dir)).is_err() {
-            return false;
-        }
-        let needed = self.home.consumers.lowest().unwrap_or(Seq::MAX);
-        let lost = if needed < following.first { "; sinks had not taken all of it" } else { "" };
-        let message = format!(
-            "seq {} to {} were deleted to make room (journal.when_full = \"drop_undelivered\"){lost}",
-            oldest.first,
-            following.first - 1
-        );
-        // Each deletion is a change of its own.
-        self.home.alarms.clear(Alarm::RecordsDropped, None, "more are deleted: see the next");
-        self.home.alarms.raise(Alarm::RecordsDropped, None, message);
-        true
-    }
-}
-
-/// Bytes of all segments.
-fn journal_bytes(dir: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(dir)? {
-        bytes += entry?.metadata().map_or(0, |metadata| metadata.len());
-    }
-    Ok(bytes)
 }
 
 /// When the first record of a segment was received.

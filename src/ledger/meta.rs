@@ -1,13 +1,14 @@
-//! What is fixed when a journal is created: its id, and how sinks' idempotency keys are made.
+//! What is fixed when a journal is created: its id, and how sinks' idempotency keys are made. Put back from an older copy
+//! it goes on under a new id: the seqs behind that copy's end name other records from then on.
 
 use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{read::LineReader, segment};
+use super::{chain, read::LineReader, segment, state};
 use crate::{
     files,
-    record::{Head, Kind, Record},
+    record::{Head, Kind, Record, Seq},
 };
 
 /// How the idempotency key of an event is made.
@@ -44,6 +45,18 @@ pub struct Meta {
     pub journal: String,
     /// See [`KeyScheme`].
     pub keys: KeyScheme,
+    /// The ids that it had before it was put back from an older copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+}
+
+/// An id that a journal had once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// 8 hex.
+    pub journal: String,
+    /// The last seq that is still the same record.
+    pub last: Seq,
 }
 
 impl Meta {
@@ -59,20 +72,52 @@ impl Meta {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {}
             read => return read,
         }
-        let journal = match id_in_records(journal_dir)? {
-            Some(id) => id,
-            None => uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
-        };
-        let meta = Self { journal, keys };
-        files::replace(&journal_dir.join(FILE), &serde_json::to_vec(&meta)?)?;
+        let meta = Self { journal: id_in_records(journal_dir)?.unwrap_or_else(new_id), keys, earlier: Vec::new() };
+        meta.write(journal_dir)?;
         Ok(meta)
+    }
+
+    fn write(&self, journal_dir: &Path) -> io::Result<()> {
+        files::replace(&journal_dir.join(FILE), &serde_json::to_vec(self)?)
+    }
+
+    /// The last seq of which the journal of this id and this one are the same.
+    pub fn shared_with(&self, journal: &str) -> Option<Seq> {
+        if self.journal == journal {
+            return Some(Seq::MAX);
+        }
+        self.earlier.iter().find(|earlier| earlier.journal == journal).map(|earlier| earlier.last)
+    }
+
+    /// The highest seq of this journal that was on disk once, as far as the copies of detection's state say and others have
+    /// seen it: checkpoints, readers; each with the id of the journal that it was.
+    pub fn highest_known<'a>(&self, data_dir: &Path, seen: impl Iterator<Item = (&'a String, &'a Seq)>) -> Seq {
+        let copied = state::newest(&data_dir.join("state"), &self.journal);
+        let seen = seen.filter(|(journal, _)| **journal == self.journal).map(|(_, seq)| *seq).max();
+        copied.max(seen).unwrap_or(0)
+    }
+
+    /// Gives the journal `id` behind `last`, which is its end.
+    pub fn renew(&mut self, data_dir: &Path, id: String, last: Seq) -> io::Result<()> {
+        self.earlier.iter_mut().for_each(|earlier| earlier.last = earlier.last.min(last));
+        self.earlier.push(Earlier { journal: std::mem::replace(&mut self.journal, id), last });
+        self.write(&segment::journal_dir(data_dir))
     }
 }
 
+/// Not had by any journal yet, as far as chance can tell.
+pub fn new_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
+}
+
+/// Of the last good line.
 fn id_in_records(journal_dir: &Path) -> io::Result<Option<String>> {
     for segment in segment::list(journal_dir)?.iter().rev() {
-        let line = LineReader::open(segment)?.next_line()?;
-        if let Some(record) = line.and_then(|line| serde_json::from_slice::<Record>(&line).ok()) {
+        let (mut lines, mut last) = (LineReader::open(segment)?, None);
+        while let Some(line) = lines.next_line()? {
+            last = chain::check_line(&line).map(|_| line).or(last);
+        }
+        if let Some(record) = last.and_then(|line| serde_json::from_slice::<Record>(&line).ok()) {
             return Ok(Some(record.journal));
         }
     }

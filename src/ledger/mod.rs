@@ -4,7 +4,7 @@
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
 //! `state`, `core` (what is in memory, and how it comes back), `admit`, `judging`, `resolve` and `commit` (the thread), `keeper`
-//! (housekeeping), [`checkpoint`], [`notes`], `start`, [`offline`], [`verify`].
+//! (housekeeping), `scrub` (looking for damage), `disk` (what fits on it), [`checkpoint`], [`notes`], `start`, [`offline`], [`verify`].
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +42,7 @@ mod core;
 #[cfg(test)]
 mod damage_tests;
 mod dedupe;
+mod disk;
 mod filter;
 mod index;
 mod journal;
@@ -56,6 +57,7 @@ pub mod offline;
 pub mod read;
 pub mod recovery;
 mod resolve;
+mod scrub;
 pub mod search;
 pub mod segment;
 mod start;
@@ -189,6 +191,8 @@ pub struct Consumers(Arc<Mutex<Positions>>);
 #[derive(Default)]
 struct Positions {
     next: BTreeMap<String, Seq>,
+    seen: Vec<(String, Seq)>,
+    begins: Seq,
     complete: bool,
 }
 
@@ -196,6 +200,25 @@ impl Consumers {
     /// `name` still needs `next` and everything after it.
     pub fn set(&self, name: &str, next: Seq) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).next.insert(name.to_owned(), next);
+    }
+
+    /// What readers had read of which journal before this start: its id, the last seq.
+    pub fn saw(&self, seen: Vec<(String, Seq)>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).seen = seen;
+    }
+
+    fn seen(&self) -> Vec<(String, Seq)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
+    }
+
+    /// The journal begins with this seq: what was before it is deleted.
+    pub fn begins_with(&self, first: Seq) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).begins = first;
+    }
+
+    /// The first seq of the journal, as of the last look; 0 before the first one.
+    pub fn begins(&self) -> Seq {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).begins
     }
 
     /// Everyone who reads has said where; nothing is deleted before.

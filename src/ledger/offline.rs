@@ -2,11 +2,24 @@
 
 use std::{io, path::Path};
 
-use super::{JournalConfig, Meta, chain::seal_line, recovery, segment::journal_dir};
+use super::{JournalConfig, Meta, chain::seal_line, meta, recovery, segment::journal_dir, state};
 use crate::{
     record::{Draft, Kind, OperatorAction, Seq},
     time::ReceivedAt,
 };
+
+/// Gives a journal that was put back from an older copy its new id, as a start would; see [`Meta::highest_known`] for `seen`.
+pub fn renew_if_put_back(data_dir: &Path, seen: &[(String, Seq)]) -> io::Result<()> {
+    let journal_dir = journal_dir(data_dir);
+    let (mut meta, last) = (Meta::read(&journal_dir)?, recovery::last_seq(&journal_dir)?);
+    let vouched = recovery::vouched_for(&journal_dir);
+    let seen = vouched.iter().chain(seen.iter().map(|(journal, seq)| (journal, seq)));
+    if meta.highest_known(data_dir, seen) > last {
+        meta.renew(data_dir, meta::new_id(), last)?;
+        state::forget_after(&data_dir.join("state"), last)?;
+    }
+    Ok(())
+}
 
 /// Appends and syncs the record behind the journal's end, which is found and cut as at a start. Returns its seq.
 pub fn record_operator(

@@ -237,7 +237,8 @@ impl Reader {
         Ok(true)
     }
 
-    /// At the end of a segment: goes on to the following one, if there is one. What is missing between is damage.
+    /// At the end of a segment: goes on to the following one, if there is one. What is missing between is damage, unless the
+    /// following one is the oldest by now: then those before it were deleted, this one too.
     fn next_segment(&mut self, until: Seq, items: &mut Vec<Item>) -> io::Result<bool> {
         let Some(current) = self.open.as_ref().map(|open| open.first) else { return Ok(false) };
         let segments = segment::list(&self.dir)?;
@@ -248,8 +249,9 @@ impl Reader {
             return Ok(true);
         }
         if following.first > self.next {
-            let last = (following.first - 1).min(until);
-            items.push(Item::Damaged { first: self.next, last });
+            let (first, last) = (self.next, (following.first - 1).min(until));
+            let is_oldest = segments.first().is_some_and(|oldest| oldest.first == following.first);
+            items.push(if is_oldest { Item::Gone { first, last } } else { Item::Damaged { first, last } });
             self.next = last + 1;
         }
         self.open = Some(Open { first: following.first, lines: LineReader::open(following)?, complete: false });

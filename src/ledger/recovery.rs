@@ -4,6 +4,7 @@
 //! in the middle of a write leaves: a tail. Anything else was once good, is evidence, and stays.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     files,
     record::{Record, Seq},
+    telemetry::{Alarm, Alarms},
     time::ReceivedAt,
 };
 
@@ -56,14 +58,14 @@ pub struct Damage {
     pub segment: String,
     /// Offset of the first bad byte.
     pub offset: u64,
-    /// How many bad bytes.
+    /// How many bad bytes; 0 where there is nothing to be read from there on.
     pub bytes: u64,
     /// The seq that was expected there.
     pub seq: Seq,
 }
 
 /// What a segment holds.
-struct Scan {
+pub(super) struct Scan {
     last_good: Option<Last>,
     /// When its first good line was received.
     started: Option<ReceivedAt>,
@@ -71,9 +73,18 @@ struct Scan {
     good_end: u64,
     /// Total length.
     len: u64,
-    damage: Vec<Damage>,
+    /// Bad places in it.
+    pub(super) damage: Vec<Damage>,
     /// Highest seq that bad bytes behind the last good line may have carried.
     lost_to: Seq,
+}
+
+impl Scan {
+    /// The seq behind its last line; none where its end is bad.
+    pub(super) fn ends_with(&self) -> Option<Seq> {
+        let last = self.last_good.as_ref()?;
+        self.damage.iter().all(|damage| damage.offset < self.good_end).then_some(last.seq + 1)
+    }
 }
 
 struct Last {
@@ -145,15 +156,25 @@ fn received_at(line: &[u8]) -> Option<ReceivedAt> {
     serde_json::from_slice::<Record>(line).ok().map(|record| record.received_at)
 }
 
-fn scan(segment: &Segment) -> io::Result<Scan> {
+/// Reads a segment through.
+pub(super) fn scan(segment: &Segment) -> io::Result<Scan> {
     let mut lines = LineReader::open(segment)?;
     let mut scan = Scan { last_good: None, started: None, good_end: 0, len: 0, damage: Vec::new(), lost_to: 0 };
     let name = segment.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut bad_from = None;
-    let mut lost_to = 0;
+    let (mut lost_to, mut broken) = (0, false);
     loop {
         let from = lines.offset();
-        let Some(line) = lines.next_line()? else { break };
+        let line = match lines.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            // It does not decompress: what comes behind is lost.
+            Err(_) if segment.compressed => {
+                broken = true;
+                break;
+            }
+            Err(error) => return Err(error),
+        };
         let Some(checked) = chain::check_line(&line) else {
             bad_from.get_or_insert(from);
             lost_to = chain::seq_of(&line).unwrap_or(0).clamp(lost_to + 1, lost_to.max(segment.first) + (64 << 20));
@@ -172,7 +193,7 @@ fn scan(segment: &Segment) -> io::Result<Scan> {
     }
     scan.len = lines.offset() + lines.rest().len() as u64;
     scan.lost_to = lost_to + u64::from(!lines.rest().is_empty());
-    if scan.len > scan.good_end {
+    if broken || scan.len > scan.good_end {
         let expected = scan.last_good.as_ref().map_or(segment.first, |last| last.seq + 1);
         let (offset, bytes) = (scan.good_end, scan.len - scan.good_end);
         scan.damage.push(Damage { segment: name, offset, bytes, seq: expected });
@@ -221,22 +242,49 @@ pub fn list_damage(damaged_dir: &Path, damage: &[Damage]) -> io::Result<()> {
     sync_dir(damaged_dir)
 }
 
-/// Cuts back what a failed batch may have left: the open segment to its synced length, and segments begun after it.
+/// Says so, where there is any.
+pub(super) fn raise_damage(alarms: &Alarms, damage: &[Damage]) {
+    let Some(first) = damage.first() else { return };
+    let message = format!(
+        "{} damaged place(s) in {}, the first at byte {} where seq {} was expected; they are left as they are and skipped; \
+         see damaged/list.jsonl, and run `refresh-audit verify`",
+        damage.len(),
+        first.segment,
+        first.offset,
+        first.seq
+    );
+    alarms.raise(Alarm::DamageFound, Some("journal"), message);
+}
+
+/// Cuts back what a failed batch may have left: the open segment to its synced length, and segments begun after it. Fails
+/// where not even that is there: what was synced and is gone is for an operator to see, and for the next start to name.
 pub fn cut_back(journal_dir: &Path, first: Seq, synced_len: u64) -> io::Result<()> {
+    let path = segment::plain_path(journal_dir, first);
+    let file = OpenOptions::new().write(true).open(&path)?;
+    if file.metadata()?.len() < synced_len {
+        return Err(io::Error::other(format!("{} is shorter than what was synced", path.display())));
+    }
     for segment in segment::list(journal_dir)? {
         if segment.first > first && !segment.compressed {
             fs::remove_file(&segment.path)?;
         }
     }
-    let path = segment::plain_path(journal_dir, first);
-    let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(synced_len)?;
     file.sync_all()?;
     sync_dir(journal_dir)
 }
 
-/// The highest seq that a checkpoint vouches for; a journal that ends before it was cut.
-pub fn highest_checkpoint(journal_dir: &Path) -> io::Result<Option<checkpoint::Checkpoint>> {
-    let found = checkpoint::read(journal_dir, None)?;
-    Ok(found.into_iter().filter_map(|note| note.checkpoint).max_by_key(|checkpoint| checkpoint.seq))
+/// The highest seq that a checkpoint vouches for, by journal: of this one, and of those that it was once. Without any where
+/// the file cannot be read.
+pub fn vouched_for(journal_dir: &Path) -> BTreeMap<String, Seq> {
+    let found = checkpoint::read(journal_dir, None).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the checkpoints cannot be read");
+        Vec::new()
+    });
+    let mut highest = BTreeMap::new();
+    for checkpoint in found.into_iter().filter_map(|note| note.checkpoint) {
+        let seq: &mut Seq = highest.entry(checkpoint.journal().to_owned()).or_default();
+        *seq = checkpoint.seq.max(*seq);
+    }
+    highest
 }

@@ -2,6 +2,7 @@
 //! where the data directory itself cannot be read or written.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, mpsc::sync_channel},
     thread::{self, JoinHandle},
@@ -16,14 +17,16 @@ use super::{
     asked::{StartIndex, Watched},
     checkpoint,
     clock::Clock,
-    commit::jump_message,
-    core::{self, Found, Places},
+    commit::tell_jump,
+    core::{self, Core, Found, Places},
     dedupe::Dedupe,
     keeper::{self, Keeper},
     link::{self, Index},
     lookup::JournalLookup,
-    meta::Meta,
+    meta::{self, Meta},
     recovery,
+    scrub::Scrub,
+    state,
 };
 use crate::{
     files,
@@ -56,8 +59,8 @@ impl Ledger {
     pub(super) fn start_with(mut settings: Settings, start_index: Option<StartIndex>) -> io::Result<(Self, Running)> {
         files::create_dir(&settings.data_dir.join("journal"))?;
         files::create_dir(&settings.data_dir.join("state"))?;
-        let meta = Meta::open(&settings.data_dir.join("journal"), settings.key_scheme)?;
-        let places = Places {
+        let mut meta = Meta::open(&settings.data_dir.join("journal"), settings.key_scheme)?;
+        let mut places = Places {
             data_dir: settings.data_dir.clone(),
             journal: meta.journal.clone(),
             window: settings.dedupe.window.get(),
@@ -65,20 +68,21 @@ impl Ledger {
             policy: settings.policy.clone(),
         };
         restore_alarms(&places, &settings.alarms);
-        let wall = ReceivedAt::wall();
-        let (core, found) = core::load(&places, wall)?;
+        let (core, found) = core::load(&places, ReceivedAt::wall())?;
         report(&found, &settings.alarms);
         let last = core.tail.next - 1;
-        warn_if_cut(&places, last, &settings.alarms);
-        let (clock, jump) = Clock::start(wall, core.tail.last_received, places.window, Instant::now());
-        if let Some(jump) = jump {
-            settings.alarms.raise(Alarm::ClockJump, None, jump_message(jump));
-        }
+        let vouched = recovery::vouched_for(&places.journal_dir());
+        warn_if_cut(&vouched, last, &settings.alarms);
+        renew_if_put_back(&settings, &mut places, &core, &mut meta, &vouched)?;
+        state::forget_after(&places.state_dir(), last)?;
+        // Both at once, and only now: loading takes its time.
+        let (clock, jump) = Clock::start(ReceivedAt::wall(), core.tail.last_received, places.window, Instant::now());
+        tell_jump(&settings.alarms, jump);
 
         let (commands, inbox) = sync_channel(QUEUE_ENTRIES_MAX);
         let (synced_sender, synced) = watch::channel(last);
         settings.metrics.synced_seq.set(i64::try_from(last).unwrap_or(i64::MAX));
-        let keeper = start_keeper(&mut settings, &places)?;
+        let keeper = start_keeper(&mut settings, &places, !found.damage.is_empty())?;
         let answers = commands.clone();
         let lookup = JournalLookup::start(&places.journal_dir(), Dedupe::bucket_secs(places.window), move |answer| {
             answers.send(Command::Journal(answer)).is_ok()
@@ -113,7 +117,7 @@ fn sled_index(commands: std::sync::mpsc::SyncSender<Command>) -> StartIndex {
     })
 }
 
-fn start_keeper(settings: &mut Settings, places: &Places) -> io::Result<Keeper> {
+fn start_keeper(settings: &mut Settings, places: &Places, is_open_damaged: bool) -> io::Result<Keeper> {
     let checkpoints =
         settings.signer.take().map(|signer| checkpoint::Log::open(&places.journal_dir(), signer)).transpose()?;
     let home = keeper::Home {
@@ -127,7 +131,8 @@ fn start_keeper(settings: &mut Settings, places: &Places) -> io::Result<Keeper> 
         alarms: settings.alarms.clone(),
         metrics: Arc::clone(&settings.metrics),
     };
-    Keeper::start(home, checkpoints)
+    let scrub = Scrub::new(places.journal_dir(), places.damaged_dir(), settings.alarms.clone(), is_open_damaged);
+    Keeper::start(home, checkpoints, scrub)
 }
 
 /// Raised alarms outlive a restart; without the file they are raised, and recorded, once more.
@@ -143,31 +148,50 @@ fn report(found: &Found, alarms: &Alarms) {
     if let Some(cut) = &found.cut {
         tracing::warn!(bytes = cut.bytes, kept = %cut.kept.display(), "a torn tail was cut off the journal; a copy is kept");
     }
-    if let Some(first) = found.damage.first() {
-        let message = format!(
-            "{} damaged place(s) in {}, the first at byte {} where seq {} was expected; they are left as they are and \
-             skipped; see damaged/list.jsonl, and run `refresh-audit verify`",
-            found.damage.len(),
-            first.segment,
-            first.offset,
-            first.seq
-        );
-        alarms.raise(Alarm::DamageFound, Some("journal"), message);
+    recovery::raise_damage(alarms, &found.damage);
+}
+
+/// An older copy of the journal was put back, or its end was cut off: the seqs that follow name other records than they did
+/// once, so the journal has another id from here on.
+fn renew_if_put_back(
+    settings: &Settings,
+    places: &mut Places,
+    core: &Core,
+    meta: &mut Meta,
+    vouched: &BTreeMap<String, Seq>,
+) -> io::Result<()> {
+    let (last, read) = (core.tail.next - 1, settings.consumers.seen());
+    let read = read.iter().map(|(journal, seq)| (journal, seq));
+    let known = meta.highest_known(&places.data_dir, vouched.iter().chain(read));
+    if known <= last {
+        settings.alarms.clear(Alarm::DamageFound, Some("end"), "the journal begins where it ended");
+        return Ok(());
     }
+    let id = meta::new_id();
+    if settings.policy.detect.enabled
+        && let Err(error) = state::save(&places.state_dir(), &id, last, &core.judge.memory())
+    {
+        // What was learned up to here would stay known under the new id.
+        tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");
+    }
+    meta.renew(&places.data_dir, id, last)?;
+    let message = format!(
+        "seq {known} was on disk once, but the journal ends at {last}: records were cut off, or an older copy was put back; \
+         it goes on as journal {} (it was {})",
+        meta.journal, places.journal
+    );
+    settings.alarms.raise(Alarm::DamageFound, Some("end"), message);
+    places.journal.clone_from(&meta.journal);
+    Ok(())
 }
 
 /// A checkpoint past the end means that records were cut off, or an older copy was put back.
-fn warn_if_cut(places: &Places, last: Seq, alarms: &Alarms) {
-    match recovery::highest_checkpoint(&places.journal_dir()) {
-        Ok(Some(checkpoint)) if checkpoint.seq > last => {
-            let message = format!(
-                "a checkpoint vouches for seq {}, but the journal ends at {last}: records were cut off, or an older copy \
-                 was put back; `refresh-audit verify` says the same until the rest is restored",
-                checkpoint.seq
-            );
-            alarms.raise(Alarm::DamageFound, Some("checkpoints"), message);
-        }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the checkpoints cannot be read"),
+fn warn_if_cut(vouched: &BTreeMap<String, Seq>, last: Seq, alarms: &Alarms) {
+    if let Some(seq) = vouched.values().max().filter(|seq| **seq > last) {
+        let message = format!(
+            "a checkpoint vouches for seq {seq}, but the journal ends at {last}: records were cut off, or an older copy was \
+             put back; `refresh-audit verify` says the same until the rest is restored"
+        );
+        alarms.raise(Alarm::DamageFound, Some("checkpoints"), message);
     }
 }

@@ -84,6 +84,29 @@ pub fn load(dir: &Path, journal: &str, last: Seq) -> Option<(Seq, Memory)> {
     })
 }
 
+/// The seq of the newest copy of this journal, whether or not it can be used.
+pub fn newest(dir: &Path, journal: &str) -> Option<Seq> {
+    let is_of = |path: &Path| {
+        let mut line = Vec::new();
+        let file = File::open(path).map(|file| BufReader::new(file.take(HEAD_BYTES_MAX as u64)));
+        file.and_then(|mut file| io::BufRead::read_until(&mut file, b'\n', &mut line)).is_ok()
+            && serde_json::from_slice::<Head>(&line).is_ok_and(|head| head.journal == journal)
+    };
+    let copies = list(dir).unwrap_or_default();
+    copies.into_iter().rev().find(|(path, _)| is_of(path)).map(|(_, seq)| seq)
+}
+
+/// Deletes the copies from after `last`, which the journal does not have any more, or never had: they would be taken for the
+/// newest.
+pub fn forget_after(dir: &Path, last: Seq) -> io::Result<()> {
+    let copies = if dir.exists() { list(dir)? } else { Vec::new() };
+    for (path, _) in copies.into_iter().filter(|(_, seq)| *seq > last) {
+        fs::remove_file(path)?;
+        sync_dir(dir)?;
+    }
+    Ok(())
+}
+
 /// The copies there are, oldest first.
 fn list(dir: &Path) -> io::Result<Vec<(PathBuf, Seq)>> {
     let mut copies = Vec::new();

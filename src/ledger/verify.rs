@@ -77,7 +77,12 @@ pub fn verify(
         until,
         progress,
     };
-    check.read_checkpoints(checkpoint::read(&dir, public_key)?);
+    let checkpoints = checkpoint::read(&dir, public_key)?;
+    if public_key.is_some() && checkpoints.is_empty() && segments.len() > 1 {
+        // One is signed whenever a segment is sealed.
+        check.problem(segments[1].first - 1, "no checkpoint is left, although there are closed files".to_owned());
+    }
+    check.read_checkpoints(checkpoints);
     check.read_held(held);
     let start = segments.iter().rposition(|segment| segment.first <= from.max(1)).unwrap_or(0);
     if let Some(first) = segments.first() {
@@ -87,6 +92,10 @@ pub fn verify(
         check.segment(segment, nth + 1 == segments.len())?;
     }
     check.finish();
+    let last = check.report.range.map_or(0, |(_, last)| last);
+    if from > last.max(1) {
+        check.problem(from, format!("there is no such record: the last one is {last}"));
+    }
     Ok(check.report)
 }
 

@@ -1,4 +1,28 @@
-//! The log's set-up.
+//! The log's set-up. And what the HTTP server says only to the log: that a request was malformed. It has answered by then
+//! (400, 431) and no handler was asked, so it is counted here, and anyone who can connect can cause it, so few are logged.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    subscriber::Interest,
+};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt as _, filter_fn},
+    layer::{Context, Filter, SubscriberExt as _},
+    util::SubscriberInitExt as _,
+};
+
+use super::{Metrics, RequestOutcome};
 
 /// `[log]`.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -27,19 +51,87 @@ impl Default for LogConfig {
 }
 
 /// Starts logging to stderr. Call once, first; a second call changes nothing.
-pub fn init(config: &LogConfig) {
+pub fn init(config: &LogConfig) -> Malformed {
     use std::io::IsTerminal as _;
-    use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env()
         // The HTTP server's own start and stop messages say nothing that ours do not.
         .or_else(|_| EnvFilter::try_new(format!("actix_server=warn,{}", config.level)))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .unwrap_or_else(|_| EnvFilter::new("info"))
+        .and(Few { began: Instant::now(), second: AtomicU64::new(0), logged: AtomicU64::new(0) });
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let malformed = Malformed::default();
+    let counting = malformed.clone().with_filter(filter_fn(is_of_http));
+    let logging = tracing_subscriber::registry().with(counting);
     let _ = match config.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => logging.with(lines.with_filter(filter)).try_init(),
+        LogFormat::Json => logging.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
     };
+    malformed
+}
+
+/// Connections' errors logged a second; more are not, so that nobody fills the log.
+const CONNECTION_ERRORS_PER_SEC: u64 = 5;
+
+/// Whether it is about a connection of the HTTP server that went wrong.
+fn is_of_http(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "actix_http::h1::dispatcher" && *metadata.level() == Level::ERROR
+}
+
+/// Counts malformed requests.
+#[derive(Clone, Default)]
+pub struct Malformed(Arc<OnceLock<Arc<Metrics>>>);
+
+impl Malformed {
+    /// Counts them there, from now on.
+    pub fn count_in(&self, metrics: &Arc<Metrics>) {
+        let _ = self.0.set(Arc::clone(metrics));
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Malformed {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut says = Says(false);
+        event.record(&mut says);
+        if let Some(metrics) = self.0.get().filter(|_| says.0) {
+            metrics.count(&Arc::from("unknown"), RequestOutcome::Refused);
+        }
+    }
+}
+
+/// Whether a message says that a request could not be parsed.
+struct Says(bool);
+
+impl Visit for Says {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0 |= field.name() == "message" && format!("{value:?}").starts_with("stream error: request parse error");
+    }
+}
+
+/// Lets few connections' errors a second through, and everything else.
+struct Few {
+    began: Instant,
+    second: AtomicU64,
+    logged: AtomicU64,
+}
+
+impl<S> Filter<S> for Few {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        if !is_of_http(event.metadata()) {
+            return true;
+        }
+        let now = self.began.elapsed().as_secs();
+        if self.second.swap(now, Ordering::Relaxed) != now {
+            self.logged.store(0, Ordering::Relaxed);
+        }
+        self.logged.fetch_add(1, Ordering::Relaxed) < CONNECTION_ERRORS_PER_SEC
+    }
 }

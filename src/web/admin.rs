@@ -217,7 +217,7 @@ fn refused(error: &RequestError) -> HttpResponse {
     HttpResponse::UnprocessableEntity().json(serde_json::json!({ "error": error.to_string() }))
 }
 
-/// Journals what an operator did, before it is done.
+/// Journals what an operator does: what would be refused is none, and it comes before it is done.
 async fn journal(shared: &Shared, action: &str, sink: &SinkHandle, detail: String) -> Result<(), HttpResponse> {
     let Some(ledger) = shared.ledger.get() else { return Err(starting()) };
     let action =
@@ -239,6 +239,7 @@ struct Redeliver {
 async fn redeliver(request: HttpRequest, shared: web::Data<Shared>, range: web::Json<Redeliver>) -> HttpResponse {
     let change = async {
         let sink = sink(&shared, &request)?;
+        sink.check_redeliver(range.from, range.to).await.map_err(|error| refused(&error))?;
         let to = range.to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
         journal(&shared, "redeliver", sink, format!("from {} to {to}", range.from)).await?;
         sink.redeliver(range.from, range.to).await.map_err(|error| refused(&error))
@@ -280,6 +281,7 @@ async fn change_parked(
         let sink = sink(&shared, &request)?;
         let which = if asked.all { Which::All } else { Which::Seqs(asked.seqs.clone()) };
         let detail = if asked.all { "all".to_owned() } else { format!("{:?}", asked.seqs) };
+        sink.check_parked(which.clone()).await.map_err(|error| refused(&error))?;
         match asked.action {
             ParkedAction::Retry => {
                 journal(&shared, "parked_retry", sink, detail).await?;

@@ -11,7 +11,10 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::Server, middleware, web};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::{
+    net::{AddressFamily, SocketFlags, SocketType},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{admin, webhook};
@@ -20,6 +23,10 @@ use super::{admin, webhook};
 const BACKLOG: i32 = 1_024;
 /// Connections per worker; past it new ones wait in the backlog.
 const CONNECTIONS_MAX: usize = 4_096;
+/// Descriptors that no connection of a sender takes: the journal, the id index and the sinks must always have theirs.
+const FILES_RESERVED: u64 = 512;
+/// Connections of operators.
+const OPERATOR_CONNECTIONS_MAX: usize = 128;
 /// A client has this long for its request's head.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// An idle connection is kept this long: longer than a sender's connection pool, so that the sender closes first.
@@ -69,6 +76,21 @@ pub fn tls(cert: &Path, key: &Path) -> Result<rustls::ServerConfig, String> {
         .map_err(|error| told(cert)(&error))
 }
 
+/// Lets the process have as many descriptors open as the system allows it.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Connections that one of so many workers may have, out of so many descriptors (`None`: any number).
+fn connections_max(files: Option<u64>, workers: usize) -> usize {
+    let Some(files) = files else { return CONNECTIONS_MAX };
+    let left = files.saturating_sub(FILES_RESERVED).max(files / 4);
+    usize::try_from(left).unwrap_or(usize::MAX).checked_div(workers).unwrap_or_default().clamp(1, CONNECTIONS_MAX)
+}
+
 /// The public server.
 pub fn public(
     listener: TcpListener,
@@ -76,16 +98,17 @@ pub fn public(
     tls: Option<rustls::ServerConfig>,
     workers: Option<usize>,
 ) -> io::Result<Server> {
+    let workers = workers.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let connections = connections_max(getrlimit(Resource::Nofile).current, workers);
     let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(webhook::handle)))
+        .workers(workers)
         .client_request_timeout(HEAD_TIME_MAX)
         .keep_alive(KEEP_ALIVE)
-        .max_connections(CONNECTIONS_MAX)
+        .max_connections(connections)
+        // Handshakes that stand still keep nobody else waiting.
+        .max_connection_rate(connections)
         .shutdown_timeout(SHUTDOWN_SECS)
         .disable_signals();
-    let server = match workers {
-        Some(workers) => server.workers(workers),
-        None => server,
-    };
     Ok(match tls {
         Some(tls) => server.listen_rustls_0_23(listener, tls)?.run(),
         None => server.listen(listener)?.run(),
@@ -98,8 +121,25 @@ pub fn operator(listener: TcpListener, shared: web::Data<admin::Shared>) -> io::
         App::new().app_data(shared.clone()).wrap(middleware::from_fn(admin::guard)).configure(admin::routes)
     })
     .workers(1)
+    .max_connections(OPERATOR_CONNECTIONS_MAX)
     .client_request_timeout(HEAD_TIME_MAX)
     .shutdown_timeout(1)
     .disable_signals();
     Ok(server.listen(listener)?.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        // (1,024 - 512) / 2; a quarter of 256; (20,000 - 512) / 2 and more are as many as a worker takes.
+        for (files, workers, expected) in
+            [(1_024, 2, 256), (256, 2, 32), (20_000, 2, 4_096), (4, 8, 1), (u64::MAX, 1, 4_096)]
+        {
+            assert_eq!(connections_max(Some(files), workers), expected, "{files} for {workers}");
+        }
+        assert_eq!(connections_max(None, 4), 4_096);
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
-        Method, StatusCode,
+        ConnectionType, Method, StatusCode,
         header::{self, ContentType},
     },
     web,
@@ -38,10 +38,13 @@ pub struct Shared {
 /// Every request of the public listener ends here.
 pub async fn handle(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     let request_id = super::request_id(&request);
-    let mut response = match receive(&request, payload, &shared).await {
-        Ok(outcome) => respond(&outcome),
-        Err(refusal) => refusal,
-    };
+    let received = receive(&request, payload, &shared).await;
+    let is_stranger = matches!(received, Err(_) | Ok(Outcome::Unauthenticated));
+    let mut response = received.map_or_else(|refusal| refusal, |outcome| respond(&outcome));
+    if is_stranger {
+        // Who has proved nothing keeps no connection open.
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
     if let Ok(value) = header::HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(super::REQUEST_ID, value);
     }

@@ -54,6 +54,33 @@ async fn every_seq_is_counted_once() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_while_a_sink_stands_in_it_is_dropped_and_not_damaged() {
+    let mut world = World::new();
+    let sink = Scripted::new(fail);
+    for _ in 0..4 {
+        world.events(3);
+        world.new_segment();
+    }
+    let last = world.events(3);
+    let running = world.start("s", "batch = { records = 1, wait = '0ms' }", sink.clone());
+    running.until("an error", |status| status.last_error.is_some()).await;
+    for first in [1, 4, 7] {
+        fs::remove_file(world.context.journal_dir.join(format!("{first:020}.jsonl"))).unwrap();
+    }
+    world.context.consumers.begins_with(10);
+    // It stands in the first segment, has read three of it, and has none.
+    assert_eq!(counts(&running.handle.status()), [0, 0, 0, 9, 0, 6]);
+    sink.now(accept);
+    let status = running.drained().await;
+    assert_eq!(counts(&status)[4], 0, "{status:?}");
+    let journal = world.context.journal();
+    running.stop().await;
+    let found = files(&world, &journal).reconcile().unwrap();
+    assert_eq!((found.problems, found.damaged.records, found.dropped.ranges.last()), (vec![], 0, Some(&(4, 9))));
+    assert_eq!(found.delivered.records + found.dropped.records, last);
+}
+
+#[tokio::test]
 async fn a_cursor_that_cannot_be_trusted_stops_its_sink_only() {
     let mut world = World::new();
     world.events(5);

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use refresh_audit::time::ReceivedAt;
 
 use crate::support::{
     app::{PATIENT, Settings, TestApp},
@@ -234,6 +235,23 @@ fn a_sync_slower_than_the_deadline_is_unknown_and_then_a_duplicate() {
         verdict.word == "duplicate" && verdict.seq == Some(2)
     });
     assert_eq!(bench.app.journal().seq_of(&event.id), 2);
+    bench.check();
+}
+
+#[test]
+fn a_start_that_takes_long_does_not_set_the_clock_back() {
+    let mut bench = Bench::start("slow start", Settings::new());
+    assert!(bench.post().is_recorded());
+    bench.app.stop();
+    // The start syncs the open segment.
+    bench.shim.delay_syncs(2_000);
+    bench.app.launch();
+    bench.shim.delay_syncs(0);
+    let before = ReceivedAt::wall();
+    let seq = bench.post().seq.unwrap();
+    let journal = bench.app.journal();
+    let line = journal.lines.iter().find(|line| line.seq == seq).unwrap();
+    assert!(line.received_at >= before.to_string(), "sent at {before}, received at {}", line.received_at);
     bench.check();
 }
 

@@ -35,6 +35,7 @@ mod fake_smtp;
 mod fake_syslog;
 mod faults;
 mod formats;
+mod full;
 mod gate;
 mod hec_sink;
 mod http_sink;
@@ -49,6 +50,7 @@ mod kafka;
 mod mail;
 #[cfg(feature = "nats")]
 mod nats;
+mod operator;
 mod order;
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -57,6 +59,7 @@ mod proof;
 #[cfg(all(feature = "kafka", feature = "nats", feature = "otlp", feature = "smtp"))]
 mod readme;
 mod redrive;
+mod restore;
 mod rules;
 mod scripted;
 mod secrets;
@@ -65,6 +68,7 @@ mod servers;
 mod signatures;
 mod sinks;
 mod storm;
+mod strangers;
 mod support;
 mod syslog_servers;
 mod syslog_sink;

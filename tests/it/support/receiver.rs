@@ -26,7 +26,12 @@ pub struct Seen {
 impl Receiver {
     /// Listens. `keep_raw`: keep every byte.
     pub fn start(keep_raw: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), keep_raw)
+    }
+
+    /// Listens there.
+    pub fn at(address: SocketAddr, keep_raw: bool) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen { raw: keep_raw.then(Vec::new), ..Seen::default() }));
         let shared = Arc::clone(&seen);
@@ -42,7 +47,11 @@ impl Receiver {
 
     /// The `http` sink that sends to it. Signed, because an unsigned request has no `webhook-id`.
     pub fn sink(&self) -> String {
-        let address = self.address;
+        Self::sink_to(self.address)
+    }
+
+    /// The same, whoever listens there.
+    pub fn sink_to(address: SocketAddr) -> String {
         format!(
             "[[sinks]]\nname = \"hook\"\ntype = \"http\"\nurl = \"http://{address}/hook\"\n\
              sign = {{ secret_file = \"sink.key\" }}\n"

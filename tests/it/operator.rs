@@ -1,0 +1,93 @@
+//! What an operator asks for: the journal holds what was done, and not what was refused.
+
+use std::fs;
+
+use rand::{SeedableRng as _, rngs::StdRng};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{
+    app::{Settings, TestApp},
+    event::Event,
+    eventually, seed,
+};
+
+fn actions(app: &TestApp) -> usize {
+    app.journal().lines.iter().filter(|line| line.kind == "operator").count()
+}
+
+#[test]
+fn what_is_refused_is_not_journaled() {
+    let mut rng = StdRng::seed_from_u64(seed("refused actions"));
+    let mut app = TestApp::start(Settings::new());
+    for _ in 0..6 {
+        assert!(app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded());
+    }
+    eventually("the sink has them", || app.file_sink_lines().len() == 6);
+    let refused = |app: &TestApp| {
+        for arguments in [
+            &["redeliver", "audit-file", "--from", "9999"][..],
+            &["redeliver", "audit-file", "--from", "5", "--to", "2"],
+            &["redeliver", "audit-file", "--from", "0"],
+            &["parked", "audit-file", "--drop", "99999"],
+            &["parked", "audit-file", "--retry", "3"],
+        ] {
+            let output = app.run(&[&["sinks"], arguments].concat());
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        }
+    };
+    refused(&app);
+    assert_eq!(actions(&app), 0, "by the running service");
+    assert!(app.run(&["sinks", "redeliver", "audit-file", "--from", "2", "--to", "3"]).status.success());
+    assert_eq!(actions(&app), 1);
+    eventually("they came again", || app.file_sink_lines().len() == 9);
+    app.stop();
+    refused(&app);
+    assert_eq!(actions(&app), 1, "without a service");
+    assert!(app.run(&["sinks", "redeliver", "audit-file", "--from", "2"]).status.success());
+    assert_eq!(actions(&app), 2);
+}
+
+#[test]
+fn a_closed_terminal_stops_it_in_order() {
+    let mut rng = StdRng::seed_from_u64(seed("SIGHUP"));
+    let mut app = TestApp::start(Settings::new());
+    assert!(app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded());
+    kill_process(Pid::from_raw(i32::try_from(app.pid()).unwrap()).unwrap(), Signal::HUP).unwrap();
+    let status = app.wait();
+    assert!(status.success() && app.log().contains("stopped"), "{status}: {}", app.log());
+}
+
+#[test]
+fn a_source_that_is_added_to_a_journal_is_warned_of() {
+    const SAID: &str = "this journal began with one";
+    let mut app = TestApp::start(Settings::new());
+    app.stop();
+    assert!(!app.log().contains(SAID));
+    let config = fs::read_to_string(app.path("config.toml")).unwrap();
+    let second = "[[sources]]\nname = \"other\"\ntype = \"fusionauth\"\nkeys = [{ alg = \"HS256\", secret_file = \"hook.key\" }]\n";
+    fs::write(app.path("config.toml"), config + second).unwrap();
+    app.launch();
+    assert!(app.log().contains(SAID), "{}", app.log());
+}
+
+#[test]
+fn verify_finds_checkpoints_and_records_that_are_not_there() {
+    let mut rng = StdRng::seed_from_u64(seed("verify"));
+    let mut app = TestApp::start(Settings::new().and("[journal]\nsegment = \"64KiB\"\n"));
+    let mut client = app.client();
+    for _ in 0..100 {
+        assert!(client.send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded());
+    }
+    app.stop();
+    app.verify();
+    let says = |arguments: &[&str], what: &str| {
+        let output = app.run(arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+        assert!(text.contains(what), "{arguments:?}: {text}");
+    };
+    says(&["verify", "--from", "9999"], "record 9999: there is no such record: the last one is 100");
+    assert!(app.run(&["verify", "--from", "100"]).status.success());
+    fs::remove_file(app.data().join("journal/checkpoints")).unwrap();
+    says(&["verify"], "no checkpoint is left");
+}
