@@ -14,6 +14,7 @@ use super::{
     Command, Ledger, QUEUE_ENTRIES_MAX, Settings,
     admit::Admitter,
     asked::{StartIndex, Watched},
+    cellar::Keep,
     checkpoint,
     clock::Clock,
     commit::jump_message,
@@ -66,7 +67,7 @@ impl Ledger {
         };
         restore_alarms(&places, &settings.alarms);
         let wall = ReceivedAt::wall();
-        let (core, found) = core::load(&places, wall)?;
+        let (core, found, store) = core::load(&places, wall)?;
         report(&found, &settings.alarms);
         let last = core.tail.next - 1;
         warn_if_cut(&places, last, &settings.alarms);
@@ -83,6 +84,9 @@ impl Ledger {
         let lookup = JournalLookup::start(&places.journal_dir(), Dedupe::bucket_secs(places.window), move |answer| {
             answers.send(Command::Journal(answer)).is_ok()
         })?;
+        let answers = commands.clone();
+        let answers = Arc::new(move |answer| answers.send(Command::Cold(answer)).is_ok());
+        let keep = Keep::start(store, answers, settings.alarms.clone())?;
         let home = link::Home {
             dir: places.index_dir(),
             journal_dir: places.journal_dir(),
@@ -93,7 +97,7 @@ impl Ledger {
         let start_index = start_index.unwrap_or_else(|| sled_index(commands.clone()));
         let index = Watched::new(home, start_index, settings.alarms.clone());
         let journal_dir = places.journal_dir();
-        let admitter = Admitter::new(settings, places, core, clock, synced_sender, (keeper, index, lookup));
+        let admitter = Admitter::new(settings, places, core, clock, synced_sender, (keeper, index, lookup, keep));
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || admitter.run(&inbox))?;
         let ledger = Self {
             commands: commands.clone(),
@@ -143,6 +147,7 @@ fn report(found: &Found, alarms: &Alarms) {
     if let Some(cut) = &found.cut {
         tracing::warn!(bytes = cut.bytes, kept = %cut.kept.display(), "a torn tail was cut off the journal; a copy is kept");
     }
+    report_lost(found.lost, alarms);
     if let Some(first) = found.damage.first() {
         let message = format!(
             "{} damaged place(s) in {}, the first at byte {} where seq {} was expected; they are left as they are and \
@@ -154,6 +159,19 @@ fn report(found: &Found, alarms: &Alarms) {
         );
         alarms.raise(Alarm::DamageFound, Some("journal"), message);
     }
+}
+
+/// What is in no file any more; the alarm is over once nothing of it is missed.
+fn report_lost(lost: usize, alarms: &Alarms) {
+    if lost == 0 {
+        alarms.clear(Alarm::StateNotSpilled, Some("lost"), "nothing of what detection remembers is missing");
+        return;
+    }
+    let message = format!(
+        "{lost} of the sessions and users that detection remembers on disk are lost: files under state/ are damaged or \
+         missing; whoever it concerns is judged without (evidence.cold) and learned anew"
+    );
+    alarms.raise(Alarm::StateNotSpilled, Some("lost"), message);
 }
 
 /// A checkpoint past the end means that records were cut off, or an older copy was put back.

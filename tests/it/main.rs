@@ -64,6 +64,7 @@ mod server_frame;
 mod servers;
 mod signatures;
 mod sinks;
+mod spill;
 mod storm;
 mod support;
 mod syslog_servers;
