@@ -143,6 +143,10 @@ pub struct Evidence {
     /// `true`: the sender's instant is more than 5 minutes ahead of or 30 days behind `received_at`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clock_skew: bool,
+    /// `true`: what is known of the session or user is on disk and did not come in time, or is lost. Judged without, by
+    /// what was in memory; what was on disk is forgotten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cold: bool,
 }
 
 /// What a replay repeats.

@@ -24,9 +24,11 @@ use crate::record::{AlarmChange, AlarmState, Finding};
 
 mod applications;
 mod log;
+mod state;
 
 pub use applications::{ApplicationLabels, ApplicationMetrics};
 pub use log::{LogConfig, LogFormat, Malformed, init};
+pub use state::StateMetrics;
 
 macro_rules! alarms {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),* $(,)?) => {
@@ -71,6 +73,8 @@ alarms! {
     StorageFailed = "storage_failed",
     /// Events were answered 2xx without a record (`on_storage_failure = "fail_open"`).
     EventsUnrecorded = "events_unrecorded",
+    /// What detection remembers of sessions and users that are not in memory cannot be written, or is lost.
+    StateNotSpilled = "state_not_spilled",
     /// A source's JWKS cannot be refreshed.
     JwksStale = "jwks_stale",
     /// A file of `[enrich]` has changed and cannot be used; what was read before it did is used.
@@ -317,6 +321,8 @@ pub struct Metrics {
     pub gate_allowed: Family<GateLabels, Counter>,
     /// Times that a rule of the operator's own failed on an event, and said nothing.
     pub failed_rules: Counter,
+    /// Where what detection remembers is.
+    pub state: StateMetrics,
     /// How many refreshes name the previous token, by application.
     pub applications: ApplicationMetrics,
     /// Bytes of all journal segments on disk.
@@ -342,6 +348,7 @@ impl Metrics {
             findings: Family::default(),
             gate_allowed: Family::default(),
             failed_rules: Counter::default(),
+            state: StateMetrics::default(),
             applications: ApplicationMetrics::default(),
             journal_bytes: Gauge::default(),
             synced_seq: Gauge::default(),
@@ -350,17 +357,14 @@ impl Metrics {
         registry.register("events", "Requests by source and outcome", this.events.clone());
         registry.register("ack_seconds", "Last body byte to answer", this.ack_seconds.clone());
         registry.register("sync_seconds", "One fdatasync of the journal", this.sync_seconds.clone());
-        registry.register(
-            "last_event_age_seconds",
-            "Since a source's last authentic event",
-            this.last_event_age.clone(),
-        );
+        registry.register("last_event_age_seconds", "Since the last authentic event", this.last_event_age.clone());
         registry.register("sink_records", "Records since the sink's start, by state", this.sink_records.clone());
         registry.register("sink_lag_seconds", "Age of the oldest undelivered record", this.sink_lag.clone());
         registry.register("alarm", "Subjects that an alarm is raised for", this.alarm.clone());
         registry.register("findings", "Findings by rule and severity", this.findings.clone());
         registry.register("gate_allowed", "Refreshes let through for want of certainty", this.gate_allowed.clone());
         registry.register("failed_rules", "Failures of the operator's own rules", this.failed_rules.clone());
+        this.state.register(&mut registry);
         this.applications.register(&mut registry);
         registry.register("journal_bytes", "Bytes of all journal segments", this.journal_bytes.clone());
         registry.register("synced_seq", "Last synced seq", this.synced_seq.clone());

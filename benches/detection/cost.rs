@@ -2,6 +2,7 @@
 //! of what is remembered.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{BufRead as _, BufReader},
     path::Path,
@@ -13,9 +14,11 @@ use refresh_audit::{
     detect::{
         Facts, Policy,
         judge::{Case, Judge, Memory},
+        state::{State, spilled::Guests},
     },
     enrich::Enricher,
     event::RefreshEvent,
+    ledger::spill::Store,
     record::Evidence,
     secret::Fingerprinter,
     source::{Authentic, Decoded},
@@ -38,7 +41,8 @@ pub fn run(options: &Options) {
     for (seq, (event, facts, at)) in (1..).zip(&cases) {
         let evidence = Evidence::default();
         let begun = Instant::now();
-        let ruling = judge.event(Case { event, facts, evidence: &evidence, at: *at, seq }, &|| false);
+        let ruling =
+            judge.event(Case { event, facts, evidence: &evidence, at: *at, seq }, Guests::default(), &|| false);
         taken.push(begun.elapsed());
         found += ruling.findings.len();
         judge.take_unwritten();
@@ -91,8 +95,11 @@ fn cases(dir: &Path) -> Vec<(RefreshEvent, Facts, ReceivedAt)> {
     cases
 }
 
-/// Remembers `sessions`, two of each user, each from an address of its user's, and prints what that takes.
+/// Remembers `sessions`, two of each user, each from an address of its user's, what does not fit into memory in files, and
+/// prints what that takes.
 pub fn memory(sessions: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), &BTreeSet::new(), &State::default());
     let before = resident_mb("self");
     let mut judge = Judge::new(&Policy::default(), Memory::default());
     let evidence = Evidence::default();
@@ -110,8 +117,25 @@ pub fn memory(sessions: u64) {
         let event: RefreshEvent = serde_json::from_value(json).unwrap();
         let facts = Facts::of(&event);
         let at = ReceivedAt::from_micros(1_795_329_600_000_000);
-        judge.event(Case { event: &event, facts: &facts, evidence: &evidence, at, seq }, &|| false);
+        judge.event(Case { event: &event, facts: &facts, evidence: &evidence, at, seq }, Guests::default(), &|| false);
         judge.take_unwritten();
+        judge.take_spilled().for_each(|entry| store.add(&entry).unwrap());
     }
-    println!("{} sessions and users remembered: {} MB resident", judge.remembered(), resident_mb("self") - before);
+    store.write().unwrap();
+    let on_disk: u64 = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    println!(
+        "{} sessions and users in memory, {} on disk in {} MB: {} MB resident",
+        judge.remembered(),
+        judge.outside(),
+        on_disk >> 20,
+        resident_mb("self") - before
+    );
+    let (begun, outside) = (Instant::now(), judge.memory().state);
+    let needed = store.save([outside.sessions.outside_keys(), outside.users.outside_keys()]).unwrap();
+    let saved = begun.elapsed();
+    let ids = needed.files.keys().copied().collect();
+    let begun = Instant::now();
+    let again = Store::open(dir.path(), &ids, &outside);
+    assert_eq!(again.len(), store.len());
+    println!("what a copy needs is known after {saved:?}; opened again after {:?}", begun.elapsed());
 }

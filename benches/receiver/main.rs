@@ -1,4 +1,4 @@
-//! Speed and memory of the whole service, as released: `cargo bench --bench receiver -- throughput|slow-disk|million|detection`.
+//! Speed and memory of the whole service, as released: `cargo bench --bench receiver -- throughput|slow-disk|million|detection|cold`.
 //!
 //! Drives the real binary and, in turns, an empty actix handler that reads the same body, with the same generator over
 //! the same kind of connections. Figures and their commands are kept in `benches/README.md`. Not a test: it judges nothing.
@@ -29,13 +29,17 @@ fn main() {
         ["slow-disk"] => slow_disk::run(),
         ["million"] => million::run(),
         ["detection"] => detection::run(),
+        ["cold"] => detection::cold(),
         [] => {
             throughput::run(throughput::CONNECTIONS, throughput::TURNS);
             slow_disk::run();
             million::run();
             detection::run();
+            detection::cold();
         }
-        _ => eprintln!("cargo bench --bench receiver -- [throughput [CONNECTIONS TURNS]|slow-disk|million|detection]"),
+        _ => eprintln!(
+            "cargo bench --bench receiver -- [throughput [CONNECTIONS TURNS]|slow-disk|million|detection|cold]"
+        ),
     }
 }
 

@@ -66,9 +66,9 @@ fn of_copy(config: &Config) -> anyhow::Result<Vec<Overview>> {
     let dir = segment::journal_dir(&config.data_dir);
     let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
     let known = remembered(&config.data_dir, &meta.journal, Seq::MAX);
-    let (seq, memory) = known.context("no service answers, and there is no durable copy in state/")?;
-    say(&format!("no service answers: as of record {seq}"));
-    Ok(overviews(&memory.state.applications))
+    let known = known.context("no service answers, and there is no durable copy in state/")?;
+    say(&format!("no service answers: as of record {}", known.seq));
+    Ok(overviews(&known.memory.state.applications))
 }
 
 fn row(one: &Overview) -> Vec<String> {

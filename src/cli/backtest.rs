@@ -18,6 +18,7 @@ use crate::{
     detect::{
         Facts,
         judge::{Case, Judge, Memory, Ruling},
+        state::spilled::{Cellar, InMemory},
     },
     enrich::Enricher,
     event::RefreshEvent,
@@ -110,6 +111,8 @@ struct Backtest<'a> {
     enricher: Enricher,
     fingerprints: Fingerprinter,
     judge: Judge,
+    /// Where what does not fit into memory is.
+    cellar: Box<dyn Cellar>,
     /// First record and the body's hash of every id, and whether a replay of it is recorded.
     seen: HashMap<String, (Seq, [u8; 32], bool, ReceivedAt)>,
     clock: Option<ReceivedAt>,
@@ -132,6 +135,7 @@ impl<'a> Backtest<'a> {
         };
         let entry =
             entry.with_context(|| format!("no source is called {:?}", given.source.as_deref().unwrap_or("")))?;
+        let (judge, cellar) = judge(given, config)?;
         Ok(Self {
             given,
             config,
@@ -140,7 +144,8 @@ impl<'a> Backtest<'a> {
             enricher: config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error))?,
             // What is remembered names tokens under the service's key.
             fingerprints: if given.from_live { config.fingerprinter()? } else { Fingerprinter::new(&[]) },
-            judge: judge(given, config)?,
+            judge,
+            cellar,
             seen: HashMap::new(),
             clock: None,
             next: 1,
@@ -226,7 +231,9 @@ impl<'a> Backtest<'a> {
         self.seen.insert(event.id.as_str().to_owned(), (self.next, hash, false, at));
         let facts = Facts::of(&event);
         let case = Case { event: &event, facts: &facts, evidence: &evidence, at, seq: self.next };
-        let Ruling { findings, verdict, .. } = self.judge.event(case, &|| false);
+        let guests = self.judge.fetch(case, &mut *self.cellar);
+        let Ruling { findings, verdict, .. } = self.judge.event(case, guests, &|| false);
+        self.judge.take_spilled().for_each(|entry| self.cellar.put(entry));
         self.record(Kind::Event, at, &event, &evidence, (&findings, verdict.as_ref(), None))?;
         self.incidents(at)
     }
@@ -338,18 +345,21 @@ impl Backtest<'_> {
 }
 
 /// Judges by today's configuration.
-fn judge(given: &Arguments, config: &Config) -> anyhow::Result<Judge> {
-    let memory = match given.from_live {
+fn judge(given: &Arguments, config: &Config) -> anyhow::Result<(Judge, Box<dyn Cellar>)> {
+    let (memory, cellar): (_, Box<dyn Cellar>) = match given.from_live {
         true => {
             let dir = segment::journal_dir(&config.data_dir);
             let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
-            remembered(&config.data_dir, &meta.journal, Seq::MAX).context("there is no durable copy in state/")?.1
+            let known = remembered(&config.data_dir, &meta.journal, Seq::MAX);
+            let known = known.context("there is no durable copy in state/")?;
+            let cellar = known.borrowed(&config.data_dir);
+            (known.memory, Box::new(cellar))
         }
-        false => Memory::default(),
+        false => (Memory::default(), Box::new(InMemory::default())),
     };
     let mut judge = Judge::new(&config.policy, memory);
     judge.configure(&config.policy);
-    Ok(judge)
+    Ok((judge, cellar))
 }
 
 fn written(result: io::Result<()>) -> anyhow::Result<()> {

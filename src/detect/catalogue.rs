@@ -92,12 +92,16 @@ macro_rules! rules {
             /// Which score is `verdict.risk`.
             #[serde(rename = "score")]
             pub score: Score,
-            /// Sessions remembered at most; past it the ones unused for longest are forgotten.
+            /// Sessions in memory at most; past it the ones unused for longest go to disk.
             #[serde(rename = "sessions_max")]
             pub sessions_max: usize,
-            /// Users remembered at most.
+            /// Users in memory at most.
             #[serde(rename = "users_max")]
             pub users_max: usize,
+            /// Sessions on disk at most, and as many users; past it the ones unused for longest are forgotten. 0 = what
+            /// is not in memory is forgotten.
+            #[serde(rename = "spilled_max")]
+            pub spilled_max: usize,
             /// A session unused for this long is forgotten.
             #[serde(rename = "session_kept")]
             pub session_kept: Span,
@@ -118,8 +122,9 @@ macro_rules! rules {
                 Self {
                     enabled: true,
                     score: Score::default(),
-                    sessions_max: 1_000_000,
-                    users_max: 500_000,
+                    sessions_max: 750_000,
+                    users_max: 375_000,
+                    spilled_max: 1_000_000,
                     session_kept: Span::from_days(45),
                     user_kept: Span::from_days(180),
                     incidents: incidents::Config::default(),
@@ -135,8 +140,8 @@ macro_rules! rules {
         impl Config {
             /// The names of the members: what a loader may suggest.
             pub const KEYS: &[&str] = &[
-                "enabled", "score", "sessions_max", "users_max", "session_kept", "user_kept", "incidents",
-                "zones",
+                "enabled", "score", "sessions_max", "users_max", "spilled_max", "session_kept", "user_kept",
+                "incidents", "zones",
                 $(stringify!($id)),*
             ];
         }

@@ -13,7 +13,12 @@ use super::{
     incidents::{Happened, Incidents},
     rules::{Asked, Rules, Said},
     signals::Signals,
-    state::{State, application::Application, table::Table},
+    state::{
+        State,
+        application::Application,
+        spilled::{Cellar, Guests, Name, Spilled},
+        table::Table,
+    },
     usual::Usual,
 };
 use crate::{
@@ -25,7 +30,7 @@ use crate::{
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 5;
+pub const STATE_FORMAT: u32 = 6;
 
 /// One event on its way into the journal.
 #[derive(Clone, Copy)]
@@ -136,9 +141,45 @@ impl Judge {
         }
     }
 
-    /// How many sessions and users are remembered.
+    /// How many sessions and users are in memory.
     pub fn remembered(&self) -> usize {
         self.engine.state().sessions.len() + self.engine.state().users.len()
+    }
+
+    /// How many sessions and users are outside.
+    pub fn outside(&self) -> usize {
+        self.engine.state().outside()
+    }
+
+    /// What of that an event needs and was not brought yet. With it there may be more: ask again.
+    pub fn missing(&self, case: Case<'_>, guests: &Guests) -> Vec<Name> {
+        if !self.policy.detect.enabled {
+            return Vec::new();
+        }
+        self.engine.missing((case.facts, case.evidence, case.at), guests)
+    }
+
+    /// Brings what an event needs.
+    pub fn fetch(&self, case: Case<'_>, cellar: &mut dyn Cellar) -> Guests {
+        let mut guests = Guests::default();
+        let mut lost = Vec::new();
+        loop {
+            let mut missing = self.missing(case, &guests);
+            missing.retain(|name| !lost.contains(name));
+            if missing.is_empty() {
+                return guests;
+            }
+            for name in missing {
+                if !cellar.get(name).is_some_and(|bytes| guests.bring(name, &bytes)) {
+                    lost.push(name);
+                }
+            }
+        }
+    }
+
+    /// What went out since the last time: to be kept before anything is fetched.
+    pub fn take_spilled(&mut self) -> impl Iterator<Item = Spilled> + use<> {
+        self.engine.take_spilled()
     }
 
     /// What is known of applications; a copy costs next to nothing.
@@ -151,26 +192,29 @@ impl Judge {
         self.gate.stopped
     }
 
-    /// Judges an event and learns from it. `late`: whether it took too long to refuse for it. Whatever fails lets the
-    /// refresh through.
-    pub fn event(&mut self, case: Case<'_>, late: &dyn Fn() -> bool) -> Ruling {
-        self.ruled(case, Decider::Gate(late))
+    /// Judges an event and learns from it. `guests`: what was brought for it. `late`: whether it took too long to refuse
+    /// for it. Whatever fails lets the refresh through.
+    pub fn event(&mut self, case: Case<'_>, guests: Guests, late: &dyn Fn() -> bool) -> Ruling {
+        self.ruled(case, guests, Decider::Gate(late))
     }
 
     /// Judges an event of before by what applies now. What was answered then is what happened, and is learned from.
-    pub fn again(&mut self, case: Case<'_>, answered: Action) -> Ruling {
-        self.ruled(case, Decider::Record(answered))
+    pub fn again(&mut self, case: Case<'_>, guests: Guests, answered: Action) -> Ruling {
+        self.ruled(case, guests, Decider::Record(answered))
     }
 
-    fn ruled(&mut self, case: Case<'_>, decider: Decider<'_>) -> Ruling {
+    fn ruled(&mut self, case: Case<'_>, guests: Guests, decider: Decider<'_>) -> Ruling {
         if !self.policy.detect.enabled {
             return Ruling::default();
         }
-        catch_unwind(AssertUnwindSafe(|| self.rule(case, decider))).unwrap_or_else(|_| Ruling {
+        self.engine.begin(case.seq, (case.facts, case.evidence, case.at), guests);
+        let ruling = catch_unwind(AssertUnwindSafe(|| self.rule(case, decider))).unwrap_or_else(|_| Ruling {
             verdict: Some(Verdict { action: Action::Allow, would: None, risk: None }),
             notice: Some(Notice::Failed),
             ..Ruling::default()
-        })
+        });
+        self.engine.end();
+        ruling
     }
 
     fn rule(&mut self, case: Case<'_>, decider: Decider<'_>) -> Ruling {
@@ -283,13 +327,13 @@ impl Judge {
     }
 
     /// Learns from a record of before what was learned from it then. What an event's incident records were, if the end of
-    /// the journal lacks them, is unwritten afterwards.
-    pub fn remember(&mut self, record: &Record) {
+    /// the journal lacks them, is unwritten afterwards. `cellar`: where what does not fit into memory is.
+    pub fn remember(&mut self, record: &Record, cellar: &mut dyn Cellar) {
         match (record.kind, &record.event) {
             (Kind::Incident, _) => return self.remember_incident(record),
             (Kind::Event | Kind::Replay, Some(event)) => {
                 self.unwritten.clear();
-                self.remember_event(record, event);
+                self.remember_event(record, event, cellar);
             }
             _ => self.unwritten.clear(),
         }
@@ -302,7 +346,7 @@ impl Judge {
         }
     }
 
-    fn remember_event(&mut self, record: &Record, event: &RefreshEvent) {
+    fn remember_event(&mut self, record: &Record, event: &RefreshEvent, cellar: &mut dyn Cellar) {
         let evidence = record.evidence.clone().unwrap_or_default();
         let (facts, at, seq) = (Facts::of(event), record.received_at, record.seq);
         let case = Case { event, facts: &facts, evidence: &evidence, at, seq };
@@ -310,7 +354,9 @@ impl Judge {
             self.replayed(case, replay.of);
         } else {
             // What failed then fails as well, and ends as it did.
-            self.again(case, record.verdict.as_ref().map_or(Action::Allow, |verdict| verdict.action));
+            let guests = self.fetch(case, cellar);
+            self.again(case, guests, record.verdict.as_ref().map_or(Action::Allow, |verdict| verdict.action));
+            self.take_spilled().for_each(|entry| cellar.put(entry));
         }
         if record.verdict.is_none() && record.findings.is_empty() {
             // Judged by nobody then: nothing followed.

@@ -105,14 +105,11 @@ impl Learned {
 pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, learned: Learned) {
     let weight = weight(state, facts) * (1.0 - DOUBTED * learned.doubt()) as f32;
     state.rates.learn(&learned.signals, weight);
+    let lifetime = state.sessions.get(facts.session).map_or(0, |known| known.lifetime);
     let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
     application.rates.learn(&learned.signals, weight);
     if learned.is_clean() {
-        learn_pace(
-            &mut application.pace,
-            state.sessions.get(facts.session).map_or(0, |known| known.lifetime),
-            &learned,
-        );
+        learn_pace(&mut application.pace, lifetime, &learned);
     }
     application.learn(facts, learned.contradicts);
     let mut proved = None;
@@ -325,25 +322,27 @@ pub fn ahead((usual, count): (f32, u32), facts: &Facts, at: u32) -> (f32, u32) {
 }
 
 /// Tokens were revoked: of one session, of a user, or of a whole application.
-pub fn revoke(state: &mut State, event: &RefreshEvent, facts: &Facts, at: u32) {
+pub fn revoke(state: &mut State, limits: &StateLimits, event: &RefreshEvent, facts: &Facts, at: u32) {
     let when = u32::try_from(facts.occurred.max(1)).unwrap_or(at).min(at.max(1));
     let presented = short(facts.presented);
     if facts.presented != 0 {
         let sessions = state.users.get(facts.user).map_or([0; super::state::user::SESSIONS], |user| user.sessions);
         let mut is_known = false;
         for key in sessions.into_iter().chain([facts.session]).filter(|key| *key != 0) {
-            if let Some(session) = state.sessions.get_mut(key).filter(|session| session.presented.contains(&presented))
+            let shown = |session: &Session| session.presented.contains(&presented);
+            if state.sessions.get(key).is_some_and(shown)
+                && let Some(session) = state.sessions.get_mut(key, limits.sessions)
             {
                 session.revoked = session.revoked.max(when);
                 is_known = true;
             }
         }
         // A token that works once is revoked before it was ever shown: whoever shows it is late.
-        if let Some(user) = state.users.get_mut(facts.user).filter(|_| !is_known) {
+        if let Some(user) = state.users.get_mut(facts.user, limits.users).filter(|_| !is_known) {
             user.gone = (presented, when);
         }
     } else if facts.user != 0 {
-        if let Some(user) = state.users.get_mut(facts.user) {
+        if let Some(user) = state.users.get_mut(facts.user, limits.users) {
             user.revoked = user.revoked.max(when);
         }
     } else if event.application_id.is_some()

@@ -52,7 +52,15 @@ use freeman::Features;
 use key::key_of;
 use others::Others;
 use seen::{Known, Seen};
-use state::{State, StateLimits, application::Application, burst::Burst, crowd::Crowd, session::Session, user::User};
+use state::{
+    State, StateLimits,
+    application::Application,
+    burst::Burst,
+    crowd::Crowd,
+    session::Session,
+    spilled::{Guests, Name, Spilled},
+    user::User,
+};
 
 /// The sender's instant counts at most this far behind the ledger's clock, seconds.
 const BEHIND_SECS: i64 = 30 * 86_400;
@@ -117,6 +125,10 @@ impl Engine {
     /// What applies from now on.
     pub fn configure(&mut self, config: Config) {
         self.limits = State::limits(&config);
+        if config.spilled_max == 0 {
+            self.state.sessions.forget_outside();
+            self.state.users.forget_outside();
+        }
         self.config = config;
     }
 
@@ -125,11 +137,38 @@ impl Engine {
         &self.config
     }
 
+    /// What an event needs of what is not in memory and was not brought yet; see [`State::wanted`].
+    pub fn missing(&self, case: (&Facts, &Evidence, ReceivedAt), guests: &Guests) -> Vec<Name> {
+        let mut names = self.wanted(case, guests);
+        names.retain(|name| !guests.has(*name));
+        names
+    }
+
+    fn wanted(&self, (facts, evidence, at): (&Facts, &Evidence, ReceivedAt), guests: &Guests) -> Vec<Name> {
+        self.state.wanted(&self.limits, (facts, evidence, seconds(at)), guests)
+    }
+
+    /// The event of this seq begins; `guests` were brought for it.
+    pub fn begin(&mut self, seq: Seq, case: (&Facts, &Evidence, ReceivedAt), guests: Guests) {
+        let names = if guests.is_empty() { Vec::new() } else { self.wanted(case, &guests) };
+        self.state.begin(seq, &names, guests);
+    }
+
+    /// It is over.
+    pub fn end(&mut self) {
+        self.state.end();
+    }
+
+    /// What went out since the last time.
+    pub fn take_spilled(&mut self) -> impl Iterator<Item = Spilled> + use<> {
+        self.state.take_spilled()
+    }
+
     /// Judges one event, then learns from it. `at`: the ledger's clock at its record.
     pub fn observe(&mut self, event: &RefreshEvent, facts: &Facts, evidence: &Evidence, at: ReceivedAt) -> Judgement {
         let at_secs = at.micros().div_euclid(1_000_000);
         let now = facts.occurred.clamp(at_secs - BEHIND_SECS, at_secs + AHEAD_SECS);
-        let at = u32::try_from(at_secs.max(0)).unwrap_or(u32::MAX);
+        let at = seconds(at);
         self.state.now = self.state.now.max(at);
         if evidence.stale {
             // An earlier copy may have been judged long ago: it teaches nothing and accuses nobody.
@@ -143,7 +182,7 @@ impl Engine {
             Meaning::Refresh => self.refresh(event, facts, evidence, at, now),
             Meaning::Refused => self.refused(event, facts, at),
             Meaning::Revocation => {
-                learn::revoke(&mut self.state, event, facts, at);
+                learn::revoke(&mut self.state, &self.limits, event, facts, at);
                 Judgement::default()
             }
             Meaning::Other => Judgement::default(),
@@ -226,17 +265,22 @@ impl Engine {
     /// The gate refused this refresh: its token should never be seen, and where it came from is nobody's usual place, so
     /// that who tries again is as strange as the first time.
     pub fn denied(&mut self, facts: &Facts, before: Before) {
-        if let Some(session) = self.state.sessions.get_mut(facts.session) {
+        if let Some(session) = self.state.sessions.get_mut(facts.session, self.limits.sessions) {
             session.chain.deny(facts.child);
             if let Some(before) = before.session.filter(|before| before.keyed == session.keyed) {
                 let now = std::mem::replace(session, before);
                 (session.chain, session.suspected) = (now.chain, now.suspected);
             }
         }
-        if let (Some(user), Some(before)) = (self.state.users.get_mut(facts.user), before.user) {
+        if let (Some(user), Some(before)) = (self.state.users.get_mut(facts.user, self.limits.users), before.user) {
             *user = before;
         }
     }
+}
+
+/// Of the ledger's clock, since 1970.
+fn seconds(at: ReceivedAt) -> u32 {
+    u32::try_from(at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX)
 }
 
 /// The published score as a risk: S / (1 + S), which keeps its order. 0 where it says nothing.

@@ -101,10 +101,10 @@ mod tests {
     use super::*;
     use crate::detect::{
         facts::{Agent, Place, testing::refresh},
-        state::table::Limits,
+        state::{table::Limits, tiers::TierLimits},
     };
 
-    const LIMITS: Limits = Limits { entries: 1 << 16, kept: 1_000_000 };
+    const LIMITS: TierLimits = TierLimits { hot: Limits { entries: 1 << 16, kept: 1_000_000 }, spilled: 0 };
     const HOME: u64 = 7;
     const HOTEL: u64 = 8;
     const BROWSER: u16 = 1;

@@ -14,8 +14,10 @@ use tokio::sync::{oneshot, watch};
 use super::{
     Admission, Command, Entry, Settings, Unavailable,
     asked::{Asked, Watched},
+    cellar::Keep,
     chain,
     clock::Clock,
+    cold::{Fetched, Parked},
     core::{Core, Places},
     dedupe::{Known, Lookup},
     filter::IdKey,
@@ -56,6 +58,8 @@ pub struct Waiting {
     pub key: IdKey,
     /// When it came.
     pub asked: Instant,
+    /// What was brought for it, of what is not in memory.
+    pub fetched: Fetched,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Admission>,
 }
@@ -108,6 +112,9 @@ pub struct Admitter {
     /// Answers in the last batch.
     pub(super) committed: usize,
     pub(super) asked: Asked,
+    /// Of what is not in memory.
+    pub(super) keep: Keep,
+    pub(super) parked: Parked,
     /// Where the synced part of the open segment ends: what a failed batch is cut back to.
     pub(super) cut_to: (Seq, u64),
     pub(super) tried: Instant,
@@ -126,11 +133,11 @@ impl Admitter {
         core: Core,
         clock: Clock,
         synced: watch::Sender<Seq>,
-        helpers: (Keeper, Watched, JournalLookup),
+        helpers: (Keeper, Watched, JournalLookup, Keep),
     ) -> Self {
         let now = Instant::now();
         let last = core.tail.next - 1;
-        let (keeper, index, lookup) = helpers;
+        let (keeper, index, lookup, keep) = helpers;
         Self {
             cut_to: core.synced,
             settings,
@@ -144,6 +151,8 @@ impl Admitter {
             batch: Batch::default(),
             committed: 0,
             asked: Asked::default(),
+            keep,
+            parked: Parked::default(),
             tried: now,
             chores: now,
             checked: now,
@@ -160,7 +169,7 @@ impl Admitter {
         let mut running = true;
         self.stage_config();
         while running {
-            let wait = if self.asked.is_empty() { IDLE_WAIT } else { ASKED_WAIT };
+            let wait = if self.asked.is_empty() && self.parked.is_empty() { IDLE_WAIT } else { ASKED_WAIT };
             match inbox.recv_timeout(wait) {
                 Ok(command) => {
                     running = self.handle(command) && self.drain(inbox);
@@ -172,6 +181,7 @@ impl Admitter {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => running = false,
             }
+            self.give_up_waiting();
             self.stage_alarms();
             self.commit();
             self.look_around();
@@ -207,12 +217,13 @@ impl Admitter {
             Command::Applications(reply) => self.tell_applications(reply),
             Command::Index(generation, reply) => self.index_says(generation, reply),
             Command::Journal(answer) => self.journal_says(answer),
+            Command::Cold(answer) => self.cold_says(answer),
             Command::Stop => return false,
         }
         true
     }
 
-    fn admit(&mut self, waiting: Waiting) {
+    pub(super) fn admit(&mut self, waiting: Waiting) {
         if waiting.reply.is_closed() {
             return;
         }
@@ -250,11 +261,13 @@ impl Admitter {
             let _ = waiting.reply.send(Admission::Unavailable(Unavailable::DiskFull));
             return;
         }
-        let entry = waiting.entry;
-        let at = self.now();
+        let (at, entry) = (self.now(), &waiting.entry);
         let now = self.clock.judging(ReceivedAt::wall());
-        let evidence = judge_instant(entry.evidence.clone(), entry.event.occurred_at.millis(), now, self.places.window);
-        let ruling = self.judge(&entry, &evidence, at);
+        let mut evidence =
+            judge_instant(entry.evidence.clone(), entry.event.occurred_at.millis(), now, self.places.window);
+        let Some((waiting, guests)) = self.with_guests(waiting, &mut evidence, at) else { return };
+        let entry = waiting.entry;
+        let ruling = self.judge(&entry, guests, &evidence, at);
         let Some(core) = &mut self.core else { return };
         let draft = Draft {
             source: Some(&entry.source),

@@ -35,6 +35,7 @@ const FILTERS_EVERY_SEQS: Seq = 150_000;
 impl Admitter {
     /// Makes the batch durable and answers everyone in it; on failure tells them that nothing is known.
     pub(super) fn commit(&mut self) {
+        self.keep.flush();
         let batch = std::mem::take(&mut self.batch);
         let (Some(first), Some(at)) = (batch.first, batch.at) else {
             answer(batch.answers);
@@ -102,13 +103,15 @@ impl Admitter {
     /// Drops everything held in memory; the next entry finds the journal closed.
     fn fail(&mut self, error: &io::Error, batch: Batch) {
         self.core = None;
+        self.keep.end();
         self.tried = Instant::now();
         let message = format!("the journal cannot be written: {error}; check the disk under the data directory");
         self.settings.alarms.raise(Alarm::StorageFailed, None, message);
         for (reply, _) in batch.answers {
             let _ = reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
-        for waiting in self.asked.drain().into_iter().flat_map(|question| question.waiting) {
+        let asked = self.asked.drain().into_iter().flat_map(|question| question.waiting);
+        for waiting in asked.chain(self.parked.drain()) {
             let _ = waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
     }
@@ -129,7 +132,8 @@ impl Admitter {
     fn reopen(&mut self) -> io::Result<()> {
         let (first, len) = self.cut_to;
         recovery::cut_back(&self.places.journal_dir(), first, len)?;
-        let (core, _) = core::load(&self.places, self.clock.last())?;
+        let (core, _, store) = core::load(&self.places, self.clock.last())?;
+        self.keep = self.keep.anew(store)?;
         self.cut_to = core.synced;
         self.core = Some(core);
         self.stage_config();
@@ -155,6 +159,7 @@ impl Admitter {
         self.is_open();
         let Some(core) = &self.core else { return };
         let (last, hash, remembered) = (core.tail.next - 1, core.tail.hash, core.judge.remembered());
+        self.settings.metrics.state.spilled.set(i64::try_from(core.judge.outside()).unwrap_or(i64::MAX));
         if last >= self.filters_saved + FILTERS_EVERY_SEQS {
             self.save_filters();
         }
@@ -182,7 +187,9 @@ impl Admitter {
     fn save_state(&mut self) {
         let Some(core) = self.core.as_ref().filter(|_| self.settings.policy.detect.enabled) else { return };
         self.state_saved = core.tail.next - 1;
-        self.keeper.hand(Job::SaveState(self.state_saved, Box::new(core.judge.memory())));
+        let memory = Box::new(core.judge.memory());
+        let needed = self.keep.save(&memory.state);
+        self.keeper.hand(Job::SaveState(self.state_saved, memory, needed));
     }
 
     fn expire(&mut self, now: Instant) {

@@ -2,19 +2,21 @@
 //! same way at start and after a failed write, so that memory never says more than a restart would.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use super::{
-    dedupe::{self, Dedupe, Remembered},
+    dedupe::{self, Dedupe, Remembered as RememberedId},
     filter::{self, Filters},
     journal::{Tail, Writer},
     read::{Item, LineReader, Reader},
     recovery::{self, CutTail, Damage},
     segment::{self, journal_dir},
-    state,
+    spill::Store,
+    state::{self, Remembered},
 };
 use crate::{
     detect::{
@@ -100,19 +102,21 @@ pub struct Found {
     pub cut: Option<CutTail>,
     /// Damage in the last segment.
     pub damage: Vec<Damage>,
+    /// Sessions and users that should be on disk and are not.
+    pub lost: usize,
 }
 
-/// Loads everything from disk.
-pub fn load(places: &Places, now: ReceivedAt) -> io::Result<(Core, Found)> {
+/// Loads everything from disk; what detection remembers beside memory is in the store.
+pub fn load(places: &Places, now: ReceivedAt) -> io::Result<(Core, Found, Store)> {
     let recovered = recovery::recover(&places.journal_dir(), &places.damaged_dir(), places.segment_bytes)?;
     let last = recovered.tail.next - 1;
     let now = recovered.tail.last_received.map_or(now, |received| received.min(now));
     let filters = load_filters(places, last, now)?;
-    let judge = load_judge(places, last, now)?;
+    let (judge, store, lost) = load_judge(places, last, now)?;
     let synced = recovered.writer.position();
     let dedupe = Dedupe::new(places.window, filters);
     let core = Core { tail: recovered.tail, writer: recovered.writer, dedupe, judge, synced };
-    Ok((core, Found { cut: recovered.cut, damage: recovered.damage }))
+    Ok((core, Found { cut: recovered.cut, damage: recovered.damage, lost }, store))
 }
 
 /// The filters up to `last`: the durable copy and the journal after it, or the journal alone.
@@ -152,16 +156,21 @@ fn load_filters(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Filte
 
 /// What detection remembers up to `last`: its durable copy and the journal after it, or as much of the journal as it would
 /// remember.
-fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Judge> {
+fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<(Judge, Store, usize)> {
+    let dir = places.state_dir();
+    let nothing = |seq| Remembered { seq, memory: Memory::default(), spilled: BTreeSet::new() };
     if !places.policy.detect.enabled {
-        return Ok(Judge::new(&places.policy, Memory::default()));
+        let memory = Memory::default();
+        let store = Store::open(&dir, &BTreeSet::new(), &memory.state);
+        return Ok((Judge::new(&places.policy, memory), store, 0));
     }
-    let (covered, memory) = match state::load(&places.state_dir(), &places.journal, last) {
+    let loaded = match state::load(&dir, &places.journal, last) {
         Some(loaded) => loaded,
-        None => {
-            (first_within(places, now, places.policy.detect.session_kept.get())?.saturating_sub(1), Memory::default())
-        }
+        None => nothing(first_within(places, now, places.policy.detect.session_kept.get())?.saturating_sub(1)),
     };
+    let Remembered { seq: covered, memory, spilled } = loaded;
+    let mut store = Store::open(&dir, &spilled, &memory.state);
+    let lost = memory.state.outside().saturating_sub(store.len());
     // What was never recorded as changed is the default.
     let mut judge = Judge::new(&Policy::default(), memory);
     let mut reader = Reader::new(&places.journal_dir(), covered + 1);
@@ -176,7 +185,7 @@ fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Judge> 
             if let Item::Line { text, .. } = item
                 && let Ok(record) = serde_json::from_slice::<Record>(&text)
             {
-                judge.remember(&record);
+                judge.remember(&record, &mut store);
             }
         }
         if said.elapsed() >= PROGRESS_EVERY {
@@ -184,12 +193,12 @@ fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Judge> 
             tracing::info!(seq = reader.next() - 1, of = last, "detection learns from the journal what it had learned");
         }
     }
-    Ok(judge)
+    Ok((judge, store, lost))
 }
 
 fn replay(line: &[u8], bucket_secs: u64, filters: &mut Filters) {
     // A line that checks but does not parse was written by a later version; its id is not ours to know.
-    let Ok(record) = serde_json::from_slice::<Remembered<'_>>(line) else { return };
+    let Ok(record) = serde_json::from_slice::<RememberedId<'_>>(line) else { return };
     if let Some(key) = record.key().filter(|_| record.kind == Kind::Event) {
         filters.insert(dedupe::bucket_of(record.received_at, bucket_secs), record.seq, &key);
     }
@@ -204,7 +213,7 @@ fn first_in_window(places: &Places, now: ReceivedAt) -> io::Result<Seq> {
 fn first_within(places: &Places, now: ReceivedAt, span: Duration) -> io::Result<Seq> {
     for segment in segment::list(&places.journal_dir())?.iter().rev() {
         let Some(line) = LineReader::open(segment)?.next_line()? else { continue };
-        let received = serde_json::from_slice::<Remembered<'_>>(&line).ok().map(|record| record.received_at);
+        let received = serde_json::from_slice::<RememberedId<'_>>(&line).ok().map(|record| record.received_at);
         if received.is_some_and(|received| now.since(received) > span) {
             return Ok(segment.first);
         }

@@ -9,7 +9,7 @@ use super::{Entry, admit::Admitter};
 use crate::{
     detect::{
         judge::{Case, Notice, Ruling},
-        state::{application::Application, table::Table},
+        state::{application::Application, spilled::Guests, table::Table},
     },
     record::{Draft, Evidence, Kind, OperatorAction},
     telemetry::Alarm,
@@ -21,11 +21,12 @@ const JUDGE_MAX: Duration = Duration::from_millis(50);
 
 impl Admitter {
     /// Judges an event whose record comes next.
-    pub(super) fn judge(&mut self, entry: &Entry, evidence: &Evidence, at: ReceivedAt) -> Ruling {
+    pub(super) fn judge(&mut self, entry: &Entry, guests: Guests, evidence: &Evidence, at: ReceivedAt) -> Ruling {
         let (Some(core), Some(facts)) = (&mut self.core, &entry.facts) else { return Ruling::default() };
         let started = Instant::now();
         let case = Case { event: &entry.event, facts, evidence, at, seq: core.tail.next };
-        let ruling = core.judge.event(case, &|| started.elapsed() > JUDGE_MAX);
+        let ruling = core.judge.event(case, guests, &|| started.elapsed() > JUDGE_MAX);
+        self.keep.put(core.judge.take_spilled());
         self.settings.metrics.found(&ruling.findings);
         self.settings.metrics.failed_rules.inc_by(u64::from(ruling.failed_rules));
         if let Some(notice) = ruling.notice {

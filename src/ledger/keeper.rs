@@ -22,6 +22,7 @@ use super::{
     read::LineReader,
     scrub::Scrub,
     segment::{self, Segment, compressed_path, plain_path, sync_dir},
+    spill::Needed,
     state,
 };
 use crate::{
@@ -40,6 +41,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(30);
 /// zstd level for sealed segments. Half of a record is hashes and ids, which no level makes smaller: of 68 MB, level 1
 /// leaves 9.1 MB in 0.10 s, level 3 10.4 MB in 0.22 s, level 6 10.9 MB in 0.55 s.
 const ZSTD_LEVEL: i32 = 1;
+/// How long to wait for what a copy of detection's state needs: what was evicted before has to be written first.
+const NEEDED_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Bytes read at a time while compressing.
 const COPY_BYTES: usize = 1 << 20;
 /// Priority of the thread (on Linux of the thread alone): 10 steps below the rest of the service.
@@ -58,8 +61,8 @@ pub enum Job {
     Checkpoint(Checkpoint),
     /// Keep a copy of the filters.
     SaveFilters(Box<Filters>),
-    /// Keep a copy of what detection remembers after this seq.
-    SaveState(Seq, Box<Memory>),
+    /// Keep a copy of what detection remembers after this seq, with what it needs beside it.
+    SaveState(Seq, Box<Memory>, Receiver<Needed>),
     /// End after what came before.
     Stop,
 }
@@ -152,7 +155,7 @@ impl Work {
                 Ok(Job::Look) => watched = None,
                 Ok(Job::Checkpoint(checkpoint)) => self.checkpoint(&checkpoint),
                 Ok(Job::SaveFilters(filters)) => self.save(&filters),
-                Ok(Job::SaveState(seq, memory)) => self.save_state(seq, &memory),
+                Ok(Job::SaveState(seq, memory, needed)) => self.save_state(seq, &memory, &needed),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -189,9 +192,10 @@ impl Work {
         }
     }
 
-    fn save_state(&self, seq: Seq, memory: &Memory) {
+    fn save_state(&self, seq: Seq, memory: &Memory, needed: &Receiver<Needed>) {
         let home = &self.home;
-        match state::save(&home.state_dir, &home.journal, seq, memory) {
+        let needed = needed.recv_timeout(NEEDED_WAIT_MAX).map_err(|_| io::Error::other("what it needs is not known"));
+        match needed.and_then(|needed| state::save(&home.state_dir, &home.journal, seq, memory, &needed)) {
             Ok(()) => home.consumers.set(STATE_CONSUMER, seq + 1),
             Err(error) => {
                 tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");

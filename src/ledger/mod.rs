@@ -3,8 +3,9 @@
 //! Reached through one small handle, [`Ledger`]; one thread behind it (`admit`) owns the dedupe filter, the journal's
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
-//! `state`, `core` (what is in memory, and how it comes back), `admit`, `judging`, `resolve` and `commit` (the thread), `keeper`
-//! (housekeeping), `scrub` (looking for damage), `disk` (what fits on it), [`checkpoint`], [`notes`], `start`, [`offline`], [`verify`].
+//! `state`, [`spill`] (what detection remembers), `core` (what is in memory, and how it comes back), `cellar`, `admit`, `judging`,
+//! `cold`, `resolve` and `commit` (the thread), `keeper` (housekeeping), `scrub` (looking for damage), `disk` (what fits on it),
+//! [`checkpoint`], [`notes`], `start`, [`offline`], [`verify`].
 
 use std::{
     collections::BTreeMap,
@@ -34,9 +35,13 @@ use crate::{
 
 mod admit;
 mod asked;
+mod cellar;
 pub mod chain;
 pub mod checkpoint;
 mod clock;
+mod cold;
+#[cfg(test)]
+mod cold_tests;
 mod commit;
 mod core;
 #[cfg(test)]
@@ -60,6 +65,7 @@ mod resolve;
 mod scrub;
 pub mod search;
 pub mod segment;
+pub mod spill;
 mod start;
 mod state;
 #[cfg(test)]
@@ -69,7 +75,7 @@ pub mod verify;
 pub use admit::judge_instant;
 pub use meta::{KeyScheme, Meta};
 pub use start::Running;
-pub use state::remembered;
+pub use state::{Remembered, remembered};
 
 /// `[dedupe]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -284,6 +290,8 @@ pub(crate) enum Command {
     Index(u64, link::Reply),
     /// The journal was searched for an id.
     Journal(lookup::Answer),
+    /// What is not in memory was looked for.
+    Cold(cellar::Answer),
     /// Stop after what came before.
     Stop,
 }
@@ -298,7 +306,8 @@ impl Ledger {
         };
         let (reply, answer) = oneshot::channel();
         let key = dedupe::id_key(&entry.source, entry.event.id.as_str());
-        let waiting = admit::Waiting { entry: Box::new(entry), key, asked: Instant::now(), reply };
+        let fetched = cold::Fetched::default();
+        let waiting = admit::Waiting { entry: Box::new(entry), key, asked: Instant::now(), fetched, reply };
         self.ask(Command::Admit(waiting), answer).await
     }
 

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    path::Path,
     sync::{Arc, mpsc::sync_channel},
     thread::{self, JoinHandle},
     time::Instant,
@@ -15,6 +16,7 @@ use super::{
     Command, Ledger, QUEUE_ENTRIES_MAX, Settings,
     admit::Admitter,
     asked::{StartIndex, Watched},
+    cellar::Keep,
     checkpoint,
     clock::Clock,
     commit::tell_jump,
@@ -26,6 +28,7 @@ use super::{
     meta::{self, Meta},
     recovery,
     scrub::Scrub,
+    spill::Store,
     state,
 };
 use crate::{
@@ -68,12 +71,12 @@ impl Ledger {
             policy: settings.policy.clone(),
         };
         restore_alarms(&places, &settings.alarms);
-        let (core, found) = core::load(&places, ReceivedAt::wall())?;
+        let (core, found, mut store) = core::load(&places, ReceivedAt::wall())?;
         report(&found, &settings.alarms);
         let last = core.tail.next - 1;
         let vouched = recovery::vouched_for(&places.journal_dir());
         warn_if_cut(&vouched, last, &settings.alarms);
-        renew_if_put_back(&settings, &mut places, &core, &mut meta, &vouched)?;
+        renew_if_put_back(&settings, &mut places, (&core, &mut store), &mut meta, &vouched)?;
         state::forget_after(&places.state_dir(), last)?;
         // Both at once, and only now: loading takes its time.
         let (clock, jump) = Clock::start(ReceivedAt::wall(), core.tail.last_received, places.window, Instant::now());
@@ -87,6 +90,9 @@ impl Ledger {
         let lookup = JournalLookup::start(&places.journal_dir(), Dedupe::bucket_secs(places.window), move |answer| {
             answers.send(Command::Journal(answer)).is_ok()
         })?;
+        let answers = commands.clone();
+        let answers = Arc::new(move |answer| answers.send(Command::Cold(answer)).is_ok());
+        let keep = Keep::start(store, answers, settings.alarms.clone())?;
         let home = link::Home {
             dir: places.index_dir(),
             journal_dir: places.journal_dir(),
@@ -97,7 +103,7 @@ impl Ledger {
         let start_index = start_index.unwrap_or_else(|| sled_index(commands.clone()));
         let index = Watched::new(home, start_index, settings.alarms.clone());
         let journal_dir = places.journal_dir();
-        let admitter = Admitter::new(settings, places, core, clock, synced_sender, (keeper, index, lookup));
+        let admitter = Admitter::new(settings, places, core, clock, synced_sender, (keeper, index, lookup, keep));
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || admitter.run(&inbox))?;
         let ledger = Self {
             commands: commands.clone(),
@@ -148,6 +154,7 @@ fn report(found: &Found, alarms: &Alarms) {
     if let Some(cut) = &found.cut {
         tracing::warn!(bytes = cut.bytes, kept = %cut.kept.display(), "a torn tail was cut off the journal; a copy is kept");
     }
+    report_lost(found.lost, alarms);
     recovery::raise_damage(alarms, &found.damage);
 }
 
@@ -156,7 +163,7 @@ fn report(found: &Found, alarms: &Alarms) {
 fn renew_if_put_back(
     settings: &Settings,
     places: &mut Places,
-    core: &Core,
+    (core, store): (&Core, &mut Store),
     meta: &mut Meta,
     vouched: &BTreeMap<String, Seq>,
 ) -> io::Result<()> {
@@ -169,7 +176,7 @@ fn renew_if_put_back(
     }
     let id = meta::new_id();
     if settings.policy.detect.enabled
-        && let Err(error) = state::save(&places.state_dir(), &id, last, &core.judge.memory())
+        && let Err(error) = save_as(&places.state_dir(), &id, last, core, store)
     {
         // What was learned up to here would stay known under the new id.
         tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");
@@ -183,6 +190,25 @@ fn renew_if_put_back(
     settings.alarms.raise(Alarm::DamageFound, Some("end"), message);
     places.journal.clone_from(&meta.journal);
     Ok(())
+}
+
+fn save_as(dir: &Path, journal: &str, last: Seq, core: &Core, store: &mut Store) -> io::Result<()> {
+    let memory = core.judge.memory();
+    let needed = store.save([memory.state.sessions.outside_keys(), memory.state.users.outside_keys()])?;
+    state::save(dir, journal, last, &memory, &needed)
+}
+
+/// What is in no file any more; the alarm is over once nothing of it is missed.
+fn report_lost(lost: usize, alarms: &Alarms) {
+    if lost == 0 {
+        alarms.clear(Alarm::StateNotSpilled, Some("lost"), "nothing of what detection remembers is missing");
+        return;
+    }
+    let message = format!(
+        "{lost} of the sessions and users that detection remembers on disk are lost: files under state/ are damaged or \
+         missing; whoever it concerns is judged without (evidence.cold) and learned anew"
+    );
+    alarms.raise(Alarm::StateNotSpilled, Some("lost"), message);
 }
 
 /// A checkpoint past the end means that records were cut off, or an older copy was put back.

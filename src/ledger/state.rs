@@ -4,6 +4,7 @@
 //! A copy is one line of JSON that says what it is, a zstd frame, and the SHA-256 of both.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
@@ -12,7 +13,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::segment::sync_dir;
+use super::{
+    segment::sync_dir,
+    spill::{self, Needed},
+};
 use crate::{
     detect::judge::{Memory, STATE_FORMAT},
     files,
@@ -24,14 +28,34 @@ const KEPT: usize = 2;
 /// zstd level: most of it is keys and fingerprints, which nothing compresses.
 const ZSTD_LEVEL: i32 = 1;
 /// Bytes of the head line at most.
-const HEAD_BYTES_MAX: usize = 1_024;
+const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// The first line of a copy.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Head {
     format: String,
     journal: String,
     seq: Seq,
+    /// The files of [`spill`] that it needs.
+    spilled: BTreeSet<u32>,
+}
+
+/// What detection remembered.
+#[derive(Default)]
+pub struct Remembered {
+    /// After this record.
+    pub seq: Seq,
+    /// What was in memory, and what was not.
+    pub memory: Memory,
+    /// The files where that is.
+    pub spilled: BTreeSet<u32>,
+}
+
+impl Remembered {
+    /// Opens what is not in memory, for who changes nothing.
+    pub fn borrowed(&self, data_dir: &Path) -> spill::Borrowed {
+        spill::Borrowed::new(spill::Store::open(&data_dir.join("state"), &self.spilled, &self.memory.state))
+    }
 }
 
 fn format_name() -> String {
@@ -42,13 +66,17 @@ fn path_of(dir: &Path, seq: Seq) -> PathBuf {
     dir.join(format!("detect-{seq:020}.state"))
 }
 
-/// Writes a copy of what was known after `seq`, and forgets all but the newest two.
-pub fn save(dir: &Path, journal: &str, seq: Seq, memory: &Memory) -> io::Result<()> {
+/// Writes a copy of what was known after `seq`, and forgets all but the newest two, and what none of them needs.
+pub fn save(dir: &Path, journal: &str, seq: Seq, memory: &Memory, needed: &Needed) -> io::Result<()> {
+    for stored in needed.files.values() {
+        stored.sync()?;
+    }
     let path = path_of(dir, seq);
     let temporary = files::temporary(&path);
     let file = files::private().write(true).create(true).truncate(true).open(&temporary)?;
     let mut hashing = Hashing { inner: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new() };
-    let head = Head { format: format_name(), journal: journal.to_owned(), seq };
+    let spilled = needed.files.keys().copied().collect();
+    let head = Head { format: format_name(), journal: journal.to_owned(), seq, spilled };
     serde_json::to_writer(&mut hashing, &head)?;
     hashing.write_all(b"\n")?;
     let encoder = zstd::Encoder::new(&mut hashing, ZSTD_LEVEL)?;
@@ -64,34 +92,45 @@ pub fn save(dir: &Path, journal: &str, seq: Seq, memory: &Memory) -> io::Result<
     for (old, _) in list(dir)?.into_iter().rev().skip(KEPT) {
         fs::remove_file(old)?;
     }
+    let kept: io::Result<Vec<Head>> = list(dir)?.iter().map(|(path, _)| head_of(path)).collect();
+    // Of a copy that cannot be read nobody knows what it needs; it is gone after the next ones.
+    if let Ok(kept) = kept {
+        let needed_by_any = kept.into_iter().flat_map(|head| head.spilled).collect();
+        spill::forget(dir, &needed_by_any, needed.newest)?;
+    }
     Ok(())
 }
 
+fn head_of(path: &Path) -> io::Result<Head> {
+    read_head(&mut BufReader::new(File::open(path)?))
+}
+
+fn read_head(file: &mut impl io::BufRead) -> io::Result<Head> {
+    let mut line = Vec::new();
+    io::BufRead::read_until(&mut file.take(HEAD_BYTES_MAX as u64), b'\n', &mut line)?;
+    Ok(serde_json::from_slice(&line)?)
+}
+
 /// The newest copy in a data directory that can be trusted and is not from after `last`: for whoever asks from outside.
-pub fn remembered(data_dir: &Path, journal: &str, last: Seq) -> Option<(Seq, Memory)> {
+pub fn remembered(data_dir: &Path, journal: &str, last: Seq) -> Option<Remembered> {
     load(&data_dir.join("state"), journal, last)
 }
 
 /// The newest copy that can be trusted and is not from after `last`.
-pub fn load(dir: &Path, journal: &str, last: Seq) -> Option<(Seq, Memory)> {
+pub fn load(dir: &Path, journal: &str, last: Seq) -> Option<Remembered> {
     let copies = list(dir).unwrap_or_default();
     copies.into_iter().rev().filter(|(_, seq)| *seq <= last).find_map(|(path, seq)| {
         let loaded = read(&path, journal, seq);
         if let Err(error) = &loaded {
             tracing::warn!(%error, file = %path.display(), "a copy of detection's state cannot be used");
         }
-        loaded.ok().map(|memory| (seq, memory))
+        loaded.ok()
     })
 }
 
 /// The seq of the newest copy of this journal, whether or not it can be used.
 pub fn newest(dir: &Path, journal: &str) -> Option<Seq> {
-    let is_of = |path: &Path| {
-        let mut line = Vec::new();
-        let file = File::open(path).map(|file| BufReader::new(file.take(HEAD_BYTES_MAX as u64)));
-        file.and_then(|mut file| io::BufRead::read_until(&mut file, b'\n', &mut line)).is_ok()
-            && serde_json::from_slice::<Head>(&line).is_ok_and(|head| head.journal == journal)
-    };
+    let is_of = |path: &Path| head_of(path).is_ok_and(|head| head.journal == journal);
     let copies = list(dir).unwrap_or_default();
     copies.into_iter().rev().find(|(path, _)| is_of(path)).map(|(_, seq)| seq)
 }
@@ -122,7 +161,7 @@ fn list(dir: &Path) -> io::Result<Vec<(PathBuf, Seq)>> {
     Ok(copies)
 }
 
-fn read(path: &Path, journal: &str, seq: Seq) -> io::Result<Memory> {
+fn read(path: &Path, journal: &str, seq: Seq) -> io::Result<Remembered> {
     let wrong = |what: &str| io::Error::other(what.to_owned());
     let len = fs::metadata(path)?.len();
     let content = len.checked_sub(32).ok_or_else(|| wrong("it is too short"))?;
@@ -135,16 +174,14 @@ fn read(path: &Path, journal: &str, seq: Seq) -> io::Result<Memory> {
         return Err(wrong("its hash is wrong"));
     }
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?.take(content));
-    let mut line = Vec::new();
-    io::BufRead::read_until(&mut (&mut file).take(HEAD_BYTES_MAX as u64), b'\n', &mut line)?;
-    let head: Head = serde_json::from_slice(&line)?;
-    if head != (Head { format: format_name(), journal: journal.to_owned(), seq }) {
+    let head = read_head(&mut file)?;
+    if (head.format, head.journal.as_str(), head.seq) != (format_name(), journal, seq) {
         return Err(wrong("it is of another version or journal"));
     }
     let mut scratch = vec![0; 64 << 10];
     let decoder = BufReader::with_capacity(1 << 20, zstd::Decoder::with_buffer(file)?);
     let (memory, _) = postcard::from_io((decoder, &mut scratch[..])).map_err(io::Error::other)?;
-    Ok(memory)
+    Ok(Remembered { seq, memory, spilled: head.spilled })
 }
 
 struct Hashing<W> {
@@ -174,10 +211,10 @@ mod tests {
         for seq in [10, 20, 30] {
             let mut memory = Memory::default();
             memory.state.events = seq;
-            save(dir.path(), "3f9a1c2e", seq, &memory).unwrap();
+            save(dir.path(), "3f9a1c2e", seq, &memory, &Needed::default()).unwrap();
         }
         assert_eq!(list(dir.path()).unwrap().len(), 2);
-        let found = |last| load(dir.path(), "3f9a1c2e", last).map(|(seq, memory)| (seq, memory.state.events));
+        let found = |last| load(dir.path(), "3f9a1c2e", last).map(|known| (known.seq, known.memory.state.events));
         assert_eq!((found(99), found(29), found(19)), (Some((30, 30)), Some((20, 20)), None));
         assert!(load(dir.path(), "00000000", 99).is_none());
         // Any changed byte makes the one before count.

@@ -15,7 +15,7 @@ use crate::{
     units::{ByteSize, Span},
 };
 
-fn settings(dir: &Path) -> Settings {
+pub(super) fn settings(dir: &Path) -> Settings {
     let metrics = Metrics::new();
     let journal =
         JournalConfig { segment: ByteSize::new(64 << 10), min_free: ByteSize::new(1), ..JournalConfig::default() };

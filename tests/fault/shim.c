@@ -2,7 +2,8 @@
  * A disk that fails on demand: preloaded into the service, it stands before the calls that write and sync the journal's
  * segments ("…/journal/<digits>.jsonl") and lets the test, through one shared file, fail or delay them. It also notes how
  * far a segment is really synced, so that a test can cut off what a power loss would take; and it can hold up every call
- * on the index's files ("…/index/…", but not the filters beside it, which are the ledger's own).
+ * on the index's files ("…/index/…", but not the filters beside it, which are the ledger's own), or on those of detection's
+ * state that is not in memory ("…/state/spill-…").
  *
  * Build: cc -O1 -shared -fPIC -o shim.so shim.c -ldl      Use: LD_PRELOAD=shim.so FAULT_CONTROL=<file of 104 zero bytes>
  */
@@ -36,7 +37,7 @@ struct control {
     int64_t syncs;          /* all journal syncs that returned 0 */
     int64_t synced_segment; /* first seq of the segment synced last */
     int64_t synced_bytes;   /* and how far */
-    int64_t hang_index;     /* 1: calls on the index's files wait until it is 0 again */
+    int64_t hang;           /* calls on the index's files (1) or on spilled state (2) wait until it is 0 again */
 };
 
 static volatile struct control *control;
@@ -70,13 +71,15 @@ static void pause_ms(int64_t ms) {
     nanosleep(&time, NULL);
 }
 
-/* Holds up a call on one of the index's files for as long as the test says. */
-static void wait_for_index(int fd) {
+/* Holds up a call on one of the files that hang for as long as the test says. */
+static void wait_for_it(int fd) {
     char path[PATH_BYTES];
-    if (!control || !control->hang_index || !path_of(fd, path))
+    int64_t hang = control ? control->hang : 0;
+    if (!hang || !path_of(fd, path))
         return;
-    if (strstr(path, "/index/") && !strstr(path, "/filters"))
-        while (control->hang_index)
+    int index = strstr(path, "/index/") && !strstr(path, "/filters");
+    if (hang == 1 ? index : strstr(path, "/state/spill-") != NULL)
+        while (control->hang == hang)
             pause_ms(5);
 }
 
@@ -108,7 +111,7 @@ static int fate(int kind) {
 }
 
 static int fate_of_write(int fd) {
-    wait_for_index(fd);
+    wait_for_it(fd);
     if (segment(fd) < 0)
         return 0;
     __atomic_add_fetch(&control->writes, 1, __ATOMIC_SEQ_CST);
@@ -140,7 +143,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 }
 
 static int synced(int fd, int (*real)(int)) {
-    wait_for_index(fd);
+    wait_for_it(fd);
     int64_t first = segment(fd);
     struct stat before;
     if (first < 0)
@@ -168,16 +171,16 @@ int ftruncate(int fd, off_t size) { return segment(fd) >= 0 && fate(TRUNCATE) ? 
 int ftruncate64(int fd, off64_t size) { return segment(fd) >= 0 && fate(TRUNCATE) ? -1 : REAL(ftruncate64)(fd, size); }
 
 ssize_t read(int fd, void *data, size_t size) {
-    wait_for_index(fd);
+    wait_for_it(fd);
     return REAL(read)(fd, data, size);
 }
 
 ssize_t pread64(int fd, void *data, size_t size, off64_t at) {
-    wait_for_index(fd);
+    wait_for_it(fd);
     return REAL(pread64)(fd, data, size, at);
 }
 
 int sync_file_range(int fd, off64_t at, off64_t size, unsigned int flags) {
-    wait_for_index(fd);
+    wait_for_it(fd);
     return REAL(sync_file_range)(fd, at, size, flags);
 }

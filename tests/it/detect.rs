@@ -14,7 +14,7 @@ use std::{
 };
 
 use refresh_audit::{
-    detect::{Facts, catalogue::CATALOGUE, judge::Judge},
+    detect::{Facts, catalogue::CATALOGUE, judge::Judge, state::spilled::Guests},
     event::RefreshEvent,
     record::Evidence,
     time::ReceivedAt,
@@ -156,7 +156,7 @@ fn bursts(refusals: &[(i64, &str, &str)]) -> Vec<usize> {
         let at = ReceivedAt::from_micros((START + secs) * 1_000_000);
         let (facts, evidence) = (Facts::of(&event), Evidence::default());
         let case = refresh_audit::detect::judge::Case { event: &event, facts: &facts, evidence: &evidence, at, seq: 1 };
-        let ruling = judge.event(case, &|| false);
+        let ruling = judge.event(case, Guests::default(), &|| false);
         let said: Vec<_> =
             ruling.findings.iter().map(|finding| (finding.rule.as_str(), finding.severity.as_str())).collect();
         match said[..] {
@@ -216,7 +216,7 @@ fn odd_hours(zone: &str, refreshes: impl Iterator<Item = (i64, i64)>) -> Vec<(i6
             );
         }
         let case = refresh_audit::detect::judge::Case { event: &event, facts: &facts, evidence: &evidence, at, seq: 1 };
-        let found = judge.event(case, &|| false).findings;
+        let found = judge.event(case, Guests::default(), &|| false).findings;
         if found.iter().any(|finding| finding.rule == "RA305") {
             odd.push((day, hour));
         }

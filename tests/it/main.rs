@@ -67,6 +67,7 @@ mod server_frame;
 mod servers;
 mod signatures;
 mod sinks;
+mod spill;
 mod storm;
 mod strangers;
 mod support;

@@ -14,8 +14,9 @@ use crate::{
     detect::{
         Facts, Policy,
         judge::{Case, Judge, Memory},
+        state::spilled::{Cellar, InMemory},
     },
-    ledger::{Meta, remembered, segment},
+    ledger::{Meta, remembered, segment, spill::Borrowed},
     record::{Action, Finding, Incident, IncidentChange, Kind, Record, Seq, Severity},
     time::ReceivedAt,
 };
@@ -57,10 +58,10 @@ struct Sums {
 
 pub(super) fn run(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
     let part = Part { since: given.since, until: given.until };
-    let mut judge = start(given, config)?;
+    let (mut judge, mut cellar) = start(given, config)?;
     let mut sums = Sums::default();
     let whole = scan::each(config, part, |record| {
-        if let Some(line) = compare(&mut judge, &mut sums, &record)?.filter(|_| !given.summary) {
+        if let Some(line) = compare((&mut judge, &mut *cellar), &mut sums, &record)?.filter(|_| !given.summary) {
             print(&line_of(given.format(), &line))?;
         }
         Ok(())
@@ -74,17 +75,17 @@ pub(super) fn run(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
 }
 
 /// Knows nothing, or what the service knew when the part begins; judges by today's configuration.
-fn start(given: &Arguments, config: &Config) -> anyhow::Result<Judge> {
-    let mut judge = match given.since.filter(|_| given.from_live) {
-        Some(since) => known_at(config, since)?,
-        None => Judge::new(&config.policy, Memory::default()),
+fn start(given: &Arguments, config: &Config) -> anyhow::Result<(Judge, Box<dyn Cellar>)> {
+    let (mut judge, cellar): (_, Box<dyn Cellar>) = match given.since.filter(|_| given.from_live) {
+        Some(since) => known_at(config, since).map(|(judge, cellar)| (judge, Box::new(cellar) as _))?,
+        None => (Judge::new(&config.policy, Memory::default()), Box::new(InMemory::default())),
     };
     judge.configure(&config.policy);
-    Ok(judge)
+    Ok((judge, cellar))
 }
 
 /// What the service knew at an instant: by its newest durable copy from before it and the records since that copy.
-fn known_at(config: &Config, since: ReceivedAt) -> anyhow::Result<Judge> {
+fn known_at(config: &Config, since: ReceivedAt) -> anyhow::Result<(Judge, Borrowed)> {
     let dir = segment::journal_dir(&config.data_dir);
     let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
     let mut last = 0;
@@ -93,19 +94,24 @@ fn known_at(config: &Config, since: ReceivedAt) -> anyhow::Result<Judge> {
         last = record.seq;
         Ok(())
     })?;
-    let (seq, memory) = remembered(&config.data_dir, &meta.journal, last).unwrap_or_default();
-    let mut judge = Judge::new(&Policy::default(), memory);
-    scan::each_from(config, seq + 1, before, |record| {
-        judge.remember(&record);
+    let known = remembered(&config.data_dir, &meta.journal, last).unwrap_or_default();
+    let mut cellar = known.borrowed(&config.data_dir);
+    let mut judge = Judge::new(&Policy::default(), known.memory);
+    scan::each_from(config, known.seq + 1, before, |record| {
+        judge.remember(&record, &mut cellar);
         Ok(())
     })?;
     // What was told of then is not told again.
     judge.take_unwritten();
-    Ok(judge)
+    Ok((judge, cellar))
 }
 
 /// A difference, as (its JSON, its words).
-fn compare(judge: &mut Judge, sums: &mut Sums, record: &Record) -> anyhow::Result<Option<(String, String)>> {
+fn compare(
+    (judge, cellar): (&mut Judge, &mut dyn Cellar),
+    sums: &mut Sums,
+    record: &Record,
+) -> anyhow::Result<Option<(String, String)>> {
     if let Some(incident) = &record.incident {
         sums.incident(record.received_at, incident, |day| &mut day.0);
         return Ok(None);
@@ -121,7 +127,9 @@ fn compare(judge: &mut Judge, sums: &mut Sums, record: &Record) -> anyhow::Resul
         Some(replay) => (judge.replayed(case, replay.of), None),
         None => {
             let answered = record.verdict.as_ref().map_or(Action::Allow, |verdict| verdict.action);
-            let ruling = judge.again(case, answered);
+            let guests = judge.fetch(case, cellar);
+            let ruling = judge.again(case, guests, answered);
+            judge.take_spilled().for_each(|entry| cellar.put(entry));
             (ruling.findings, ruling.verdict.and_then(|verdict| verdict.would))
         }
     };

@@ -1,5 +1,5 @@
 //! What detection remembers: sessions, users, applications, networks, user agents; each bounded, all of it copied and
-//! written as one.
+//! written as one. Of sessions and users, what is used least is outside ([`tiers`], [`spilled`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,10 @@ pub mod chain;
 pub mod crowd;
 pub mod distinct;
 pub mod session;
+pub mod shards;
+pub mod spilled;
 pub mod table;
+pub mod tiers;
 pub mod user;
 
 use application::Application;
@@ -17,6 +20,7 @@ use burst::Burst;
 use crowd::Crowd;
 use session::Session;
 use table::{Limits, Table};
+use tiers::{TierLimits, Tiers};
 use user::User;
 
 use super::{catalogue::Config, freeman::Freeman, score::Rates};
@@ -38,9 +42,9 @@ const APPLICATIONS_KEPT: u32 = 365 * 86_400;
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct State {
     /// By their key.
-    pub sessions: Table<Session>,
+    pub sessions: Tiers<Session>,
     /// By their key.
-    pub users: Table<User>,
+    pub users: Tiers<User>,
     /// By their key.
     pub applications: Table<Application>,
     /// Users new to a network, by its /24 or /48.
@@ -72,9 +76,10 @@ impl State {
     pub fn limits(config: &Config) -> StateLimits {
         let secs = |span: crate::units::Span| u32::try_from(span.get().as_secs()).unwrap_or(u32::MAX);
         let limits = |entries, kept| Limits { entries, kept };
+        let tiers = |entries, kept| TierLimits { hot: limits(entries, secs(kept)), spilled: config.spilled_max };
         StateLimits {
-            sessions: limits(config.sessions_max, secs(config.session_kept)),
-            users: limits(config.users_max, secs(config.user_kept)),
+            sessions: tiers(config.sessions_max, config.session_kept),
+            users: tiers(config.users_max, config.user_kept),
             applications: limits(APPLICATIONS_MAX, APPLICATIONS_KEPT),
             networks: limits(NETWORKS_MAX, OTHERS_KEPT),
             agents: limits(AGENTS_MAX, OTHERS_KEPT),
@@ -87,9 +92,9 @@ impl State {
 #[derive(Clone, Copy)]
 pub struct StateLimits {
     /// Of sessions.
-    pub sessions: Limits,
+    pub sessions: TierLimits,
     /// Of users.
-    pub users: Limits,
+    pub users: TierLimits,
     /// Of applications.
     pub applications: Limits,
     /// Of networks.

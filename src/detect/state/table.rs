@@ -8,10 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeSeq};
 
-/// Shards: with a million entries about 250 in each, so that copying one takes microseconds.
-const SHARDS: usize = 4_096;
-/// The shard is the top of the key.
-const SHIFT: u32 = 64 - 12;
+use super::shards::{SHARDS, shard_of};
 
 /// One entry.
 #[derive(Clone)]
@@ -61,11 +58,23 @@ impl<V: Clone> Table<V> {
 
     /// An entry to change, made where there is none; marks it as used at `now`.
     pub fn entry(&mut self, key: u64, now: u32, limits: Limits, new: impl FnOnce() -> V) -> &mut V {
+        self.entry_or_gone(key, now, limits, &mut Vec::new(), new)
+    }
+
+    /// The same; what had to make room, though it was not unused for too long, is in `gone` afterwards.
+    pub fn entry_or_gone(
+        &mut self,
+        key: u64,
+        now: u32,
+        limits: Limits,
+        gone: &mut Vec<(u64, u32, Arc<V>)>,
+        new: impl FnOnce() -> V,
+    ) -> &mut V {
         let shard = Arc::make_mut(&mut self.shards[shard_of(key)]);
         let at = match shard.binary_search_by_key(&key, |slot| slot.key) {
             Ok(at) => at,
             Err(_) => {
-                self.len -= make_room(shard, now, limits);
+                self.len -= make_room(shard, now, limits, gone);
                 let at = shard.partition_point(|slot| slot.key < key);
                 if shard.len() == shard.capacity() {
                     // Doubling would leave a third of it empty.
@@ -98,7 +107,7 @@ impl<V: Clone> Table<V> {
     }
 
     /// How many are remembered.
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.len
     }
 
@@ -113,12 +122,9 @@ impl<V: Clone> Table<V> {
     }
 }
 
-fn shard_of(key: u64) -> usize {
-    (key >> SHIFT) as usize
-}
-
-/// Drops what is unused for too long and, where that is not enough, the one unused for longest. Returns how many went.
-fn make_room<V>(shard: &mut Shard<V>, now: u32, limits: Limits) -> usize {
+/// Drops what is unused for too long and, where that is not enough, lets the one unused for longest go. Returns how many
+/// went.
+fn make_room<V>(shard: &mut Shard<V>, now: u32, limits: Limits, gone: &mut Vec<(u64, u32, Arc<V>)>) -> usize {
     let before = shard.len();
     let most = limits.entries.div_ceil(SHARDS).max(1);
     if before < most {
@@ -128,7 +134,10 @@ fn make_room<V>(shard: &mut Shard<V>, now: u32, limits: Limits) -> usize {
     while shard.len() >= most {
         let oldest = shard.iter().enumerate().min_by_key(|(_, slot)| (slot.used, slot.key)).map(|(at, _)| at);
         match oldest {
-            Some(at) => drop(shard.remove(at)),
+            Some(at) => {
+                let Slot { key, used, value } = shard.remove(at);
+                gone.push((key, used, value));
+            }
             None => break,
         }
     }

@@ -52,7 +52,7 @@ enum Word {
     Syncs,
     SyncedSegment,
     SyncedBytes,
-    HangIndex,
+    Hang,
 }
 
 /// One shim and its control file.
@@ -66,7 +66,7 @@ impl Shim {
     pub fn build() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let control = File::options().read(true).write(true).create_new(true).open(dir.path().join("control")).unwrap();
-        control.set_len(8 * (Word::HangIndex as u64 + 1)).unwrap();
+        control.set_len(8 * (Word::Hang as u64 + 1)).unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fault/shim.c");
         let mut compile = Command::new("cc");
         compile.args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"]).arg(dir.path().join("shim.so"));
@@ -124,7 +124,12 @@ impl Shim {
 
     /// Calls on the index's files wait, or go on.
     pub fn hang_index(&self, hang: bool) {
-        self.set(Word::HangIndex, hang.into());
+        self.set(Word::Hang, i64::from(hang));
+    }
+
+    /// Calls on the files of detection's state that is not in memory wait, or go on.
+    pub fn hang_spilled(&self, hang: bool) {
+        self.set(Word::Hang, 2 * i64::from(hang));
     }
 
     /// Calls failed since it was armed.
