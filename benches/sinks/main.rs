@@ -35,7 +35,7 @@ mod turns;
 
 /// As in the binary.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A new sink is a line here.
 const PARTS: &[(&str, fn())] = &[
