@@ -8,7 +8,6 @@
 
 use std::{io, ops::Range, sync::Arc};
 
-use bytes::Bytes;
 use tokio::{sync::watch, task, time::Instant};
 
 use super::{
@@ -28,6 +27,7 @@ use crate::{
     },
     record::{Draft, Kind, Seq, SignedNote},
     sink::{Message, Sink},
+    slice::Slice,
     telemetry::Alarm,
     time::ReceivedAt,
 };
@@ -192,7 +192,7 @@ fn message(note: &Note, selection: &Selection) -> serde_json::Result<Message> {
     let mut line = serde_json::to_vec(&draft)?;
     chain::seal_line(&mut line, 0, &checkpoint.hash);
     line.pop();
-    selection.message(&Bytes::from(line))
+    selection.message(&Slice::from(line))
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         let books = Books::open(&context.data_dir, name, &context.journal(), config.start);
         let shared = Shared::new(name.into(), context.clone(), books);
         let handle = SinkHandle(Arc::clone(&shared));
-        let selection = Selection::of_sink(&config, sink.kinds(), context.key_scheme);
+        let selection = Selection::of_sink(&config, &sink, context.key_scheme);
         let vouching = Vouching::new(name, &config, context);
         let this = Self {
             sink: Arc::new(sink),

@@ -2,19 +2,22 @@
 //!
 //! A new sink is one file and one word in the list at the end of this file. Its file owns its `Config` and
 //! `Config::build`. A sink knows no other sink and nothing of `config`, `app`, `web` or `ledger`; it neither filters,
-//! encodes, retries nor remembers: [`crate::deliver`] does, for all of them alike.
+//! retries nor remembers: [`crate::deliver`] does, for all of them alike. What it makes of a single record before it is
+//! sent, it says by its [`Pack`].
 
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
-use crate::record::{Kept, Kind, Record, Seq};
+use crate::{record::{Kept, Kind, Record, Seq}, slice::Slice};
+pub use pack::Pack;
 pub use crate::source::BuildError;
 
-pub mod buffer;
 pub mod client;
 pub mod gzip;
+pub mod json;
+pub mod pack;
 pub mod people;
 pub mod tls;
 pub mod visible;
@@ -32,9 +35,9 @@ pub struct Message {
     pub head: Kept,
     /// The journal's line, without LF.
     pub line: Bytes,
-    /// The record in the sink's `format`, without a line end.
-    pub body: Bytes,
-    /// What `body` is. One that ends in `json` says that it is a JSON object.
+    /// What is sent of it: the record in the sink's `format`, without a line end, as the sink's [`Pack`] has it.
+    pub body: Slice,
+    /// Of the format. One that ends in `json` says that a record is a JSON object.
     pub media_type: &'static str,
 }
 
@@ -44,7 +47,7 @@ impl Message {
         serde_json::from_slice(&self.line)
     }
 
-    /// Whether `body` is a JSON object, which can stand inside of other JSON.
+    /// Whether the record's format is a JSON object, which can stand inside of other JSON.
     pub fn is_json(&self) -> bool {
         self.media_type.ends_with("json")
     }
@@ -182,6 +185,12 @@ pub trait Sink {
         async { Ok(None) }
     }
 
+    /// How its messages are made ready, on the way from the journal and before their turn to be sent: once, however often
+    /// they are sent.
+    fn pack(&self) -> Pack {
+        Pack::Plain
+    }
+
     /// The most records that one call of [`Sink::deliver`] takes; where a record is a request, 1 lets the cursor move
     /// after each.
     fn records_max(&self) -> usize {
@@ -262,6 +271,10 @@ macro_rules! sinks {
 
             async fn holds(&self, asked: &[Acked]) -> Result<Option<Held>, SinkError> {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.holds(asked).await),* }
+            }
+
+            fn pack(&self) -> Pack {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.pack()),* }
             }
 
             fn records_max(&self) -> usize {

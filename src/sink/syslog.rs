@@ -16,7 +16,7 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Ack, BuildError, Message, Sink, SinkError, tls::TlsFiles};
+use super::{Ack, BuildError, Message, Pack, Sink, SinkError, tls::TlsFiles};
 use crate::units::{ByteSize, Span};
 
 mod config;
@@ -29,7 +29,6 @@ pub use config::Config;
 use config::Framing;
 use link::{Link, Target};
 use message::Writer;
-use pieces::Pieces;
 
 /// See the head of this file.
 pub struct Syslog {
@@ -78,16 +77,18 @@ impl Sink for Syslog {
         true
     }
 
+    fn pack(&self) -> Pack {
+        pieces::pack(&self.writer, self.framing)
+    }
+
     /// Connects anew and sends the test.
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
-        let mut pieces = self.pieces(std::slice::from_ref(test));
-        let message = pieces.next();
-        if let Some((_, reason)) = pieces.refused.pop() {
+        if let Some((_, reason)) = pieces::refused(std::slice::from_ref(test)).pop() {
             return Err(SinkError::Refused { reason });
         }
         let attempt = async {
             let mut link = self.target.connect().await?;
-            link.send(&message.unwrap_or_default()).await?;
+            link.send(&test.body).await?;
             link.taken().await?;
             link.close().await;
             Ok(())
@@ -96,10 +97,9 @@ impl Sink for Syslog {
     }
 
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
-        let mut pieces = self.pieces(batch);
-        let taken = self.in_time(self.send(&mut pieces)).await?;
+        let taken = self.in_time(self.send(self.pieces(batch))).await?;
         let ack = taken.map_or_else(Ack::none, |bytes| Ack::new(format!("TCP acknowledged {bytes} bytes")));
-        let refused = pieces.refused;
+        let refused = pieces::refused(batch);
         if refused.is_empty() { Ok(ack) } else { Err(SinkError::Reject { refused, ack }) }
     }
 
@@ -116,24 +116,22 @@ impl Syslog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pieces<'a>(&'a self, batch: &'a [Message]) -> Pieces<'a> {
-        let one_each = matches!(self.target, Target::Udp { .. });
-        Pieces::new(&self.writer, self.framing, one_each, batch)
+    fn pieces(&self, batch: &[Message]) -> Vec<Bytes> {
+        pieces::pieces(batch, matches!(self.target, Target::Udp { .. }))
     }
 
-    /// Sends each piece while the other side still reads the one before it. How many bytes TCP has acknowledged, where it
-    /// can be known and there was something to send.
-    async fn send(&self, pieces: &mut Pieces<'_>) -> io::Result<Option<usize>> {
-        let Some(first) = pieces.next() else { return Ok(None) };
-        let mut link = self.link().await?;
-        let mut sent = Vec::new();
-        for piece in std::iter::once(first).chain(pieces) {
-            link.send(&piece).await?;
-            sent.push(piece);
+    /// How many bytes TCP has acknowledged, where it can be known and there was something to send.
+    async fn send(&self, pieces: Vec<Bytes>) -> io::Result<Option<usize>> {
+        if pieces.is_empty() {
+            return Ok(None);
         }
-        let known = link.taken().await?.then(|| len(&sent));
+        let mut link = self.link().await?;
+        for piece in &pieces {
+            link.send(piece).await?;
+        }
+        let known = link.taken().await?.then(|| len(&pieces));
         let mut state = self.state();
-        state.recent.push(sent);
+        state.recent.push(pieces);
         state.link = Some(link);
         Ok(known)
     }

@@ -57,10 +57,9 @@ fn message(key: &str, line: Vec<u8>, body: &[u8]) -> Message {
 }
 
 fn text(sink: &Syslog, message: &Message) -> Vec<u8> {
-    let mut pieces = sink.pieces(std::slice::from_ref(message));
-    let piece = pieces.next().unwrap();
-    assert!(pieces.next().is_none() && pieces.refused.is_empty(), "{:?}", pieces.refused);
-    piece.to_vec()
+    let packed = sink.pack().packed([message.clone()]);
+    assert!(pieces::refused(&packed).is_empty());
+    sink.pieces(&packed).concat()
 }
 
 fn read(bytes: &[u8]) -> SyslogMessage {
@@ -116,11 +115,11 @@ fn a_line_feed_is_refused_only_where_it_would_end_a_message() {
     let inside = message("k", line("n", Kind::Event, &[], None), b"a\nb");
     let tcp = |framing| build(&format!("address = 'h:1'\ntransport = 'tcp'\nframing = '{framing}'")).map_err(drop).unwrap();
     let (lf, batch) = (tcp("lf"), [inside.clone(), message("k", line("n", Kind::Event, &[], None), b"c")]);
-    let mut pieces = lf.pieces(&batch);
-    let piece = pieces.next().unwrap();
+    let batch = lf.pack().packed(batch);
+    let [piece] = &lf.pieces(&batch)[..] else { panic!("not one") };
     assert!(piece.ends_with(b"] c\n") && piece.iter().filter(|byte| **byte == b'\n').count() == 1);
-    assert!(pieces.next().is_none());
-    assert_eq!((pieces.refused.len(), pieces.refused[0].0), (1, 7));
+    let refused = pieces::refused(&batch);
+    assert_eq!((refused.len(), refused[0].0), (1, 7));
     let whole = text(&tcp("octet"), &inside);
     let (length, rest) = whole.split_at(whole.iter().position(|byte| *byte == b' ').unwrap());
     // RFC 6587, section 3.4.1: MSG-LEN is the octet count of what follows the space.
@@ -129,27 +128,26 @@ fn a_line_feed_is_refused_only_where_it_would_end_a_message() {
 }
 
 #[test]
-fn a_batch_is_cut_between_messages_and_a_datagram_is_one() {
+fn a_batch_is_one_piece_of_whole_frames_and_a_datagram_is_one() {
     let batch: Vec<_> = (0..100).map(|at| message(&format!("k{at}"), line("n", Kind::Event, &[], None), &[b'x'; 4_000])).collect();
+    let ids = |texts: &[&[u8]]| -> Vec<String> {
+        let id = |text: &&[u8]| read(text).sd.find_tuple("refreshAudit@32473", "id").unwrap().clone();
+        texts.iter().map(id).collect()
+    };
+    let expected: Vec<String> = (0..100).map(|at| format!("k{at}")).collect();
     let tcp = build("address = 'h:1'\ntransport = 'tcp'").map_err(drop).unwrap();
-    let pieces: Vec<_> = tcp.pieces(&batch).collect();
-    // 400 kB of bodies: as one they would be made before the first byte is sent.
-    assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.len() < 200_000), "{}", pieces.len());
-    for piece in &pieces {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            let (length, message) = rest.split_at(rest.iter().position(|byte| *byte == b' ').unwrap());
-            let end = 1 + std::str::from_utf8(length).unwrap().parse::<usize>().unwrap();
-            read(&message[1..end]);
-            rest = &message[end..];
-        }
+    let [piece] = &tcp.pieces(&tcp.pack().packed(batch.clone()))[..] else { panic!("not one") };
+    let (mut rest, mut texts) = (&piece[..], Vec::new());
+    while !rest.is_empty() {
+        let (length, message) = rest.split_at(rest.iter().position(|byte| *byte == b' ').unwrap());
+        let end = 1 + std::str::from_utf8(length).unwrap().parse::<usize>().unwrap();
+        texts.push(&message[1..end]);
+        rest = &message[end..];
     }
-    let whole = |batch: &[Message]| tcp.pieces(batch).flat_map(|piece| piece.to_vec()).collect::<Vec<u8>>();
-    let one_by_one: Vec<u8> = batch.iter().flat_map(|message| whole(std::slice::from_ref(message))).collect();
-    assert_eq!(whole(&batch), one_by_one);
-    let datagrams: Vec<_> = udp("max_size = '8KiB'").pieces(&batch).map(|piece| read(&piece).sd).collect();
-    let ids: Vec<_> = datagrams.iter().map(|sd| sd.find_tuple("refreshAudit@32473", "id").unwrap().clone()).collect();
-    assert_eq!(ids, (0..100).map(|at| format!("k{at}")).collect::<Vec<_>>());
+    assert_eq!(ids(&texts), expected);
+    let udp = udp("max_size = '8KiB'");
+    let datagrams = udp.pieces(&udp.pack().packed(batch));
+    assert_eq!(ids(&datagrams.iter().map(|datagram| &datagram[..]).collect::<Vec<_>>()), expected);
 }
 
 proptest! {
