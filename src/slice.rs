@@ -1,7 +1,10 @@
 //! Parts of memory that many share, which know what lies beside them: what was read or written in one piece can be sent in
 //! one piece again, without copying it together.
 
-use std::{fmt, ops::{Deref, Range}};
+use std::{
+    fmt,
+    ops::{Deref, Range},
+};
 
 use bytes::Bytes;
 

@@ -41,10 +41,12 @@ pub fn sink(kind: &str, members: &str, base: &Path) -> refresh_audit::sink::AnyS
     SinkConfig::parse(kind, toml::Deserializer::parse(members).unwrap()).unwrap().build(base).unwrap()
 }
 
-/// Everything, a batch at a time.
+/// Everything, a batch at a time, as a sink's loop does it.
 pub fn deliver(runtime: &Runtime, sink: &impl Sink, messages: &[Message]) {
-    for batch in messages.chunks(BATCH) {
-        runtime.block_on(sink.deliver(batch)).unwrap();
+    let mut batches = messages.chunks(BATCH).peekable();
+    while let Some(batch) = batches.next() {
+        let next = batches.peek().copied().unwrap_or_default();
+        runtime.block_on(sink.deliver_and_begin(batch, next)).unwrap();
     }
 }
 
@@ -137,7 +139,9 @@ pub fn run() {
         let sink = sink(kind, members, base.path());
         let selection = Selection::of_sink(&DeliveryConfig::default(), &sink, KeyScheme::EventId);
         let more = members.lines().nth(1).filter(|_| *kind == "http").unwrap_or_default();
-        alone(&format!("journal to batches, {kind} {more}"), RECORDS, bytes, || batches(dir.path(), &selection).for_each(drop));
+        alone(&format!("journal to batches, {kind} {more}"), RECORDS, bytes, || {
+            batches(dir.path(), &selection).for_each(drop)
+        });
     }
     for format in Format::TYPES {
         let config: DeliveryConfig = toml::from_str(&format!("format = '{format}'")).unwrap();

@@ -46,7 +46,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             return false;
         };
         let part = redo.work.part();
-        match self.attempt(&mut redo.work, part.clone(), stop).await {
+        match self.attempt(&mut redo.work, part.clone(), &[], stop).await {
             Outcome::Split => redo.work.halving.refused(),
             Outcome::Later(_, after) => {
                 self.again.later(Instant::now(), after);

@@ -86,7 +86,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         }
         let Some(mut work) = self.vouching.work.take() else { return false };
         let part = work.part();
-        match self.attempt(&mut work, part.clone(), stop).await {
+        match self.attempt(&mut work, part.clone(), &[], stop).await {
             Outcome::Split => work.halving.refused(),
             Outcome::Later(_, after) => self.vouching.lane.later(Instant::now(), after),
             Outcome::Failed { reason, after, fault } => {

@@ -10,9 +10,12 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
-use crate::{record::{Kept, Kind, Record, Seq}, slice::Slice};
-pub use pack::Pack;
 pub use crate::source::BuildError;
+use crate::{
+    record::{Kept, Kind, Record, Seq},
+    slice::Slice,
+};
+pub use pack::Pack;
 
 pub mod client;
 pub mod gzip;
@@ -179,6 +182,22 @@ pub trait Sink {
     /// Returns `Ok` once the other side has the whole batch for good, as far as the protocol can say so, with what it said.
     fn deliver(&self, batch: &[Message]) -> impl Future<Output = Result<Ack, SinkError>> + Send;
 
+    /// The same where `next` is what is delivered after it, if nothing comes between: it may be begun while the other side
+    /// takes `batch`, and is then finished by its own call. Only where [`Sink::begins_next`].
+    fn deliver_and_begin(
+        &self,
+        batch: &[Message],
+        next: &[Message],
+    ) -> impl Future<Output = Result<Ack, SinkError>> + Send {
+        let _ = next;
+        self.deliver(batch)
+    }
+
+    /// Whether it gains by knowing the next batch.
+    fn begins_next(&self) -> bool {
+        false
+    }
+
     /// Asks the other side which of these it has, for `sinks reconcile`. `None`: it cannot be asked.
     fn holds(&self, asked: &[Acked]) -> impl Future<Output = Result<Option<Held>, SinkError>> + Send {
         let _ = asked;
@@ -267,6 +286,14 @@ macro_rules! sinks {
 
             async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.deliver(batch).await),* }
+            }
+
+            async fn deliver_and_begin(&self, batch: &[Message], next: &[Message]) -> Result<Ack, SinkError> {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.deliver_and_begin(batch, next).await),* }
+            }
+
+            fn begins_next(&self) -> bool {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.begins_next()),* }
             }
 
             async fn holds(&self, asked: &[Acked]) -> Result<Option<Held>, SinkError> {
