@@ -9,11 +9,12 @@
 //!
 //! The modules, in reading order. Arrows: `main -> cli -> app -> {web, ledger, deliver}`, `web -> intake`,
 //! `intake -> {source, scope, enrich, privacy, ledger's handle}`, `deliver -> {sink, format, scope, the journal's reader}`.
-//! Everything may use `event`, `record`, `time` and `units`; those use nothing of ours but each other.
+//! Everything may use `event`, `record`, `slice`, `time` and `units`; those use nothing of ours but each other.
 
 pub mod event;
 pub mod files;
 pub mod record;
+pub mod slice;
 pub mod time;
 pub mod units;
 

@@ -11,11 +11,15 @@ use serde_json::value::RawValue;
 
 use crate::{event::RefreshEvent, time::ReceivedAt};
 
+mod brief;
 mod head;
 mod incident;
+mod text;
 
+pub use brief::{Brief, EventBrief};
 pub use head::{EventHead, Head, Kept};
 pub use incident::{Changed, ConfigChange, Incident, IncidentChange, IncidentKey, IncidentKeyKind};
+pub use text::Text;
 
 /// Position in the journal, from 1, over records of all kinds, without gaps.
 pub type Seq = u64;

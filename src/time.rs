@@ -6,7 +6,10 @@ use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, civil::DateTime};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 /// 0001-01-01T00:00:00.000Z in milliseconds since 1970 (719,162 days before it).
@@ -104,21 +107,34 @@ impl Serialize for ReceivedAt {
     }
 }
 
+/// Reads an instant from its text, which is not copied for it: what is wrong with another one, and what it is.
+struct Text<T>(&'static str, fn(SignedDuration) -> Option<T>);
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an instant")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        parse(text).and_then(self.1).ok_or_else(|| E::custom(self.0))
+    }
+}
+
 impl<'de> Deserialize<'de> for EventTime {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(from)?;
-        parse(&text)
-            .and_then(|since| Self::from_millis(i64::try_from(since.as_millis()).ok()?))
-            .ok_or_else(|| D::Error::custom("not an instant such as 2019-08-26T18:08:28.643Z"))
+        from.deserialize_str(Text("not an instant such as 2019-08-26T18:08:28.643Z", |since| {
+            Self::from_millis(i64::try_from(since.as_millis()).ok()?)
+        }))
     }
 }
 
 impl<'de> Deserialize<'de> for ReceivedAt {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(from)?;
-        parse(&text)
-            .and_then(|since| Some(Self::from_micros(i64::try_from(since.as_micros()).ok()?)))
-            .ok_or_else(|| D::Error::custom("not an instant such as 2026-11-22T06:40:00.123456Z"))
+        from.deserialize_str(Text("not an instant such as 2026-11-22T06:40:00.123456Z", |since| {
+            Some(Self::from_micros(i64::try_from(since.as_micros()).ok()?))
+        }))
     }
 }
 

@@ -18,10 +18,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const REASON_ABOVE_LINES: usize = 12;
 
 /// What everything may name, besides the modules in [`ARROWS`]; these name nothing of ours but what ARROWS says.
-const BASE: &[&str] = &["event", "files", "record", "time", "units"];
+const BASE: &[&str] = &["event", "files", "record", "slice", "time", "units"];
 
 /// Which modules of ours each module may name. A module not listed here is a complaint: say where it belongs.
 const ARROWS: &[(&str, &str)] = &[
+    ("slice", ""),
     ("time", ""),
     ("units", ""),
     ("files", ""),

@@ -9,9 +9,9 @@ use crate::{
 
 pub fn run() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (messages, runtime) = (messages(), runtime());
-    let batches = batches_of_lines(&messages);
     let sink = sink("file", "path = 'audit.jsonl'\nrotate_size = '100MiB'\nkeep = 1\ncompress = false", dir.path());
+    let (messages, runtime) = (messages(&sink), runtime());
+    let batches = batches_of_lines(&messages);
     let mut bare = File::create(dir.path().join("bare")).unwrap();
     let bytes = batches.iter().map(Vec::len).sum();
     compare(

@@ -22,8 +22,8 @@ struct Case {
 fn run(receiver: &Receiver, case: &Case) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("secret"), "00000000-fixture-secret").unwrap();
-    let (messages, runtime, client) = (messages(), runtime(), client());
     let sink = sink(case.kind, &case.members, dir.path());
+    let (messages, runtime, client) = (messages(&sink), runtime(), client());
     let mut requests = receiver.requests(|| deliver(&runtime, &sink, &messages));
     requests.retain(|request| case.once.is_empty() || !request.path.starts_with(case.once));
     let bytes = requests.iter().map(|request| request.body.len()).sum();

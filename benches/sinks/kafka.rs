@@ -33,14 +33,15 @@ fn record(message: &Message) -> Record {
 }
 
 pub fn run() {
-    let (messages, runtime) = (messages(), runtime());
-    let bytes = messages.iter().map(|message| message.body.len()).sum();
+    let runtime = runtime();
     for (compression, name) in [(Compression::Zstd, "zstd"), (Compression::NoCompression, "none")] {
         let Some(tansu) = Tansu::start() else { return };
         tansu.create_topic("audit", 1);
         let address = tansu.address.to_string();
         let sink =
             sink("kafka", &format!("brokers = ['{address}']\ntopic = 'audit'\ncompression = '{name}'"), Path::new("/"));
+        let messages = messages(&sink);
+        let bytes = messages.iter().map(|message| message.body.len()).sum();
         let bare = runtime.block_on(async {
             let client = ClientBuilder::new(vec![address]).build().await.unwrap();
             client.partition_client("audit", 0, UnknownTopicHandling::Retry).await.unwrap()

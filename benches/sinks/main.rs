@@ -1,8 +1,9 @@
 //! Speed of the sinks: `cargo bench --bench sinks -- [NAME…]`, each against the bare client that sends the same bytes to the
 //! same receiver, in turns, in one run; what comes before a sink; and a dead sink beside seven that live.
 //!
-//! A sink's part is all that `Sink::deliver` does: making messages of records, sending, waiting for whatever says that they
-//! arrived. The bare client has the bytes ready and only sends. Figures are kept in `benches/README.md`. Not a test.
+//! A sink's part is all that `Sink::deliver` does: putting requests together, sending, waiting for whatever says that they
+//! arrived; what it makes of single records before (its `Pack`) is done on another thread, and measured by `messages`. The
+//! bare client has the bytes ready and only sends. Figures are kept in `benches/README.md`. Not a test.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on stops by panicking")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
 

@@ -41,22 +41,39 @@ pub fn sink(kind: &str, members: &str, base: &Path) -> refresh_audit::sink::AnyS
     SinkConfig::parse(kind, toml::Deserializer::parse(members).unwrap()).unwrap().build(base).unwrap()
 }
 
-/// Everything, a batch at a time.
+/// Everything, a batch at a time, as a sink's loop does it.
 pub fn deliver(runtime: &Runtime, sink: &impl Sink, messages: &[Message]) {
-    for batch in messages.chunks(BATCH) {
-        runtime.block_on(sink.deliver(batch)).unwrap();
+    let mut batches = messages.chunks(BATCH).peekable();
+    while let Some(batch) = batches.next() {
+        let next = batches.peek().copied().unwrap_or_default();
+        runtime.block_on(sink.deliver_and_begin(batch, next)).unwrap();
     }
 }
 
-/// One turn's records.
-pub fn messages() -> Vec<Message> {
-    let selection = selection("json");
-    lines().iter().map(|line| selection.message(line).unwrap()).collect()
+/// One turn's records, made ready for a sink as its batches are.
+pub fn messages(sink: &impl Sink) -> Vec<Message> {
+    let selection = Selection::of_sink(&DeliveryConfig::default(), sink, KeyScheme::EventId);
+    let dir = journal();
+    batches(dir.path(), &selection).flat_map(|batch| batch.messages).collect()
 }
 
-fn selection(format: &str) -> Selection {
-    let config: DeliveryConfig = toml::from_str(&format!("format = '{format}'")).unwrap();
-    Selection::new(&config, KeyScheme::EventId)
+/// A journal of those records.
+fn journal() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let lines: Vec<u8> = lines().iter().flat_map(|line| [&line[..], b"\n"].concat()).collect();
+    std::fs::write(plain_path(dir.path(), 1), lines).unwrap();
+    dir
+}
+
+/// As a sink's loop reads them, one after the other.
+fn batches<'a>(journal: &Path, selection: &'a Selection) -> impl Iterator<Item = Batch> + use<'a> {
+    let mut reader = Reader::new(journal, 1);
+    (0..RECORDS / BATCH).map(move |_| {
+        let mut batch = Batch::default();
+        batch.take(reader.read(RECORDS as u64, BATCH, usize::MAX).unwrap(), selection);
+        assert_eq!(batch.messages.len(), BATCH);
+        batch
+    })
 }
 
 /// Lines of the journal, without LF.
@@ -87,36 +104,51 @@ pub fn batches_of_lines(messages: &[Message]) -> Vec<Vec<u8>> {
     messages.chunks(BATCH).map(batch).collect()
 }
 
-/// What comes before a sink, which is done while the sink sends: reading a segment, its hashes checked, into batches; and of
-/// that, making messages in each format.
+/// Sinks that make something of a record before they send any: their `type` and members.
+const SINKS: &[(&str, &str)] = &[
+    ("syslog", "address = '127.0.0.1:9'\ntransport = 'tcp'"),
+    ("splunk_hec", "url = 'http://127.0.0.1'\ntoken_file = 'secret'"),
+    ("elasticsearch", "url = 'http://127.0.0.1'\nindex = 'audit'"),
+    ("http", "url = 'http://127.0.0.1'\nbody = 'lines'"),
+    ("http", "url = 'http://127.0.0.1'\nbody = 'array'"),
+    ("http", "url = 'http://127.0.0.1'\npreset = 'datadog'\nheaders = { DD-API-KEY = { file = 'secret' } }"),
+    ("http", "url = 'http://127.0.0.1'\npreset = 'loki'"),
+    #[cfg(feature = "otlp")]
+    ("otlp", "endpoint = 'http://127.0.0.1'"),
+];
+
+/// What comes before a sink, which is done while the sink sends: reading a segment, its hashes checked, into batches, for
+/// each sink that makes something of a record; and of that, making messages in each format.
 pub fn run() {
     let lines = lines();
     let bytes = lines.iter().map(Bytes::len).sum();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = journal();
     let segment = plain_path(dir.path(), 1);
-    std::fs::write(&segment, lines.iter().flat_map(|line| [&line[..], b"\n"].concat()).collect::<Vec<u8>>()).unwrap();
-    let json = selection("json");
+    let count = || assert_eq!(BufReader::new(File::open(&segment).unwrap()).split(b'\n').count(), RECORDS);
+    let json = Selection::new(&DeliveryConfig::default(), KeyScheme::EventId);
     compare(
         "journal to batches (bare: std's lines of the same file)",
         RECORDS,
         bytes,
-        || {
-            let mut reader = Reader::new(dir.path(), 1);
-            for _ in 0..RECORDS / BATCH {
-                let mut batch = Batch::default();
-                for item in reader.read(RECORDS as u64, BATCH, usize::MAX).unwrap() {
-                    batch.take(item, &json);
-                }
-                assert_eq!(batch.messages.len(), BATCH);
-            }
-        },
-        || assert_eq!(BufReader::new(File::open(&segment).unwrap()).split(b'\n').count(), RECORDS),
+        || batches(dir.path(), &json).for_each(drop),
+        count,
     );
+    let base = tempfile::tempdir().unwrap();
+    std::fs::write(base.path().join("secret"), "00000000-fixture-secret").unwrap();
+    for (kind, members) in SINKS {
+        let sink = sink(kind, members, base.path());
+        let selection = Selection::of_sink(&DeliveryConfig::default(), &sink, KeyScheme::EventId);
+        let more = members.lines().nth(1).filter(|_| *kind == "http").unwrap_or_default();
+        alone(&format!("journal to batches, {kind} {more}"), RECORDS, bytes, || {
+            batches(dir.path(), &selection).for_each(drop)
+        });
+    }
     for format in Format::TYPES {
-        let selection = selection(format);
+        let config: DeliveryConfig = toml::from_str(&format!("format = '{format}'")).unwrap();
+        let selection = Selection::new(&config, KeyScheme::EventId);
         alone(&format!("messages, format {format}"), RECORDS, bytes, || {
             for line in &lines {
-                selection.message(line).unwrap();
+                selection.message(&line.clone().into()).unwrap();
             }
         });
     }

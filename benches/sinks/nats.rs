@@ -25,7 +25,7 @@ async fn publish(context: &Context, batch: &[Message]) {
         if let Some(last) = last {
             headers.insert(header::NATS_EXPECTED_LAST_MESSAGE_ID, last);
         }
-        let outgoing = PublishMessage::build().payload(message.body.clone()).headers(headers);
+        let outgoing = PublishMessage::build().payload(message.body.bytes()).headers(headers);
         acks.push(context.send_publish("audit.records", outgoing).await.unwrap());
         last = Some(&message.key);
     }
@@ -36,8 +36,7 @@ async fn publish(context: &Context, batch: &[Message]) {
 
 pub fn run() {
     let Some(nats) = Nats::start("nats-server", "") else { return };
-    let (messages, runtime) = (messages(), runtime());
-    let bytes = messages.iter().map(|message| message.body.len()).sum();
+    let runtime = runtime();
     let servers = format!("nats://{}", nats.address);
     let context = runtime.block_on(async {
         let context = async_nats::jetstream::new(async_nats::connect(&servers).await.unwrap());
@@ -54,6 +53,8 @@ pub fn run() {
     });
     let members = format!("servers = ['{servers}']\nstream = 'AUDIT'\nsubject = 'audit.records'");
     let sink = sink("nats", &members, Path::new("/"));
+    let messages = messages(&sink);
+    let bytes = messages.iter().map(|message| message.body.len()).sum();
     compare(
         "nats",
         RECORDS,

@@ -32,11 +32,12 @@ pub fn run() {
     otlp_over_http();
     let kept = Kept::default();
     let address = receiver(Arc::clone(&kept));
-    let (messages, runtime) = (messages(), runtime());
+    let runtime = runtime();
     for gzip in [false, true] {
         let members = format!("endpoint = 'http://{address}'\nprotocol = 'grpc'\ngzip = {gzip}");
         // The channel is one of a runtime.
         let sink = runtime.block_on(async { sink("otlp", &members, Path::new("/")) });
+        let messages = messages(&sink);
         *kept.lock().unwrap() = Some(Vec::new());
         deliver(&runtime, &sink, &messages);
         let bodies = kept.lock().unwrap().take().unwrap();

@@ -23,8 +23,8 @@ fn read_to() -> std::io::PipeWriter {
 }
 
 pub fn run() {
-    let (messages, runtime) = (messages(), runtime());
     let (sink, mut bare) = (Stdout::to(read_to()), read_to());
+    let (messages, runtime) = (messages(&sink), runtime());
     let batches = batches_of_lines(&messages);
     let bytes = batches.iter().map(Vec::len).sum();
     compare(

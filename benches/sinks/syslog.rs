@@ -12,7 +12,6 @@ use std::{
 
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use refresh_audit::sink::Message;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::aws_lc_rs::default_provider,
@@ -51,13 +50,14 @@ impl Read {
 pub fn run() {
     let dir = tempfile::tempdir().unwrap();
     let tls = certificates(dir.path());
-    let (messages, runtime) = (messages(), runtime());
+    let runtime = runtime();
     for (what, server) in [("syslog, tcp", None), ("syslog, tls", Some(tls))] {
         let ca = server.is_some().then(|| dir.path().join("ca.crt"));
         let (address, read) = receiver(server);
         let transport =
             ca.as_ref().map_or("transport = 'tcp'".to_owned(), |ca| format!("ca_file = '{}'", ca.display()));
         let sink = sink("syslog", &format!("address = '{address}'\n{transport}"), Path::new("/"));
+        let messages = messages(&sink);
         // The very bytes, as the receiver had them.
         read.total.lock().unwrap().1 = Some(Vec::new());
         deliver(&runtime, &sink, &messages);
@@ -84,11 +84,11 @@ pub fn run() {
             all_read();
         });
     }
-    datagrams(&runtime, &messages);
+    datagrams(&runtime);
 }
 
 /// Nothing says what arrived: both only send, and the receiver loses what it cannot take.
-fn datagrams(runtime: &Runtime, messages: &[Message]) {
+fn datagrams(runtime: &Runtime) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let kept = Arc::new(Mutex::new(0));
@@ -100,6 +100,7 @@ fn datagrams(runtime: &Runtime, messages: &[Message]) {
         }
     });
     let sink = sink("syslog", &format!("address = '{address}'\ntransport = 'udp'"), Path::new("/"));
+    let messages = messages(&sink);
     deliver(runtime, &sink, &messages[..1]);
     while *kept.lock().unwrap() == 0 {
         thread::yield_now();
@@ -115,7 +116,7 @@ fn datagrams(runtime: &Runtime, messages: &[Message]) {
         "syslog, udp",
         RECORDS,
         RECORDS * length,
-        || deliver(runtime, &sink, messages),
+        || deliver(runtime, &sink, &messages),
         || {
             for _ in 0..RECORDS / BATCH {
                 runtime.block_on(async {

@@ -53,7 +53,7 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
         let what = format!("sink {}", entry.name);
         let sink = entry.config.build(&config.base).map_err(|error| unbuilt(&what, &error))?;
         entry.delivery.suits(&sink).map_err(|error| unbuilt(&what, &error))?;
-        let test = probe(&config.node, &entry.name, &entry.delivery)?;
+        let test = probe(&config.node, &entry.name, &entry.delivery, &sink)?;
         sinks.push((what.clone(), sink, test));
         print(&format!("ok   {what}"))?;
     }

@@ -3,7 +3,6 @@
 
 use std::{ops::Range, sync::PoisonError};
 
-use bytes::Bytes;
 use tokio::{sync::watch, task, time::Instant};
 
 use super::{
@@ -18,6 +17,7 @@ use crate::{
     ledger::read::Reader,
     record::Seq,
     sink::{Ack, Sink},
+    slice::Slice,
 };
 
 /// A batch to be delivered again.
@@ -46,7 +46,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             return false;
         };
         let part = redo.work.part();
-        match self.attempt(&mut redo.work, part.clone(), stop).await {
+        match self.attempt(&mut redo.work, part.clone(), &[], stop).await {
             Outcome::Split => redo.work.halving.refused(),
             Outcome::Later(_, after) => {
                 self.again.later(Instant::now(), after);
@@ -145,7 +145,7 @@ fn parked_batch(
     let (mut batch, mut missing) = (Batch::default(), Vec::new());
     for seq in seqs {
         let parked = books.parked().read(*seq).map_err(|error| format!("cannot read parked.jsonl: {error}"))?;
-        let line = parked.map(|parked| Bytes::from(String::from(Box::<str>::from(parked.record))));
+        let line = parked.map(|parked| Slice::from(String::from(Box::<str>::from(parked.record))));
         match line.map(|line| selection.message(&line)) {
             Some(Ok(message)) => batch.add(message),
             Some(Err(error)) => return Err(format!("the parked record {seq} is not readable: {error}")),

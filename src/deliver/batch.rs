@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
-
 use super::{
     DeliveryConfig, KeyScheme,
     acks::{Entry, Fate, Run, extend},
@@ -15,7 +13,8 @@ use crate::{
     ledger::read::Item,
     record::{Head, Kind, Seq, Severity},
     scope::Scope,
-    sink::Message,
+    sink::{Message, Pack, Sink},
+    slice::Slice,
     time::ReceivedAt,
 };
 
@@ -45,17 +44,22 @@ pub struct Selection {
     kinds: Vec<Kind>,
     findings_at_least: Option<Severity>,
     format: Format,
+    pack: Pack,
     keys: KeyScheme,
 }
 
 impl Selection {
-    /// As the configuration says.
+    /// As the configuration says, for any sink.
     pub fn new(config: &DeliveryConfig, keys: KeyScheme) -> Self {
-        Self::of_sink(config, None, keys)
+        Self::with(config, None, Pack::Plain, keys)
     }
 
-    /// The same for a sink that is for certain kinds of records unless its configuration names others.
-    pub fn of_sink(config: &DeliveryConfig, kinds: Option<&[Kind]>, keys: KeyScheme) -> Self {
+    /// The same for a sink, which may be for certain kinds of records unless its configuration names others.
+    pub fn of_sink(config: &DeliveryConfig, sink: &impl Sink, keys: KeyScheme) -> Self {
+        Self::with(config, sink.kinds(), sink.pack(), keys)
+    }
+
+    fn with(config: &DeliveryConfig, kinds: Option<&[Kind]>, pack: Pack, keys: KeyScheme) -> Self {
         let scope = &config.scope;
         let all = scope.tenants.is_empty() && scope.applications.is_empty() && scope.allow.is_empty();
         Self {
@@ -63,6 +67,7 @@ impl Selection {
             kinds: config.kinds.as_deref().or(kinds).unwrap_or(Kind::ALL).to_vec(),
             findings_at_least: config.findings_at_least,
             format: config.format,
+            pack,
             keys,
         }
     }
@@ -84,21 +89,31 @@ impl Selection {
         }
     }
 
-    /// The message of a line, whether or not the sink wants it.
-    pub fn message(&self, line: &Bytes) -> serde_json::Result<Message> {
+    /// The message of a line, ready to be sent, whether or not the sink wants it.
+    pub fn message(&self, line: &Slice) -> serde_json::Result<Message> {
         let head = Head::read(line)?;
-        self.encode(&head, self.keys.key(&head), line)
+        self.ready(&head, self.keys.key(&head), line)
     }
 
     /// The message of a line under a key of its own.
-    pub fn message_as(&self, line: &Bytes, key: String) -> serde_json::Result<Message> {
-        self.encode(&Head::read(line)?, key, line)
+    pub fn message_as(&self, line: &Slice, key: String) -> serde_json::Result<Message> {
+        self.ready(&Head::read(line)?, key, line)
     }
 
-    fn encode(&self, head: &Head<'_>, key: String, line: &Bytes) -> serde_json::Result<Message> {
-        let body = self.format.encode(line, &key)?;
+    fn ready(&self, head: &Head<'_>, key: String, line: &Slice) -> serde_json::Result<Message> {
+        let mut message = self.encode(head, key, line)?;
+        self.pack.pack(std::slice::from_mut(&mut message));
+        Ok(message)
+    }
+
+    /// Not packed.
+    fn encode(&self, head: &Head<'_>, key: String, text: &Slice) -> serde_json::Result<Message> {
+        let line = text.bytes();
+        let body = self.format.encode(&line, &key)?;
+        // The line itself still knows what is beside it.
+        let body = if std::ptr::eq(&raw const *body, &raw const *line) { text.clone() } else { body.into() };
         let media_type = self.format.media_type();
-        Ok(Message { seq: head.seq, kind: head.kind, key, head: head.keep(), line: line.clone(), body, media_type })
+        Ok(Message { seq: head.seq, kind: head.kind, key, head: head.keep(), line, body, media_type })
     }
 }
 
@@ -113,28 +128,32 @@ pub struct Batch {
     before: Vec<usize>,
     /// All of it.
     span: Option<Run>,
-    /// Bytes of all bodies.
+    /// Bytes of all records in their format.
     bytes: usize,
     /// The oldest record of it, sent or not.
     pub oldest: Option<ReceivedAt>,
 }
 
 impl Batch {
-    /// Takes one step of reading.
-    pub fn take(&mut self, item: Item, selection: &Selection) {
-        match item {
-            Item::Line { seq, text } => {
-                if let Err(error) = self.read(&text, selection) {
-                    tracing::error!(seq, %error, "a line of the journal is not a record: counted as damaged");
-                    self.pass(Fate::Damaged, (seq, seq));
+    /// Takes what was read at once.
+    pub fn take(&mut self, items: impl IntoIterator<Item = Item>, selection: &Selection) {
+        let begin = self.messages.len();
+        for item in items {
+            match item {
+                Item::Line { seq, text } => {
+                    if let Err(error) = self.read(&text, selection) {
+                        tracing::error!(seq, %error, "a line of the journal is not a record: counted as damaged");
+                        self.pass(Fate::Damaged, (seq, seq));
+                    }
                 }
+                Item::Damaged { first, last } => self.pass(Fate::Damaged, (first, last)),
+                Item::Gone { first, last } => self.pass(Fate::Dropped, (first, last)),
             }
-            Item::Damaged { first, last } => self.pass(Fate::Damaged, (first, last)),
-            Item::Gone { first, last } => self.pass(Fate::Dropped, (first, last)),
         }
+        selection.pack.pack(self.messages.get_mut(begin..).unwrap_or_default());
     }
 
-    fn read(&mut self, line: &Bytes, selection: &Selection) -> serde_json::Result<()> {
+    fn read(&mut self, line: &Slice, selection: &Selection) -> serde_json::Result<()> {
         let head = Head::read(line)?;
         if selection.wants(&head) {
             self.add(selection.encode(&head, selection.keys.key(&head), line)?);
@@ -234,7 +253,7 @@ impl Batch {
 mod tests {
     use super::*;
 
-    fn line(seq: Seq, kind: &str, more: &str) -> Bytes {
+    fn line(seq: Seq, kind: &str, more: &str) -> Slice {
         let head = r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n""#;
         let tail = r#""prev":"0","hash":"0"}"#;
         format!(r#"{head},"seq":{seq},"kind":"{kind}","received_at":"2026-11-22T06:40:00.000000Z",{more}{tail}"#).into()
@@ -249,11 +268,11 @@ mod tests {
         format!(r#"{{"rule":"r","name":"n","severity":"{severity}","reason":"w"}}"#)
     }
 
-    fn selected(config: &str, lines: &[Bytes]) -> Vec<Seq> {
+    fn selected(config: &str, lines: &[Slice]) -> Vec<Seq> {
         let selection = Selection::new(&toml::from_str(config).unwrap(), KeyScheme::EventId);
         let mut batch = Batch::default();
         for (at, line) in lines.iter().enumerate() {
-            batch.take(Item::Line { seq: at as u64 + 1, text: line.clone() }, &selection);
+            batch.take([Item::Line { seq: at as u64 + 1, text: line.clone() }], &selection);
         }
         batch.messages.iter().map(|message| message.seq).collect()
     }
@@ -288,12 +307,15 @@ mod tests {
     fn every_seq_is_in_one_part_once() {
         let selection = Selection::new(&toml::from_str("kinds = ['event']").unwrap(), KeyScheme::EventId);
         let mut batch = Batch::default();
-        batch.take(Item::Gone { first: 1, last: 3 }, &selection);
-        batch.take(Item::Line { seq: 4, text: line(4, "alarm", "") }, &selection);
-        batch.take(Item::Line { seq: 5, text: line(5, "event", &event("t", "")) }, &selection);
-        batch.take(Item::Damaged { first: 6, last: 7 }, &selection);
-        batch.take(Item::Line { seq: 8, text: line(8, "event", &event("t", "")) }, &selection);
-        batch.take(Item::Line { seq: 9, text: Bytes::from_static(b"{}") }, &selection);
+        let items = [
+            Item::Gone { first: 1, last: 3 },
+            Item::Line { seq: 4, text: line(4, "alarm", "") },
+            Item::Line { seq: 5, text: line(5, "event", &event("t", "")) },
+            Item::Damaged { first: 6, last: 7 },
+            Item::Line { seq: 8, text: line(8, "event", &event("t", "")) },
+            Item::Line { seq: 9, text: b"{}"[..].into() },
+        ];
+        batch.take(items, &selection);
         let none = Entry::default();
         let start = Entry { first: 1, last: 5, dropped: vec![(1, 3)], skipped: vec![(4, 4)], ..none.clone() };
         let end = Entry { first: 6, last: 9, damaged: vec![(6, 7), (9, 9)], ..none };
@@ -301,6 +323,6 @@ mod tests {
         assert_eq!(batch.stretch(0..2), Entry { last: 9, damaged: end.damaged.clone(), ..start });
         assert_eq!(end.passed(), Passed { skipped: 0, dropped: 0, damaged: 3 });
         assert_eq!((batch.stretch(0..1).delivered(), end.delivered()), (1, 1));
-        assert_eq!(batch.parked(1, "why").unwrap().record.get().as_bytes(), line(8, "event", &event("t", "")));
+        assert_eq!(batch.parked(1, "why").unwrap().record.get().as_bytes(), &*line(8, "event", &event("t", "")));
     }
 }

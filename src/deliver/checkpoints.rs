@@ -8,11 +8,11 @@
 
 use std::{io, ops::Range, sync::Arc};
 
-use bytes::Bytes;
 use tokio::{sync::watch, task, time::Instant};
 
 use super::{
     Context, DeliveryConfig,
+    acks::Run,
     batch::{Batch, Selection},
     books::Books,
     feed::POLL,
@@ -28,6 +28,7 @@ use crate::{
     },
     record::{Draft, Kind, Seq, SignedNote},
     sink::{Message, Sink},
+    slice::Slice,
     telemetry::Alarm,
     time::ReceivedAt,
 };
@@ -38,6 +39,8 @@ pub(super) struct Vouching {
     /// The last one that was read.
     read: Seq,
     work: Option<Work>,
+    /// Where `work` is from, if an operator asked for it again.
+    again: Option<Run>,
     /// What the cursor should say.
     taken: Option<Seq>,
     lane: Lane,
@@ -53,6 +56,7 @@ impl Vouching {
             notes: Notes::new(&context.journal_dir, &context.journal_id),
             read: 0,
             work: None,
+            again: None,
             taken: None,
             lane: Lane::default(),
             looked_at: None,
@@ -82,7 +86,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         }
         let Some(mut work) = self.vouching.work.take() else { return false };
         let part = work.part();
-        match self.attempt(&mut work, part.clone(), stop).await {
+        match self.attempt(&mut work, part.clone(), &[], stop).await {
             Outcome::Split => work.halving.refused(),
             Outcome::Later(_, after) => self.vouching.lane.later(Instant::now(), after),
             Outcome::Failed { reason, after, fault } => {
@@ -114,35 +118,58 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     async fn look_for_checkpoints(&mut self) {
         let Status { start, checkpoint, .. } = self.shared.status();
         let next = self.shared.next();
+        let again = self.shared.books(|books| books.cursor.checkpoints_again.first().copied()).await.flatten();
         let vouching = &mut self.vouching;
         if vouching.taken != checkpoint {
-            // By an earlier run, or set back by an operator.
+            // By an earlier run, or the cursor was set anew.
             vouching.notes.rewind();
             (vouching.taken, vouching.read) = (checkpoint, checkpoint.unwrap_or_default());
         }
-        let after = vouching.read.max(start.saturating_sub(1));
-        let (mut notes, selection, max) =
-            (vouching.notes.clone(), Arc::clone(&self.selection), self.config.batch.records);
+        vouching.again = again;
+        let (mut notes, after, until) = match again {
+            Some((first, last)) => {
+                let mut notes = vouching.notes.clone();
+                notes.rewind();
+                (notes, first.saturating_sub(1), last)
+            }
+            None => (vouching.notes.clone(), vouching.read.max(start.saturating_sub(1)), next.saturating_sub(1)),
+        };
+        let (selection, max) = (Arc::clone(&self.selection), self.config.batch.records);
         let read = task::spawn_blocking(move || {
             let mut batch = Batch::default();
-            for note in notes.read(after, next.saturating_sub(1), max)? {
+            for note in notes.read(after, until, max)? {
                 batch.add(message(&note, &selection)?);
             }
             io::Result::Ok((notes, batch))
         });
         match read.await.map_err(io::Error::other).flatten() {
-            Ok((notes, batch)) => {
-                let last = batch.messages.last().map(|message| message.seq);
-                vouching.notes = notes;
-                vouching.read = last.unwrap_or(after);
-                vouching.looked_at = last.is_none().then(Instant::now);
-                vouching.work = last.map(|_| Work::new(batch, |rest| self.sink.fits(rest)));
-            }
+            Ok((notes, batch)) => self.found_checkpoints(notes, batch, after).await,
             Err(error) => {
-                vouching.looked_at = Some(Instant::now());
+                self.vouching.looked_at = Some(Instant::now());
                 tracing::error!(sink = &*self.shared.name, %error, "the checkpoints cannot be read; trying again");
             }
         }
+    }
+
+    /// What was read behind `after`: more of them, or none.
+    async fn found_checkpoints(&mut self, notes: Notes, batch: Batch, after: Seq) {
+        let vouching = &mut self.vouching;
+        let last = batch.messages.last().map(|message| message.seq);
+        if vouching.again.is_none() {
+            vouching.notes = notes;
+            vouching.read = last.unwrap_or(after);
+            vouching.looked_at = last.is_none().then(Instant::now);
+        } else if last.is_none() {
+            self.again_vouched(Seq::MAX).await;
+        }
+        self.vouching.work = last.map(|_| Work::new(batch, |rest| self.sink.fits(rest)));
+    }
+
+    /// The stretch that is under way is done up to this one.
+    async fn again_vouched(&mut self, seq: Seq) {
+        let Some(run) = self.vouching.again else { return };
+        self.shared.books(move |books| books.again_vouched(run, seq)).await;
+        self.unsaved = true;
     }
 
     async fn checkpoints_settled(&mut self, batch: &Batch, part: Range<usize>, refused: &[(usize, String)]) {
@@ -155,6 +182,10 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             let well = format!("sink {name} takes checkpoints again");
             self.shared.context.alarms.clear(Alarm::CheckpointsUndelivered, Some(name), well);
             self.shared.state(SinkState::Delivering, None);
+        }
+        if self.vouching.again.is_some() {
+            let last = part.end.checked_sub(1).and_then(|at| batch.seqs(at..at + 1).next());
+            return self.again_vouched(last.unwrap_or(Seq::MAX)).await;
         }
         let is_taken = |at: &usize| !refused.iter().any(|(refused, _)| refused == at);
         let Some(seq) = part.rev().find(is_taken).and_then(|at| batch.seqs(at..at + 1).next()) else { return };
@@ -181,6 +212,17 @@ impl Books {
             self.dirty = true;
         }
     }
+
+    /// The first stretch to be delivered again, where it still is this one, begins behind `seq`.
+    fn again_vouched(&mut self, (first, last): Run, seq: Seq) {
+        let again = &mut self.cursor.checkpoints_again;
+        let Some(run) = again.first_mut().filter(|run| (first..=last).contains(&run.0)) else { return };
+        run.0 = run.0.max(seq.saturating_add(1));
+        if run.0 > run.1 {
+            again.remove(0);
+        }
+        self.dirty = true;
+    }
 }
 
 /// A checkpoint as a record of its own, which the journal does not have: chained to the one that it vouches for, so that
@@ -193,7 +235,7 @@ fn message(note: &Note, selection: &Selection) -> serde_json::Result<Message> {
     let mut line = serde_json::to_vec(&draft)?;
     chain::seal_line(&mut line, 0, &checkpoint.hash);
     line.pop();
-    selection.message(&Bytes::from(line))
+    selection.message(&Slice::from(line))
 }
 
 #[cfg(test)]

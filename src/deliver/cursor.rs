@@ -7,7 +7,7 @@ use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::Passed;
+use super::{acks::Run, batch::Passed};
 use crate::{files, record::Seq, sink::Message, time::ReceivedAt};
 
 /// What `sinks/<name>/cursor` holds.
@@ -38,6 +38,9 @@ pub struct Cursor {
     /// Where checkpoints are delivered, too: the seq of the last one that the sink took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Seq>,
+    /// Checkpoints of these stretches are to be delivered again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints_again: Vec<Run>,
     /// No longer parked, though `parked.jsonl` may still hold them: this file decides, that one is tidied after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<Seq>,
@@ -96,6 +99,7 @@ impl Cursor {
             delivered_at: None,
             last: None,
             checkpoint: None,
+            checkpoints_again: Vec::new(),
             settled: Vec::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! The reading half of a sink's loop: reads the journal ahead of the sink, filters and encodes, and hands on whole
+//! The reading half of a sink's loop: reads the journal ahead of the sink, filters, encodes and packs, and hands on whole
 //! batches through a channel of one, so that reading and sending overlap and memory stays bounded.
 
 use std::{
@@ -132,9 +132,7 @@ impl Filling {
                 break;
             }
             self.scanned += items.len();
-            for item in items {
-                self.batch.take(item, selection);
-            }
+            self.batch.take(items, selection);
         }
         Ok(self)
     }

@@ -1,16 +1,16 @@
 //! Delivery: one loop per sink over one journal, at least once, in order.
 //!
 //! ```text
-//! journal -> feed (read, filter, encode) -> deliverer -> sink
-//!                                              │ Ok: the cursor moves · Retry: back off · Refused: halve · one refused: park
-//!                                            books (cursor, parked, redrive on disk) <- operator's commands
+//! journal -> feed (read, filter, encode, pack) -> deliverer -> sink
+//!                                                    │ Ok: cursor moves · Retry: back off · Refused: halve · one refused: park
+//!                                                  books (cursor, parked, redrive on disk) <- operator's commands
 //! ```
 //!
 //! A dead sink stalls only itself; success moves the cursor, failure does not. Knows sinks, formats, the scope, the
 //! record, telemetry and the journal's reader; nothing of `config`, `app` or `web`. In reading order: [`cursor`],
 //! [`acks`], [`parked`], [`redrive`], `place`, [`books`], [`requests`], [`batch`], [`halving`], `work`, [`backoff`], `lane`,
-//! [`feed`], [`status`], [`handle`], [`run`], `again`, `checkpoints`, [`concurrency`], `window`, `unordered`, [`offline`],
-//! [`proof`], [`reconcile`], [`probe`].
+//! [`feed`], [`status`], [`handle`], [`run`], `ordered`, `again`, `checkpoints`, [`concurrency`], `window`, `unordered`,
+//! [`offline`], [`proof`], [`reconcile`], [`probe`].
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -42,6 +42,7 @@ pub mod halving;
 pub mod handle;
 mod lane;
 pub mod offline;
+mod ordered;
 pub mod parked;
 mod place;
 pub mod probe;
@@ -131,7 +132,7 @@ impl Default for BatchConfig {
     }
 }
 
-/// A batch is held in memory, three at a time for each sink.
+/// A batch is held in memory, three at a time for each sink, and a fourth where the sink begins the next one early.
 const BATCH_RECORDS_MAX: usize = 100_000;
 /// See [`BATCH_RECORDS_MAX`].
 const BATCH_BYTES_MAX: ByteSize = ByteSize::from_mib(64);

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{
+    acks::Run,
     books::{Books, Journal},
     cursor::Cursor,
     redrive::{RANGES_MAX, Range, Redrive},
@@ -62,8 +63,8 @@ impl Books {
     }
 
     /// Asks for a range to be delivered again; `to` is the last settled seq where it is not given. How many records
-    /// that is at most. Checkpoints from there on come again, too, whatever `to` says. Where the books are halted, the
-    /// cursor is set to `from` instead and everything from there on is delivered, counted anew; parked copies are set aside.
+    /// that is at most. Checkpoints of that range come again, too. Where the books are halted, the cursor is set to `from`
+    /// instead and everything from there on is delivered, counted anew; parked copies are set aside.
     pub fn redeliver(&mut self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
         let count = self.check_redeliver(from, to, journal)?;
         if self.halted.is_some() {
@@ -75,12 +76,21 @@ impl Books {
         let mut asked = self.redrive.clone();
         asked.ranges.push(Range { from, to, next: from });
         self.ask(asked)?;
-        if self.cursor.checkpoint.is_some_and(|seq| seq >= from) {
-            self.cursor.checkpoint = Some(from - 1);
-            self.dirty = true;
+        if let Some(taken) = self.cursor.checkpoint.filter(|taken| *taken >= from) {
+            self.vouch_again((from, to.min(taken)));
             self.save()?;
         }
         Ok(count)
+    }
+
+    /// Of more stretches than may wait the last ones become one, with what is between them.
+    fn vouch_again(&mut self, (first, last): Run) {
+        let again = &mut self.cursor.checkpoints_again;
+        match again.len().checked_sub(RANGES_MAX).and_then(|_| again.last_mut()) {
+            Some(run) => *run = (run.0.min(first), run.1.max(last)),
+            None => again.push((first, last)),
+        }
+        self.dirty = true;
     }
 
     fn restart(&mut self, from: Seq, journal: &Journal) -> Result<(), RequestError> {

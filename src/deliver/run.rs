@@ -43,7 +43,10 @@ pub struct Deliverer<S = AnySink> {
     pub(super) config: DeliveryConfig,
     pub(super) selection: Arc<Selection>,
     feed: Option<mpsc::Receiver<Result<Batch, String>>>,
-    work: Option<Work>,
+    pub(super) work: Option<Work>,
+    /// What comes after `work`, and whether the sink was told of it since.
+    pub(super) next: Option<Work>,
+    pub(super) begun: bool,
     pub(super) live: Lane,
     pub(super) unordered: Unordered,
     /// When moving the cursor past what is settled out of order may be tried again.
@@ -72,7 +75,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         let books = Books::open(&context.data_dir, name, &context.journal(), config.start);
         let shared = Shared::new(name.into(), context.clone(), books);
         let handle = SinkHandle(Arc::clone(&shared));
-        let selection = Selection::of_sink(&config, sink.kinds(), context.key_scheme);
+        let selection = Selection::of_sink(&config, &sink, context.key_scheme);
         let vouching = Vouching::new(name, &config, context);
         let this = Self {
             sink: Arc::new(sink),
@@ -81,6 +84,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             config,
             feed: None,
             work: None,
+            next: None,
+            begun: false,
             live: Lane::default(),
             unordered: Unordered::default(),
             pass_retry_at: None,
@@ -100,6 +105,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         while !stopped(&stop) {
             self.turn(&mut stop).await;
         }
+        self.finish_begun(&mut stop).await;
         self.save().await;
         self.finish_unordered().await;
         self.last_checkpoints(&mut stop).await;
@@ -123,45 +129,6 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         }
     }
 
-    /// Sends the next part of the journal. False when there is nothing to send, or not now.
-    async fn live_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if self.work.is_none()
-            && let Ok(batch) = self.feed().try_recv()
-        {
-            self.received(batch);
-        }
-        if !self.live.ready(Instant::now()) || self.too_much_parked() {
-            return false;
-        }
-        let Some(mut work) = self.work.take() else {
-            return false;
-        };
-        let part = work.part();
-        match self.attempt(&mut work, part.clone(), stop).await {
-            Outcome::Split => work.halving.refused(),
-            Outcome::Failed { reason, after, fault } => self.live_failed(&work.batch, reason, after, fault),
-            Outcome::Later(reason, after) => {
-                self.live_well();
-                self.live.later(Instant::now(), after);
-                self.shared.state(SinkState::Waiting, Some(reason));
-            }
-            Outcome::Settled(refused, ack) => match self.advance(&work.batch, part, &refused, ack).await {
-                Ok(()) => {
-                    work.halving.settled();
-                    self.live_well();
-                }
-                Err(reason) => self.live_failed(&work.batch, reason, None, false),
-            },
-        }
-        let waits = self.live.retry_at().is_some();
-        if waits || work.halving.next().is_some() {
-            self.work = Some(work);
-        } else {
-            self.shared.oldest(None);
-        }
-        true
-    }
-
     pub(super) fn feed(&mut self) -> &mut mpsc::Receiver<Result<Batch, String>> {
         let (shared, selection, limits) = (&self.shared, &self.selection, self.config.batch);
         let read_to = self.unordered.window.end();
@@ -183,6 +150,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 self.unordered.window.add(batch, |rest| self.sink.fits(rest));
                 self.shared.oldest(self.unordered.window.oldest());
             }
+            Ok(batch) if self.work.is_some() => self.next = Some(Work::new(batch, |rest| self.sink.fits(rest))),
             Ok(batch) => {
                 self.shared.oldest(batch.oldest);
                 self.work = Some(Work::new(batch, |rest| self.sink.fits(rest)));
@@ -209,28 +177,35 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         true
     }
 
-    /// One call of the sink, and what it came to. A part with nothing to send is settled without one.
+    /// One call of the sink, and what it came to. A part with nothing to send is settled without one. `next` is what is to
+    /// be sent after it.
     pub(super) async fn attempt(
         &self,
         work: &mut Work,
         part: Range<usize>,
+        next: &[Message],
         stop: &mut watch::Receiver<bool>,
     ) -> Outcome {
         let messages = work.open(part.clone());
         let seqs: Vec<Seq> = messages.iter().map(|message| message.seq).collect();
-        let result = if seqs.is_empty() { Ok(Ack::none()) } else { self.deliver(&messages, stop).await };
+        let result = if seqs.is_empty() { Ok(Ack::none()) } else { self.deliver(&messages, next, stop).await };
         drop(messages);
         work.outcome(part, &seqs, result)
     }
 
     fn has_work(&self) -> bool {
-        self.work.is_some() || !self.unordered.window.hungry()
+        self.work.is_some() || self.next.is_some() || !self.unordered.window.hungry()
     }
 
     /// Waits for the sink, whatever else happens; keeps the numbers current and the cursor written, at once when a stop
     /// is seen.
-    async fn deliver(&self, messages: &[Message], stop: &mut watch::Receiver<bool>) -> Result<Ack, SinkError> {
-        let delivery = self.sink.deliver(messages);
+    async fn deliver(
+        &self,
+        messages: &[Message],
+        next: &[Message],
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Ack, SinkError> {
+        let delivery = self.sink.deliver_and_begin(messages, next);
         tokio::pin!(delivery);
         let mut unsaved = true;
         loop {
@@ -275,27 +250,6 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         Progress { stretch, refused, last }
     }
 
-    async fn advance(
-        &mut self,
-        batch: &Batch,
-        part: Range<usize>,
-        refused: &[(usize, String)],
-        ack: Ack,
-    ) -> Result<(), String> {
-        let progress = self.progress(batch, part, refused, (ack, self.live.attempt()));
-        self.unsaved = true;
-        match self.shared.books(move |books| books.advance(progress)).await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(format!("cannot write parked.jsonl: {error}")),
-            None => Err("the sink's files could not be worked on".to_owned()),
-        }
-    }
-
-    fn live_failed(&mut self, batch: &Batch, reason: String, after: Option<Duration>, fault: bool) {
-        let stuck = self.live.failed(Instant::now(), after, fault);
-        self.failed(batch, reason, stuck);
-    }
-
     /// Says that an attempt failed.
     pub(super) fn failed(&self, batch: &Batch, reason: String, stuck: bool) {
         let name = &self.shared.name;
@@ -308,11 +262,6 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         }
         let state = if stuck { SinkState::Stuck } else { SinkState::Retrying };
         self.shared.state(state, Some(reason));
-    }
-
-    fn live_well(&mut self) {
-        self.live.well();
-        self.well();
     }
 
     /// Says that it goes well.
@@ -383,7 +332,7 @@ async fn receive(feed: &mut Option<mpsc::Receiver<Result<Batch, String>>>) -> Op
     }
 }
 
-fn stopped(stop: &watch::Receiver<bool>) -> bool {
+pub(super) fn stopped(stop: &watch::Receiver<bool>) -> bool {
     *stop.borrow() || stop.has_changed().is_err()
 }
 

@@ -27,7 +27,7 @@ impl KeyScheme {
     pub fn key(self, head: &Head<'_>) -> String {
         match (&head.event, &head.source, self) {
             (Some(event), Some(source), Self::SourceAndEventId) if head.kind == Kind::Event => {
-                format!("{source}/{}", event.id)
+                format!("{}/{}", &**source, event.id)
             }
             (Some(event), ..) if head.kind == Kind::Event => event.id.to_string(),
             _ if head.kind == Kind::Checkpoint => format!("{}-checkpoint-{}", head.journal, head.seq),

@@ -16,7 +16,7 @@ use super::{
     chain,
     segment::{self, Segment},
 };
-use crate::record::Seq;
+use crate::{record::Seq, slice::Slice};
 
 /// One step of reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub enum Item {
     Line {
         /// Its seq.
         seq: Seq,
-        /// The record's JSON.
-        text: Bytes,
+        /// The record's JSON, in what was read with it: the LF, and mostly the line after it.
+        text: Slice,
     },
     /// These seqs were in the journal but are damaged.
     Damaged {
@@ -78,9 +78,10 @@ fn whole_len(bytes: &[u8]) -> usize {
 /// Splits one segment into lines.
 pub struct LineReader {
     from: Origin,
-    /// Bytes read and not yet given out, from `start` on.
+    /// Read at once, and where of it the next line begins.
     chunk: Bytes,
-    /// Offset in the (decompressed) segment of the first byte of `chunk`.
+    start: usize,
+    /// Offset in the (decompressed) segment of the next line.
     offset: u64,
 }
 
@@ -102,7 +103,7 @@ impl LineReader {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { from, chunk: Bytes::new(), offset: 0 })
+        Ok(Self { from, chunk: Bytes::new(), start: 0, offset: 0 })
     }
 
     /// Offset in the (decompressed) segment of the next line.
@@ -113,20 +114,22 @@ impl LineReader {
     /// Forgets what was read ahead from a file that may still change.
     fn forget(&mut self) {
         if matches!(self.from, Origin::Plain(_)) {
-            self.chunk = Bytes::new();
+            (self.chunk, self.start) = (Bytes::new(), 0);
         }
     }
 
     /// The next line with its LF; `None` at the end (a last line without LF is not one: see [`LineReader::rest`]).
-    pub fn next_line(&mut self) -> io::Result<Option<Bytes>> {
+    pub fn next_line(&mut self) -> io::Result<Option<Slice>> {
         let mut searched = 0;
         loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.chunk[searched..]) {
-                let line = self.chunk.split_to(whole_len(&self.chunk[..=searched + at]));
-                self.offset += line.len() as u64;
-                return Ok(Some(line));
+            let rest = self.rest();
+            if let Some(at) = memchr::memchr(b'\n', &rest[searched..]) {
+                let begin = self.start;
+                self.start += whole_len(&rest[..=searched + at]);
+                self.offset += (self.start - begin) as u64;
+                return Ok(Some(Slice::new(self.chunk.clone(), begin..self.start)));
             }
-            searched = self.chunk.len();
+            searched = rest.len();
             if searched > LINE_BYTES_MAX || !self.fill()? {
                 return Ok(None);
             }
@@ -134,15 +137,15 @@ impl LineReader {
     }
 
     /// What is left behind the last LF.
-    pub fn rest(&self) -> &Bytes {
-        &self.chunk
+    pub fn rest(&self) -> &[u8] {
+        self.chunk.get(self.start..).unwrap_or_default()
     }
 
-    /// Reads on behind `chunk`; false at the end.
+    /// Reads on behind what is left; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
-        let have = self.chunk.len();
+        let have = self.rest().len();
         let mut buffer = Vec::with_capacity(have + READ_BYTES.max(have));
-        buffer.extend_from_slice(&self.chunk);
+        buffer.extend_from_slice(self.rest());
         buffer.resize(buffer.capacity(), 0);
         let mut filled = have;
         while filled < buffer.len() {
@@ -160,7 +163,7 @@ impl LineReader {
             }
         }
         buffer.truncate(filled);
-        self.chunk = buffer.into();
+        (self.chunk, self.start) = (buffer.into(), 0);
         Ok(filled > have)
     }
 }
@@ -206,7 +209,7 @@ impl Reader {
             }
             self.next = checked.seq + 1;
             size += line.len();
-            items.push(Item::Line { seq: checked.seq, text: line.slice(..line.len() - 1) });
+            items.push(Item::Line { seq: checked.seq, text: line.but_last() });
         }
         if let Some(open) = &mut self.open {
             open.lines.forget();
@@ -215,7 +218,7 @@ impl Reader {
     }
 
     /// A line of the open segment. An unreadable place ends the segment; what follows it in later ones is still read.
-    fn next_line(&mut self) -> Option<Bytes> {
+    fn next_line(&mut self) -> Option<Slice> {
         let open = self.open.as_mut()?;
         open.lines.next_line().unwrap_or_else(|error| {
             tracing::warn!(%error, segment = open.first, "a journal segment cannot be read to its end");

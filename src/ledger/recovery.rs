@@ -90,7 +90,7 @@ impl Scan {
 struct Last {
     seq: Seq,
     hash: Hash,
-    line: bytes::Bytes,
+    line: crate::slice::Slice,
 }
 
 /// Finds the end, cuts a torn tail, syncs what survives, and opens the journal for writing.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{AlarmState, Kind, Seq, Severity};
+use super::{AlarmState, Kind, Seq, Severity, text::Text};
 use crate::time::ReceivedAt;
 
 /// Some members of a line, most of them where they stand in it.
@@ -28,7 +28,7 @@ pub struct Head<'a> {
     pub received_at: ReceivedAt,
     /// See [`super::Record`].
     #[serde(borrow)]
-    pub source: Option<Cow<'a, str>>,
+    pub source: Option<Text<'a>>,
     /// See [`super::Record`].
     #[serde(borrow)]
     pub event: Option<EventHead<'a>>,
@@ -48,12 +48,12 @@ pub struct EventHead<'a> {
     pub id: Cow<'a, str>,
     /// The tenant's id.
     #[serde(borrow)]
-    pub tenant_id: Option<Cow<'a, str>>,
+    pub tenant_id: Option<Text<'a>>,
     /// The application's id.
     #[serde(borrow)]
-    pub application_id: Option<Cow<'a, str>>,
+    pub application_id: Option<Text<'a>>,
     #[serde(borrow)]
-    user_id: Option<Cow<'a, str>>,
+    user_id: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -25,6 +25,9 @@ use crate::{
 };
 
 pub mod answer;
+mod body;
+
+pub use body::body;
 
 /// `timeout` where the configuration says nothing.
 pub const TIMEOUT: Span = Span::from_secs(30);

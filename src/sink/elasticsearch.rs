@@ -17,9 +17,8 @@ use reqwest::{
 use serde::Deserialize;
 
 use super::{
-    Ack, Acked, BuildError, Held, Message, Sink, SinkError,
-    buffer::Buffer,
-    client::{self, Connect, HttpClient, one_secret},
+    Ack, Acked, BuildError, Held, Message, Pack, Sink, SinkError,
+    client::{self, Connect, HttpClient, body, one_secret},
     gzip::gzip,
     tls::TlsFiles,
 };
@@ -95,7 +94,6 @@ pub struct Elasticsearch {
     data_stream: bool,
     headers: HeaderMap,
     gzip: bool,
-    buffer: Buffer,
     /// Whether the template still has to be looked after.
     template: AtomicBool,
 }
@@ -121,7 +119,6 @@ impl Config {
             data_stream: self.data_stream,
             headers,
             gzip: self.gzip,
-            buffer: Buffer::default(),
             template: AtomicBool::new(self.template),
         })
     }
@@ -156,6 +153,10 @@ fn check_index(index: &str) -> Result<(), BuildError> {
 }
 
 impl Sink for Elasticsearch {
+    fn pack(&self) -> Pack {
+        document::pack()
+    }
+
     /// Creates the test record as a document, and deletes it where that is allowed.
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await?;
@@ -172,13 +173,13 @@ impl Sink for Elasticsearch {
             self.put_template().await?;
             self.template.store(false, Ordering::Relaxed);
         }
-        let body = document::bulk(batch, &self.buffer)?;
+        let documents = document::bulk(batch)?;
         let request = self.at(Method::POST, &[&self.index, "_bulk"], Some(ANSWER_MEMBERS));
         let request = request.header(CONTENT_TYPE, "application/x-ndjson");
         let request = if self.gzip {
-            request.header(CONTENT_ENCODING, "gzip").body(gzip(body).await?)
+            request.header(CONTENT_ENCODING, "gzip").body(gzip(documents).await?)
         } else {
-            request.body(body)
+            request.body(body(documents))
         };
         let answer = self.client.ask(request, ANSWER_BYTES_MAX).await?;
         if !answer.status.is_success() {

@@ -8,12 +8,15 @@ use tokio::task::spawn_blocking;
 
 use super::SinkError;
 
-/// The bytes as gzip, quickly rather than small: JSON shrinks to a tenth all the same. A megabyte takes milliseconds: not on
+/// The pieces as gzip, quickly rather than small: JSON shrinks to a tenth all the same. A megabyte takes milliseconds: not on
 /// a thread that others wait for.
-pub async fn gzip(bytes: Bytes) -> Result<Bytes, SinkError> {
+pub async fn gzip(pieces: Vec<Bytes>) -> Result<Bytes, SinkError> {
     let done = spawn_blocking(move || {
-        let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-        encoder.write_all(&bytes)?;
+        let len: usize = pieces.iter().map(Bytes::len).sum();
+        let mut encoder = GzEncoder::new(Vec::with_capacity(len / 4), Compression::fast());
+        for piece in pieces {
+            encoder.write_all(&piece)?;
+        }
         encoder.finish()
     });
     match done.await {

@@ -16,14 +16,15 @@ use reqwest::{
 use serde::Deserialize;
 
 use super::{
-    Ack, BuildError, Message, Sink, SinkError,
-    buffer::Buffer,
-    client::{self, Connect, HeaderConfig, HttpClient, answer, one_secret},
+    Ack, BuildError, Message, Pack, Sink, SinkError,
+    client::{self, Connect, HeaderConfig, HttpClient, answer, body, one_secret},
     gzip::gzip,
+    json::{self, array},
     tls::TlsFiles,
 };
 use crate::{
     secret::{Secret, SecretRef},
+    slice::pieces,
     units::Span,
 };
 
@@ -106,7 +107,6 @@ pub struct Http {
     client: HttpClient,
     url: Url,
     shape: Shape,
-    buffer: Buffer,
     gzip: bool,
     headers: HeaderMap,
     signer: Option<Signer>,
@@ -152,7 +152,7 @@ impl Config {
             }
             None => None,
         };
-        Ok(Http { client, url, shape, buffer: Buffer::default(), gzip, headers, signer })
+        Ok(Http { client, url, shape, gzip, headers, signer })
     }
 
     /// The configured or usual address, and whether it is a secret.
@@ -212,29 +212,25 @@ impl Body {
         }
     }
 
-    fn of(self, batch: &[Message], buffer: &Buffer) -> Bytes {
-        if let (Self::Single, [message]) = (self, batch) {
-            return message.body.clone();
-        }
-        let (open, between, close): (&[u8], &[u8], &[u8]) = match self {
-            Self::Lines => (b"", b"\n", b"\n"),
-            Self::Single | Self::Array => (b"[", b",", b"]"),
-        };
-        let room = 2 + batch.iter().map(|message| message.body.len() + 1).sum::<usize>();
-        buffer.fill(room, |body| {
-            body.extend_from_slice(open);
-            for (at, message) in batch.iter().enumerate() {
-                body.extend_from_slice(if at == 0 { b"" } else { between });
-                if open == b"[" && !message.is_json() {
-                    // A line of another format: a text of the array.
-                    let text = String::from_utf8_lossy(&message.body).into_owned();
-                    body.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    fn pack(self) -> Pack {
+        match self {
+            Self::Single => Pack::Plain,
+            Self::Lines => Pack::Line,
+            Self::Array => Pack::written(1, |message, out| {
+                if message.is_json() {
+                    out.extend_from_slice(&message.body);
                 } else {
-                    body.extend_from_slice(&message.body);
+                    // A line of another format: a text of the array.
+                    json::text(out, &message.body);
                 }
-            }
-            body.extend_from_slice(close);
-        })
+                out.push(b',');
+            }),
+        }
+    }
+
+    fn of(self, batch: &[Message]) -> Vec<Bytes> {
+        let records = pieces(batch.iter().map(|message| &message.body));
+        if self == Self::Array { array(records) } else { records }
     }
 
     /// The idempotency key of one record, `<first seq>-<last seq>` of several.
@@ -249,25 +245,32 @@ impl Body {
 }
 
 impl Sink for Http {
+    fn pack(&self) -> Pack {
+        match &self.shape {
+            Shape::Body(body) => body.pack(),
+            Shape::Preset(preset, labels) => preset.pack(labels),
+        }
+    }
+
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await.map(drop)
     }
 
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
-        let (body, id, content_type) = match &self.shape {
-            Shape::Body(body) => (body.of(batch, &self.buffer), body.id(batch), body.content_type(batch)),
+        let (pieces, id, content_type) = match &self.shape {
+            Shape::Body(body) => (body.of(batch), body.id(batch), body.content_type(batch)),
             Shape::Preset(preset, labels) => {
-                (preset.body(batch, labels).into(), Body::Array.id(batch), preset.content_type())
+                (preset.body(batch, labels), Body::Array.id(batch), preset.content_type())
             }
         };
-        let body = if self.gzip { gzip(body).await? } else { body };
+        let pieces = if self.gzip { vec![gzip(pieces).await?] } else { pieces };
         let mut headers = self.headers.clone();
         // One that is configured wins.
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         if let Some(signer) = &self.signer {
-            signer.sign(&mut headers, &id, SystemTime::now(), &body)?;
+            signer.sign(&mut headers, &id, SystemTime::now(), &pieces)?;
         }
-        let request = self.client.request(Method::POST, self.url.clone()).headers(headers).body(body);
+        let request = self.client.request(Method::POST, self.url.clone()).headers(headers).body(body(pieces));
         let response = self.client.send(request).await?;
         if !response.status().is_success() {
             return Err(self.client.refusal(response).await);

@@ -2,19 +2,25 @@
 //!
 //! A new sink is one file and one word in the list at the end of this file. Its file owns its `Config` and
 //! `Config::build`. A sink knows no other sink and nothing of `config`, `app`, `web` or `ledger`; it neither filters,
-//! encodes, retries nor remembers: [`crate::deliver`] does, for all of them alike.
+//! retries nor remembers: [`crate::deliver`] does, for all of them alike. What it makes of a single record before it is
+//! sent, it says by its [`Pack`].
 
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
-use crate::record::{Kept, Kind, Record, Seq};
 pub use crate::source::BuildError;
+use crate::{
+    record::{Kept, Kind, Record, Seq},
+    slice::Slice,
+};
+pub use pack::Pack;
 
-pub mod buffer;
 pub mod client;
 pub mod gzip;
+pub mod json;
+pub mod pack;
 pub mod people;
 pub mod tls;
 pub mod visible;
@@ -32,9 +38,9 @@ pub struct Message {
     pub head: Kept,
     /// The journal's line, without LF.
     pub line: Bytes,
-    /// The record in the sink's `format`, without a line end.
-    pub body: Bytes,
-    /// What `body` is. One that ends in `json` says that it is a JSON object.
+    /// What is sent of it: the record in the sink's `format`, without a line end, as the sink's [`Pack`] has it.
+    pub body: Slice,
+    /// Of the format. One that ends in `json` says that a record is a JSON object.
     pub media_type: &'static str,
 }
 
@@ -44,7 +50,7 @@ impl Message {
         serde_json::from_slice(&self.line)
     }
 
-    /// Whether `body` is a JSON object, which can stand inside of other JSON.
+    /// Whether the record's format is a JSON object, which can stand inside of other JSON.
     pub fn is_json(&self) -> bool {
         self.media_type.ends_with("json")
     }
@@ -176,10 +182,32 @@ pub trait Sink {
     /// Returns `Ok` once the other side has the whole batch for good, as far as the protocol can say so, with what it said.
     fn deliver(&self, batch: &[Message]) -> impl Future<Output = Result<Ack, SinkError>> + Send;
 
+    /// The same where `next` is what is delivered after it, if nothing comes between: it may be begun while the other side
+    /// takes `batch`, and is then finished by its own call. Only where [`Sink::begins_next`].
+    fn deliver_and_begin(
+        &self,
+        batch: &[Message],
+        next: &[Message],
+    ) -> impl Future<Output = Result<Ack, SinkError>> + Send {
+        let _ = next;
+        self.deliver(batch)
+    }
+
+    /// Whether it gains by knowing the next batch.
+    fn begins_next(&self) -> bool {
+        false
+    }
+
     /// Asks the other side which of these it has, for `sinks reconcile`. `None`: it cannot be asked.
     fn holds(&self, asked: &[Acked]) -> impl Future<Output = Result<Option<Held>, SinkError>> + Send {
         let _ = asked;
         async { Ok(None) }
+    }
+
+    /// How its messages are made ready, on the way from the journal and before their turn to be sent: once, however often
+    /// they are sent.
+    fn pack(&self) -> Pack {
+        Pack::Plain
     }
 
     /// The most records that one call of [`Sink::deliver`] takes; where a record is a request, 1 lets the cursor move
@@ -260,8 +288,20 @@ macro_rules! sinks {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.deliver(batch).await),* }
             }
 
+            async fn deliver_and_begin(&self, batch: &[Message], next: &[Message]) -> Result<Ack, SinkError> {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.deliver_and_begin(batch, next).await),* }
+            }
+
+            fn begins_next(&self) -> bool {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.begins_next()),* }
+            }
+
             async fn holds(&self, asked: &[Acked]) -> Result<Option<Held>, SinkError> {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.holds(asked).await),* }
+            }
+
+            fn pack(&self) -> Pack {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.pack()),* }
             }
 
             fn records_max(&self) -> usize {

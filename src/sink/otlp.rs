@@ -20,14 +20,15 @@ use reqwest::{
 use serde::Deserialize;
 
 use super::{
-    Ack, BuildError, Message, Sink, SinkError,
-    client::{self, Answer, Connect, HeaderConfig, HttpClient},
+    Ack, BuildError, Message, Pack, Sink, SinkError,
+    client::{self, Answer, Connect, HeaderConfig, HttpClient, body},
     gzip::gzip,
     tls::TlsFiles,
 };
 use crate::units::Span;
 
 mod grpc;
+mod proto;
 mod records;
 mod wire;
 
@@ -139,6 +140,10 @@ fn logs_url(endpoint: &Url) -> Url {
 }
 
 impl Sink for Otlp {
+    fn pack(&self) -> Pack {
+        records::pack()
+    }
+
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
         self.deliver(std::slice::from_ref(test)).await.map(drop)
     }
@@ -151,9 +156,8 @@ impl Sink for Otlp {
                 answer.map_err(|status| grpc::meaning(&status, &self.client, batch.len()))?
             }
             Way::Http { url, headers, gzip: compressed } => {
-                let body = request.encode_to_vec().into();
-                let body = if *compressed { gzip(body).await? } else { body };
-                let request = self.client.request(Method::POST, url.clone()).headers(headers.clone()).body(body);
+                let request = if *compressed { vec![gzip(request).await?] } else { request };
+                let request = self.client.request(Method::POST, url.clone()).headers(headers.clone()).body(body(request));
                 taken(&self.client, self.client.ask(request, ANSWER_BYTES_MAX).await?)?
             }
         };

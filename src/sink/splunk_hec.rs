@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::BufMut as _;
 use reqwest::{
     Method, Url,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -21,13 +20,12 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    Ack, BuildError, Message, Sink, SinkError,
-    buffer::Buffer,
-    client::{self, Connect, HttpClient, one_secret},
+    Ack, BuildError, Message, Pack, Sink, SinkError,
+    client::{self, Connect, HttpClient, body, one_secret},
     gzip::gzip,
     tls::TlsFiles,
 };
-use crate::units::Span;
+use crate::{slice::pieces, units::Span};
 
 mod answer;
 mod event;
@@ -114,7 +112,6 @@ pub struct SplunkHec {
     acks: Option<Acks>,
     headers: HeaderMap,
     envelope: Envelope,
-    buffer: Buffer,
     gzip: bool,
 }
 
@@ -156,7 +153,6 @@ impl Config {
             acks: acks.transpose()?,
             headers,
             envelope: Envelope::new(self.host.clone(), &self.source, &self.sourcetype, self.index.as_deref())?,
-            buffer: Buffer::default(),
             gzip: self.gzip,
             client,
         })
@@ -180,6 +176,11 @@ impl Sink for SplunkHec {
     /// Acknowledgements are asked for a batch at a time.
     fn one_at_a_time(&self) -> bool {
         true
+    }
+
+    fn pack(&self) -> Pack {
+        let envelope = self.envelope.clone();
+        Pack::written(envelope.len(), move |message, out| envelope.write(out, message))
     }
 
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
@@ -214,16 +215,10 @@ impl Sink for SplunkHec {
 
 impl SplunkHec {
     async fn post(&self, events: &[&Message]) -> Result<Meaning, SinkError> {
-        let around = self.envelope.len();
-        let room = events.iter().map(|event| event.body.len() + around).sum();
-        let body = self.buffer.fill(room, |body| {
-            for event in events {
-                self.envelope.write(body, event);
-                body.put_u8(b'\n');
-            }
-        });
-        let body = if self.gzip { gzip(body).await? } else { body };
-        let request = self.client.request(Method::POST, self.events.clone()).headers(self.headers.clone()).body(body);
+        let events = pieces(events.iter().map(|event| &event.body));
+        let events = if self.gzip { vec![gzip(events).await?] } else { events };
+        let request = self.client.request(Method::POST, self.events.clone());
+        let request = request.headers(self.headers.clone()).body(body(events));
         meaning(&self.client, &self.client.ask(request, ANSWER_BYTES_MAX).await?)
     }
 

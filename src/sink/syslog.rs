@@ -1,8 +1,9 @@
 //! `syslog`: RFC 5424 over UDP (RFC 5426), TCP (RFC 6587) and TLS (RFC 5425).
 //!
 //! Syslog has no acknowledgement. Over TCP and TLS a batch counts as delivered once the other side's TCP has acknowledged
-//! every byte of it and the connection is still there; after a broken connection the last batches are sent again before
-//! the next one, since the other side may have lost what it had acknowledged but not read. UDP promises nothing.
+//! every byte of it and the connection is still there; while that is waited for, the next batch is begun. After a broken
+//! connection the last batches are sent again before the next one, since the other side may have lost what it had
+//! acknowledged but not read. UDP promises nothing.
 
 use std::{
     collections::VecDeque,
@@ -16,20 +17,22 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Ack, BuildError, Message, Sink, SinkError, tls::TlsFiles};
+use super::{Ack, BuildError, Message, Pack, Sink, SinkError, tls::TlsFiles};
 use crate::units::{ByteSize, Span};
 
+mod ahead;
 mod config;
+mod counted;
 mod link;
 mod message;
 mod pieces;
 mod unacked;
 
 pub use config::Config;
+use ahead::Ahead;
 use config::Framing;
-use link::{Link, Target};
+use link::{CLOSE_TIME, Link, Target};
 use message::Writer;
-use pieces::Pieces;
 
 /// See the head of this file.
 pub struct Syslog {
@@ -44,6 +47,8 @@ pub struct Syslog {
 struct State {
     /// Taken out while it is used, so that one whose use was broken off is never used again.
     link: Option<Link>,
+    /// By that link.
+    ahead: Ahead,
     recent: Recent,
 }
 
@@ -57,6 +62,14 @@ struct Recent {
 /// Of what was delivered, this much is kept to be sent again after a broken connection, and the last batch in any case.
 /// More than a receiver leaves unread when it keeps up; a second's work to send.
 const RECENT_BYTES: usize = 1 << 20;
+
+impl State {
+    /// The link and what was begun by it.
+    fn take(&mut self) -> Option<(Link, Ahead)> {
+        let ahead = std::mem::take(&mut self.ahead);
+        self.link.take().map(|link| (link, ahead))
+    }
+}
 
 impl Recent {
     fn push(&mut self, batch: Vec<Bytes>) {
@@ -78,17 +91,19 @@ impl Sink for Syslog {
         true
     }
 
+    fn pack(&self) -> Pack {
+        pieces::pack(&self.writer, self.framing)
+    }
+
     /// Connects anew and sends the test.
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
-        let mut pieces = self.pieces(std::slice::from_ref(test));
-        let message = pieces.next();
-        if let Some((_, reason)) = pieces.refused.pop() {
+        if let Some((_, reason)) = pieces::refused(std::slice::from_ref(test)).pop() {
             return Err(SinkError::Refused { reason });
         }
         let attempt = async {
             let mut link = self.target.connect().await?;
-            link.send(&message.unwrap_or_default()).await?;
-            link.taken().await?;
+            link.send(&test.body).await?;
+            link.taken(link.sent(), &mut Ahead::default()).await?;
             link.close().await;
             Ok(())
         };
@@ -96,16 +111,26 @@ impl Sink for Syslog {
     }
 
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
-        let mut pieces = self.pieces(batch);
-        let taken = self.in_time(self.send(&mut pieces)).await?;
+        self.deliver_and_begin(batch, &[]).await
+    }
+
+    fn begins_next(&self) -> bool {
+        !matches!(self.target, Target::Udp { .. })
+    }
+
+    async fn deliver_and_begin(&self, batch: &[Message], next: &[Message]) -> Result<Ack, SinkError> {
+        let taken = self.in_time(self.send(batch, next)).await?;
         let ack = taken.map_or_else(Ack::none, |bytes| Ack::new(format!("TCP acknowledged {bytes} bytes")));
-        let refused = pieces.refused;
+        let refused = pieces::refused(batch);
         if refused.is_empty() { Ok(ack) } else { Err(SinkError::Reject { refused, ack }) }
     }
 
     async fn close(&self) {
-        let link = self.state().link.take();
-        if let Some(link) = link {
+        let kept = self.state().take();
+        if let Some((mut link, mut ahead)) = kept {
+            if ahead.begun {
+                let _ = timeout(CLOSE_TIME, ahead.finish(&mut link)).await;
+            }
             link.close().await;
         }
     }
@@ -116,34 +141,43 @@ impl Syslog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pieces<'a>(&'a self, batch: &'a [Message]) -> Pieces<'a> {
-        let one_each = matches!(self.target, Target::Udp { .. });
-        Pieces::new(&self.writer, self.framing, one_each, batch)
+    fn pieces(&self, batch: &[Message]) -> Vec<Bytes> {
+        pieces::pieces(batch, matches!(self.target, Target::Udp { .. }))
     }
 
-    /// Sends each piece while the other side still reads the one before it. How many bytes TCP has acknowledged, where it
-    /// can be known and there was something to send.
-    async fn send(&self, pieces: &mut Pieces<'_>) -> io::Result<Option<usize>> {
-        let Some(first) = pieces.next() else { return Ok(None) };
-        let mut link = self.link().await?;
-        let mut sent = Vec::new();
-        for piece in std::iter::once(first).chain(pieces) {
-            link.send(&piece).await?;
-            sent.push(piece);
+    /// How many bytes TCP has acknowledged, where it can be known and there was something to send.
+    async fn send(&self, batch: &[Message], next: &[Message]) -> io::Result<Option<usize>> {
+        let pieces = self.pieces(batch);
+        if pieces.is_empty() {
+            return Ok(None);
         }
-        let known = link.taken().await?.then(|| len(&sent));
+        let (mut link, mut ahead) = self.link().await?;
+        let begun = if ahead.begun { Some(ahead.finish(&mut link).await?) } else { None };
+        let end = match begun.filter(|_| ahead.is(batch)) {
+            Some(end) => end,
+            None => {
+                for piece in &pieces {
+                    link.send(piece).await?;
+                }
+                link.sent()
+            }
+        };
+        if !ahead.begun || ahead.is(batch) {
+            ahead = Ahead::new(next, self.pieces(next));
+        }
+        let known = link.taken(end, &mut ahead).await?.then(|| len(&pieces));
         let mut state = self.state();
-        state.recent.push(sent);
-        state.link = Some(link);
+        state.recent.push(pieces);
+        (state.link, state.ahead) = (Some(link), ahead);
         Ok(known)
     }
 
     /// The link there is, if it is alive; else a new one, by which everything that may be lost is sent again.
-    async fn link(&self) -> io::Result<Link> {
-        let kept = self.state().link.take();
-        if let Some(mut link) = kept {
+    async fn link(&self) -> io::Result<(Link, Ahead)> {
+        let kept = self.state().take();
+        if let Some((mut link, ahead)) = kept {
             match link.alive().await {
-                Ok(()) => return Ok(link),
+                Ok(()) => return Ok((link, ahead)),
                 Err(error) => tracing::info!(address = self.target.address(), %error, "connecting to the syslog server again"),
             }
         }
@@ -152,7 +186,7 @@ impl Syslog {
         for piece in recent.iter().flat_map(|batch| batch.iter()) {
             link.send(piece).await?;
         }
-        Ok(link)
+        Ok((link, Ahead::default()))
     }
 
     async fn in_time<T>(&self, attempt: impl Future<Output = io::Result<T>>) -> Result<T, SinkError> {

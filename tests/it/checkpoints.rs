@@ -196,9 +196,18 @@ async fn refused_ones_are_alarmed_and_left_behind_and_an_operator_has_them_again
     assert_eq!((seen.checkpoints(), raised(&world)), (vec![8], vec![]));
     // From 3 on: the records, and what vouches for them.
     assert_eq!(running.handle.redeliver(3, None).await.unwrap(), 6);
-    running.until("again", |status| status.checkpoint == Some(8) && status.redriving == 0).await;
-    assert_eq!(seen.checkpoints(), [8, 4, 8]);
-    assert_eq!(counts(&running.stop().await), [8, 0, 0, 0, 0, 0]);
+    eventually("again", || (seen.checkpoints() == [8, 4, 8]).then_some(())).await;
+    running.until("the records, too", |status| status.redriving == 0).await;
+    // From 3 to 5: no checkpoint behind that, and the next one as ever; a crash in between forgets nothing.
+    assert_eq!(running.handle.redeliver(3, Some(5)).await.unwrap(), 3);
+    running.crash().await;
+    let running = world.start("s", CONFIG, sink.clone());
+    eventually("those of the range", || (seen.checkpoints() == [8, 4, 8, 4]).then_some(())).await;
+    world.events(1);
+    signing.sign(&[9]);
+    running.until("the next", |status| status.checkpoint == Some(9)).await;
+    assert_eq!(seen.checkpoints(), [8, 4, 8, 4, 9]);
+    assert_eq!(counts(&running.stop().await), [9, 0, 0, 0, 0, 0]);
 }
 
 #[tokio::test]

@@ -78,8 +78,8 @@ async fn an_azure_call_is_as_documented() {
     let mut text = message(9, Kind::Alarm, AT, ALARM);
     text.body = "CEF:0|a\\|b|\"".into();
     text.media_type = "text/plain; charset=utf-8";
-    let batch =
-        [message(7, Kind::Event, AT, EVENT), message(8, Kind::Alarm, "2026-11-22T06:40:01.000000Z", ALARM), text];
+    let later = message(8, Kind::Alarm, "2026-11-22T06:40:01.000000Z", ALARM);
+    let batch = sink.pack().packed([message(7, Kind::Event, AT, EVENT), later, text]);
     let ack = sink.deliver(&batch).await.unwrap();
     assert!(ack.text.starts_with("204"), "{ack:?}");
     sink.deliver(&batch[..1]).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_token_that_is_not_taken_any_more_is_fetched_once_again() {
     server.up();
     let dir = tempfile::tempdir().unwrap();
     let sink = azure(&server, dir.path(), "");
-    let batch = [message(7, Kind::Event, AT, EVENT)];
+    let batch = sink.pack().packed([message(7, Kind::Event, AT, EVENT)]);
     sink.deliver(&batch).await.unwrap();
     assert_eq!(server.requests().iter().map(|request| request.status).collect::<Vec<_>>(), [200, 401, 200, 204]);
     // Where no token helps, it is asked for once a delivery, and somebody has to mend it.
@@ -152,7 +152,7 @@ async fn an_authority_that_refuses_is_nobodys_record() {
     server.up();
     let dir = tempfile::tempdir().unwrap();
     let sink = azure(&server, dir.path(), "");
-    let batch = [message(7, Kind::Event, AT, EVENT)];
+    let batch = sink.pack().packed([message(7, Kind::Event, AT, EVENT)]);
     for (status, fault) in [(400, true), (401, true), (404, true), (429, false), (503, false)] {
         server.script(move |_| {
             Reply::Status(status, "retry-after: 7\r\n", r#"{"error":"invalid_client","echo":"fixture secret/+&="}"#)
@@ -205,7 +205,7 @@ async fn azures_statuses_are_decisions() {
     server.up();
     let dir = tempfile::tempdir().unwrap();
     let sink = azure(&server, dir.path(), "gzip = false");
-    let batch = [message(7, Kind::Event, AT, EVENT)];
+    let batch = sink.pack().packed([message(7, Kind::Event, AT, EVENT)]);
     let answers = |status: u16| {
         server.script(move |request| {
             token(request, 1).unwrap_or(Reply::Status(status, "retry-after: 60\r\n", r#"{"error":{"code":"X"}}"#))
@@ -245,7 +245,7 @@ async fn sent(members: &str, batch: &[Message]) -> Request {
     fs::write(dir.path().join("url"), format!("http://{}/receiver/v1/http/fixture==\n", server.address)).unwrap();
     let members = members.replace("URL", &format!("http://{}", server.address));
     let sink = parsed("http", &members).build(dir.path()).unwrap();
-    sink.deliver(batch).await.unwrap();
+    sink.deliver(&sink.pack().packed(batch.iter().cloned())).await.unwrap();
     let [request] = &server.requests()[..] else { panic!("one request") };
     request.clone()
 }

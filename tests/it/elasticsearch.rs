@@ -13,7 +13,7 @@ use refresh_audit::{
     deliver::SinkState,
     ledger::KeyScheme,
     record::{Kept, Kind},
-    sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
+    sink::{Ack, Acked, AnySink, Message, Sink, SinkConfig, SinkError},
 };
 use serde_json::json;
 
@@ -53,6 +53,14 @@ fn message(seq: u64, body: &str) -> Message {
         body: body.to_owned().into(),
         media_type: "application/json",
     }
+}
+
+async fn deliver(sink: &AnySink, batch: impl IntoIterator<Item = Message>) -> Result<Ack, SinkError> {
+    sink.deliver(&sink.pack().packed(batch)).await
+}
+
+async fn check(sink: &AnySink, message: Message) -> Result<(), SinkError> {
+    sink.check(&sink.pack().packed([message])[0]).await
 }
 
 #[tokio::test]
@@ -106,7 +114,7 @@ async fn credentials_are_sent_and_never_quoted() {
             let echo = format!("no: {:?} fixture-password", request.headers);
             Reply::Bytes(401, "", echo.into_bytes())
         });
-        let error = sink.deliver(&[message(1, "{}")]).await.unwrap_err();
+        let error = deliver(&sink, [message(1, "{}")]).await.unwrap_err();
         assert!(matches!(error, SinkError::Retry { fault: true, .. }), "{error:?}");
         let (said, secret) = (error.to_string(), value.split(' ').next_back().unwrap());
         assert!(said.contains("401") && !said.contains(secret) && !said.contains("fixture-password"), "{said}");
@@ -151,20 +159,19 @@ async fn a_data_stream_gets_what_it_takes() {
     }
     // What cannot be deleted stays, marked as a test.
     let before = server.requests().len();
-    sink("").check(&message(9, r#"{"test":true}"#)).await.unwrap();
+    check(&sink(""), message(9, r#"{"test":true}"#)).await.unwrap();
     assert_eq!(server.requests().len(), before + 1);
     // A document without an instant is what such a stream refuses.
     let bare = message(10, r#"{"@timestamp":"soon"}"#);
-    assert!(matches!(sink("").deliver(&[bare]).await, Err(SinkError::Reject { .. })));
+    assert!(matches!(deliver(&sink(""), [bare]).await, Err(SinkError::Reject { .. })));
 }
 
 #[tokio::test]
 async fn the_template_is_put_once_where_there_is_none() {
     let Some(osmem) = Osmem::start() else { return };
     let sink = to(osmem.address, "template = true");
-    sink.deliver(&[message(1, r#"{"event":{"ip":"not an address","kept":{"a":1}},"x_at":"2026-11-22T06:40:00Z"}"#)])
-        .await
-        .unwrap();
+    let odd = r#"{"event":{"ip":"not an address","kept":{"a":1}},"x_at":"2026-11-22T06:40:00Z"}"#;
+    deliver(&sink, [message(1, odd)]).await.unwrap();
     let there = osmem.ask("GET", "/_index_template/refresh-audit-audit", "");
     assert_eq!(there["index_templates"][0]["index_template"]["index_patterns"], json!(["audit"]));
     let mapping = osmem.ask("GET", "/audit/_mapping", "");
@@ -173,7 +180,7 @@ async fn the_template_is_put_once_where_there_is_none() {
     // What an administrator changed stays.
     let mine = r#"{"index_patterns":["mine"],"template":{}}"#;
     osmem.ask("PUT", "/_index_template/refresh-audit-audit", mine);
-    to(osmem.address, "template = true").deliver(&[message(2, "{}")]).await.unwrap();
+    deliver(&to(osmem.address, "template = true"), [message(2, "{}")]).await.unwrap();
     let there = osmem.ask("GET", "/_index_template/refresh-audit-audit", "");
     assert_eq!(there["index_templates"][0]["index_template"]["index_patterns"], json!(["mine"]));
 }
@@ -182,12 +189,12 @@ async fn the_template_is_put_once_where_there_is_none() {
 async fn a_server_says_what_it_holds() {
     let Some(osmem) = Osmem::start() else { return };
     let sink = to(osmem.address, "");
-    sink.deliver(&[message(1, "{}"), message(2, "{}")]).await.unwrap();
+    deliver(&sink, [message(1, "{}"), message(2, "{}")]).await.unwrap();
     let acked = |seq| Acked { seq, key: format!("k{seq}"), ack: String::new() };
     let held = sink.holds(&[acked(1), acked(2), acked(3)]).await.unwrap().unwrap();
     assert_eq!((held.missing, held.total), (vec![3], Some(2)));
     // The test record is gone again.
-    sink.check(&message(9, r#"{"test":true}"#)).await.unwrap();
+    check(&sink, message(9, r#"{"test":true}"#)).await.unwrap();
     assert_eq!(osmem.documents("audit").len(), 2);
 }
 
@@ -315,7 +322,7 @@ async fn tls_proves_both_sides() {
         sink(dir.path(), &format!("url = 'https://{address}'\nindex = 'audit'\ntimeout = '3s'\n{members}"))
     };
     let client = "cert_file = 'client.crt'\nkey_file = 'client.key'";
-    at(stunnel.address, &format!("ca_file = 'ca.crt'\n{client}")).deliver(&[message(1, "{}")]).await.unwrap();
+    deliver(&at(stunnel.address, &format!("ca_file = 'ca.crt'\n{client}")), [message(1, "{}")]).await.unwrap();
     for (address, members, what) in [
         (stunnel.address, "ca_file = 'ca.crt'".to_owned(), "without a client certificate"),
         (
@@ -327,7 +334,7 @@ async fn tls_proves_both_sides() {
         (misnamed.address, format!("ca_file = 'ca.crt'\n{client}"), "a server of another name"),
         (stunnel.address, client.to_owned(), "a server that the system does not know"),
     ] {
-        let error = at(address, &members).deliver(&[message(2, "{}")]).await.unwrap_err();
+        let error = deliver(&at(address, &members), [message(2, "{}")]).await.unwrap_err();
         assert!(matches!(error, SinkError::Retry { .. }), "{what}: {error}");
     }
     assert_eq!(osmem.documents("audit").len(), 1);

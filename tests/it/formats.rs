@@ -9,7 +9,6 @@ mod wire;
 
 use std::{collections::BTreeMap, fs};
 
-use bytes::Bytes;
 use refresh_audit::{
     deliver::{DeliveryConfig, batch::Selection},
     ledger::KeyScheme,
@@ -34,7 +33,7 @@ pub const FORMATS: &[&str] = &[
 /// A line as a sink with this `format` gets it.
 pub fn encode(format: &str, line: &str) -> String {
     let config: DeliveryConfig = toml::from_str(&format!("format = {format}")).unwrap();
-    let message = Selection::new(&config, KeyScheme::EventId).message(&Bytes::from(line.to_owned())).unwrap();
+    let message = Selection::new(&config, KeyScheme::EventId).message(&line.to_owned().into()).unwrap();
     String::from_utf8(message.body.to_vec()).unwrap()
 }
 

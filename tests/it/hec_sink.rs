@@ -146,7 +146,7 @@ async fn faults_of_the_configuration_park_nothing() {
         } else {
             hec(world.dir.path(), &members)
         };
-        let test = probe("n", "s", &DeliveryConfig::default()).unwrap();
+        let test = probe("n", "s", &DeliveryConfig::default(), &sink).unwrap();
         let error = sink.check(&test).await.unwrap_err().to_string();
         assert!(error.contains(said) && !error.contains("99999999"), "{what}: {error}");
         let running = world.start("s", "", sink);
@@ -162,7 +162,7 @@ async fn check_sends_a_test_and_waits_for_it() {
     server.server.up();
     let dir = tempfile::tempdir().unwrap();
     let sink = hec(dir.path(), &format!("url = {:?}\nack_timeout = '200ms'", server.url()));
-    let test = probe("n", "s", &DeliveryConfig::default()).unwrap();
+    let test = probe("n", "s", &DeliveryConfig::default(), &sink).unwrap();
     sink.check(&test).await.unwrap();
     let indexed = server.indexed();
     let event: &Value = &indexed[0].envelope["event"];

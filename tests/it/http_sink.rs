@@ -236,7 +236,7 @@ async fn check_writes_a_record_that_says_it_is_a_test() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("secret"), KEY).unwrap();
     let sink = alone(dir.path(), &format!("url = {:?}\nsign = {{ secret_file = 'secret' }}", server.url()));
-    let test = probe("n", "hook", &DeliveryConfig::default()).unwrap();
+    let test = probe("n", "hook", &DeliveryConfig::default(), &sink).unwrap();
     sink.check(&test).await.unwrap();
     let requests = server.requests();
     assert!(requests.len() == 1 && requests[0].method == "POST" && verifies(&requests[0]), "{requests:?}");

@@ -123,7 +123,7 @@ async fn what_the_receiver_asks_for_is_waited_and_nothing_of_ours_is_quoted() {
         body: line.into(),
         media_type: "application/json",
     };
-    let error = sink.deliver(std::slice::from_ref(&message)).await.unwrap_err();
+    let error = sink.deliver(&sink.pack().packed([message])).await.unwrap_err();
     assert!(!error.to_string().contains("fixture-token"), "{error}");
     let SinkError::Retry { after, fault, .. } = error else { panic!("{error}") };
     assert_eq!((after, fault), (Some(Duration::from_secs(1)), false));

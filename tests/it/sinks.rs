@@ -190,8 +190,9 @@ async fn check(name: &str, receiver: &impl Receiver, situation: Situation) {
 
 /// What `check --connect` does: the real write, of a record that says that it is a test, and has the seq 0.
 async fn check_connect(name: &str, receiver: &impl Receiver) {
-    let test = probe("n", name, &toml::from_str(receiver.config()).unwrap()).unwrap();
-    receiver.sink().check(&test).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let sink = receiver.sink();
+    let test = probe("n", name, &toml::from_str(receiver.config()).unwrap(), &sink).unwrap();
+    sink.check(&test).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     let begun = Instant::now();
     // A datagram, or what TCP alone acknowledges, may take a while to be read.
     loop {

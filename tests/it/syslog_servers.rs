@@ -12,7 +12,7 @@ use std::{
 use refresh_audit::{
     deliver::{DeliveryConfig, SinkState, probe::probe},
     record::Seq,
-    sink::{AnySink, Sink as _, SinkConfig, SinkError},
+    sink::{AnySink, Sink as _, SinkConfig, SinkError, stdout::Stdout},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -127,14 +127,15 @@ async fn cut_off(address: SocketAddr, members: &str, out: PathBuf) -> usize {
 
 /// None of those is let in, or lets us in; nothing counts as delivered.
 async fn certificates_count(certs: &Path, address: SocketAddr, out: PathBuf) {
-    let test = probe("n", "s", &DeliveryConfig::default()).unwrap();
     for (what, members) in [
         ("no client certificate", tls(certs, "ca", None)),
         ("another authority's client", tls(certs, "ca", Some("stranger"))),
         ("another authority's server", tls(certs, "other-ca", Some("client"))),
         ("another server's name", format!("server_name = 'siem.invalid'\n{}", tls(certs, "ca", Some("client")))),
     ] {
-        let error = sink(address, &members).check(&test).await.unwrap_err();
+        let ours = sink(address, &members);
+        let test = probe("n", "s", &DeliveryConfig::default(), &ours).unwrap();
+        let error = ours.check(&test).await.unwrap_err();
         assert!(matches!(error, SinkError::Retry { .. }), "{what}: {error}");
         let mut world = World::new();
         world.events(3);
@@ -144,7 +145,9 @@ async fn certificates_count(certs: &Path, address: SocketAddr, out: PathBuf) {
         assert_ne!(status.state, SinkState::Idle);
         running.stop().await;
     }
-    sink(address, &tls(certs, "ca", Some("client"))).check(&test).await.unwrap();
+    let sink = sink(address, &tls(certs, "ca", Some("client")));
+    let test = probe("n", "s", &DeliveryConfig::default(), &sink).unwrap();
+    sink.check(&test).await.unwrap();
     eventually("the test", || (records(&out).0.len() == 1).then_some(())).await;
 }
 
@@ -233,10 +236,11 @@ async fn syslog_ng_reads_structured_data_as_it_was_meant() {
     let keys = [r#"q"\]x"#, r"ends in \", "a=b [c] \u{202e}é", "]]\"\"\\\\", "tab\tand\nline"];
     let mut last = Duration::ZERO;
     for key in keys {
-        let mut message = probe("n", "s", &DeliveryConfig::default()).unwrap();
+        let mut message = probe("n", "s", &DeliveryConfig::default(), &Stdout::to(Vec::new())).unwrap();
         message.key = key.to_owned();
+        let batch = sink.pack().packed([message]);
         let begun = std::time::Instant::now();
-        sink.deliver(&[message]).await.unwrap();
+        sink.deliver(&batch).await.unwrap();
         last = begun.elapsed();
     }
     assert!(last < Duration::from_secs(1), "an acknowledgement by TCP is not waited for long: {last:?}");

@@ -85,7 +85,7 @@ async fn a_close_is_noticed_before_the_next_write() {
     let sink = syslog(&format!("address = '{}'\ntransport = 'tcp'", server.address));
     let mut keys = Vec::new();
     for _ in 0..5 {
-        let message = probe("n", "s", &DeliveryConfig::default()).unwrap();
+        let message = probe("n", "s", &DeliveryConfig::default(), &sink).unwrap();
         // No error, not even one that a second attempt would mend.
         sink.deliver(std::slice::from_ref(&message)).await.unwrap();
         let arrived = || server.texts().iter().any(|text| text.contains(&message.key)).then_some(());
@@ -160,7 +160,6 @@ async fn both_sides_prove_who_they_are() {
         format!("cert_file = '{}'\nkey_file = '{}'", file(&format!("{name}.crt")), file(&format!("{name}.key")))
     };
     let (ca, other) = (format!("ca_file = '{}'", file("ca.crt")), format!("ca_file = '{}'", file("other-ca.crt")));
-    let test = probe("n", "s", &DeliveryConfig::default()).unwrap();
     for (what, members) in [
         ("no client certificate", ca.clone()),
         ("another authority's client", format!("{ca}\n{}", client("stranger"))),
@@ -168,7 +167,9 @@ async fn both_sides_prove_who_they_are() {
         ("a server of another name", format!("{ca}\n{}\nserver_name = 'siem.invalid'", client("client"))),
     ] {
         let members = format!("address = '{}'\n{members}", server.address);
-        let error = syslog(&members).check(&test).await.unwrap_err();
+        let sink = syslog(&members);
+        let test = probe("n", "s", &DeliveryConfig::default(), &sink).unwrap();
+        let error = sink.check(&test).await.unwrap_err();
         assert!(matches!(error, SinkError::Retry { fault: true, .. }), "{what}: {error}");
         let mut world = World::new();
         world.events(3);
@@ -178,7 +179,9 @@ async fn both_sides_prove_who_they_are() {
         running.stop().await;
     }
     assert!(server.texts().is_empty());
-    syslog(&format!("address = '{}'\n{ca}\n{}", server.address, client("client"))).check(&test).await.unwrap();
+    let sink = syslog(&format!("address = '{}'\n{ca}\n{}", server.address, client("client")));
+    let test = probe("n", "s", &DeliveryConfig::default(), &sink).unwrap();
+    sink.check(&test).await.unwrap();
     eventually("the test", || (server.texts().len() == 1).then_some(())).await;
     let message = server.messages().remove(0);
     assert_eq!(message.sd.find_tuple(SD, "test").map(String::as_str), Some("true"));

@@ -55,8 +55,8 @@ fn build(dir: &Path, (kind, members): (&str, &str), scheme: &str, to: SocketAddr
     config.build(dir).unwrap_or_else(|error| panic!("{kind}: {error}"))
 }
 
-fn test_record() -> Message {
-    probe("n", "s", &DeliveryConfig::default()).unwrap()
+fn test_record(sink: &AnySink) -> Message {
+    probe("n", "s", &DeliveryConfig::default(), sink).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,14 +79,14 @@ async fn another_server_gets_nothing() {
         let asked = server.requests().len();
         for (what, address) in [("another name", elsewhere.address), ("another authority", stranger.address)] {
             let sink = build(dir.path(), *sink, "https", address, "ca_file = 'ca.crt'");
-            let error = sink.check(&test_record()).await.unwrap_err();
+            let error = sink.check(&test_record(&sink)).await.unwrap_err();
             assert!(matches!(error, SinkError::Retry { .. } | SinkError::Partly { .. }), "{what}: {error:?}");
             let said = error.to_string();
             assert!(said.to_lowercase().contains("certificate") && !said.contains("secret"), "{what}: {said}");
         }
         assert_eq!(server.requests().len(), asked, "{sink:?}");
         let sink = build(dir.path(), *sink, "https", good.address, "ca_file = 'ca.crt'");
-        sink.check(&test_record()).await.unwrap();
+        sink.check(&test_record(&sink)).await.unwrap();
         assert!(server.requests().len() > asked);
     }
 }
@@ -99,13 +99,14 @@ async fn a_credential_that_nobody_knows_is_no_records_fault() {
     server.up();
     for status in [401, 403] {
         server.script(move |_| Reply::Status(status, "", "not /hooks/fixture-secret"));
-        for sink in SINKS {
-            let error = build(dir.path(), *sink, "http", server.address, "").check(&test_record()).await.unwrap_err();
+        for kind in SINKS {
+            let sink = build(dir.path(), *kind, "http", server.address, "");
+            let error = sink.check(&test_record(&sink)).await.unwrap_err();
             let (SinkError::Retry { fault, .. } | SinkError::Partly { fault, .. }) = &error else {
-                panic!("{sink:?}, {status}: {error:?}")
+                panic!("{kind:?}, {status}: {error:?}")
             };
-            assert!(fault, "{sink:?}, {status}: {error:?}");
-            assert!(!error.to_string().contains("fixture-secret"), "{sink:?}: {error}");
+            assert!(fault, "{kind:?}, {status}: {error:?}");
+            assert!(!error.to_string().contains("fixture-secret"), "{kind:?}: {error}");
         }
     }
 }

@@ -1,19 +1,19 @@
 //! Records as documents: their ids, and the lines of a bulk request. Pure.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, io::Write as _};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use memchr::memmem;
 use serde::{Deserialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
 
-use super::{Message, SinkError};
-use crate::sink::buffer::Buffer;
+use super::{Message, Pack, SinkError};
+use crate::slice::pieces;
 
 /// Both servers refuse a longer `_id`.
 const ID_BYTES_MAX: usize = 512;
 /// What is around a document and its id, bytes.
-const AROUND_LEN: usize = 80;
+const AROUND_LEN: usize = 120;
 /// How the id of a longer key begins.
 const HASHED: &str = "sha256-";
 
@@ -38,16 +38,20 @@ pub(super) fn id(key: &str) -> Cow<'_, str> {
     id.into()
 }
 
-/// The body of a bulk request. Fails on a format that is not JSON.
-pub(super) fn bulk(batch: &[Message], buffer: &Buffer) -> Result<Bytes, SinkError> {
-    if !batch.iter().all(|message| message.body.starts_with(b"{")) {
-        return Err(SinkError::fault("Elasticsearch takes JSON only: choose another format for this sink"));
-    }
-    let room = batch.iter().map(|message| message.body.len() + message.key.len() + AROUND_LEN).sum();
-    Ok(buffer.fill(room, |body| batch.iter().for_each(|message| write(body, message))))
+/// A document and the line before it, as a bulk request has them.
+pub(super) fn pack() -> Pack {
+    Pack::written(AROUND_LEN, write)
 }
 
-fn write(body: &mut BytesMut, message: &Message) {
+/// The body of a bulk request. Fails on a format that is not JSON.
+pub(super) fn bulk(batch: &[Message]) -> Result<Vec<Bytes>, SinkError> {
+    if !batch.iter().all(Message::is_json) {
+        return Err(SinkError::fault("Elasticsearch takes JSON only: choose another format for this sink"));
+    }
+    Ok(pieces(batch.iter().map(|message| &message.body)))
+}
+
+fn write(message: &Message, body: &mut Vec<u8>) {
     body.extend_from_slice(br#"{"create":{"_id":""#);
     body.extend_from_slice(id(&message.key).as_bytes());
     body.extend_from_slice(b"\"}}\n{");
@@ -57,11 +61,11 @@ fn write(body: &mut BytesMut, message: &Message) {
         // fail.
         let _ = write!(body, r#""@timestamp":"{}""#, message.head.received_at());
         if members.trim_ascii_start() != b"}" {
-            body.put_u8(b',');
+            body.push(b',');
         }
     }
     body.extend_from_slice(members);
-    body.put_u8(b'\n');
+    body.push(b'\n');
 }
 
 /// Whether the document has an instant of its own, as Kibana and data streams want one.
@@ -114,15 +118,15 @@ mod tests {
 
     #[test]
     fn a_document_gets_an_instant_where_it_has_none() {
-        let text = |body: &str| String::from_utf8(bulk(&[message("k", body)], &Buffer::default()).unwrap().to_vec()).unwrap();
+        let text = |body: &str| String::from_utf8(bulk(&pack().packed([message("k", body)])).unwrap().concat()).unwrap();
         let head = "{\"create\":{\"_id\":\"k\"}}\n";
         let stamp = r#""@timestamp":"2026-11-22T06:40:00.123456Z","#;
         assert_eq!(text(r#"{"a":1}"#), format!("{head}{{{stamp}\"a\":1}}\n"));
         assert_eq!(text(r#"{"@timestamp":"x","a":1}"#), format!("{head}{{\"@timestamp\":\"x\",\"a\":1}}\n"));
         assert_eq!(text(r#"{"a":{"@timestamp":"x"}}"#), format!("{head}{{{stamp}\"a\":{{\"@timestamp\":\"x\"}}}}\n"));
         assert_eq!(text("{}"), format!("{head}{{\"@timestamp\":\"2026-11-22T06:40:00.123456Z\"}}\n"));
-        for body in ["CEF:0|x", "", "[1]"] {
-            assert!(matches!(bulk(&[message("k", body)], &Buffer::default()), Err(SinkError::Retry { fault: true, .. })), "{body}");
-        }
+        let other = Message { media_type: "text/plain; charset=utf-8", ..message("k", "CEF:0|x") };
+        let refused = bulk(&pack().packed([message("k", "{}"), other]));
+        assert!(matches!(refused, Err(SinkError::Retry { fault: true, .. })), "{refused:?}");
     }
 }

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::{
     record::{AlarmState, Severity},
-    sink::{BuildError, Message},
+    sink::{BuildError, Message, Pack},
+    slice::pieces,
 };
 
 mod datadog;
@@ -86,35 +88,36 @@ impl Preset {
             Self::Sumologic => sumologic::LIMITS,
             Self::Loki => loki::LIMITS,
         };
-        let mut bytes = 0;
+        let mut bytes = AROUND_BYTES;
         let fit = batch.iter().take(records_max).take_while(|message| {
-            bytes += quoted_len(&message.body) + AROUND_BYTES;
+            bytes += message.body.len() + BEHIND_BYTES;
             bytes <= bytes_max
         });
         fit.count().max(1)
     }
 
-    pub(super) fn body(self, batch: &[Message], labels: &Labels) -> Vec<u8> {
+    pub(super) fn pack(self, labels: &Labels) -> Pack {
         match self {
-            Self::Datadog => datadog::body(batch, labels),
-            Self::Sumologic => sumologic::body(batch),
+            Self::Datadog => datadog::pack(labels),
+            Self::Sumologic => Pack::Line,
+            Self::Loki => loki::pack(),
+        }
+    }
+
+    /// Of messages that are packed.
+    pub(super) fn body(self, batch: &[Message], labels: &Labels) -> Vec<Bytes> {
+        match self {
+            Self::Datadog => datadog::body(batch),
+            Self::Sumologic => pieces(batch.iter().map(|message| &message.body)),
             Self::Loki => loki::body(batch, labels),
         }
     }
 }
 
-/// More than any preset puts around a record.
-const AROUND_BYTES: usize = 1_000;
-
-/// Bytes of a text inside of JSON quotes.
-fn quoted_len(text: &[u8]) -> usize {
-    let added = text.iter().map(|byte| match byte {
-        b'"' | b'\\' => 1,
-        0..=0x1f => 5,
-        _ => 0,
-    });
-    text.len() + added.sum::<usize>()
-}
+/// More than any preset puts around all records: a few streams and their labels.
+const AROUND_BYTES: usize = 8_000;
+/// More than any preset puts behind a record when it is sent.
+const BEHIND_BYTES: usize = 40;
 
 /// The worst that a record says.
 fn severity(message: &Message) -> Severity {

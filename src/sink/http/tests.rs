@@ -41,16 +41,20 @@ fn secrets_are_never_inline_and_never_in_an_error() {
     assert!(build("url = 'http://127.0.0.1/'\nmethod = 'PUT'").is_err(), "an unknown member");
 }
 
+fn of(body: Body, batch: &[Message]) -> String {
+    String::from_utf8(body.of(&body.pack().packed(batch.to_vec())).concat()).unwrap()
+}
+
 #[test]
 fn bodies_and_ids_are_as_told() {
     let batch = [message(7), message(8), message(9)];
-    assert_eq!(Body::Single.of(&batch[..1], &Buffer::default()), "{\"n\":7}");
-    assert_eq!(Body::Array.of(&batch, &Buffer::default()), "[{\"n\":7},{\"n\":8},{\"n\":9}]");
-    assert_eq!(Body::Array.of(&batch[..1], &Buffer::default()), "[{\"n\":7}]");
-    assert_eq!(Body::Lines.of(&batch, &Buffer::default()), "{\"n\":7}\n{\"n\":8}\n{\"n\":9}\n");
+    assert_eq!(of(Body::Single, &batch[..1]), "{\"n\":7}");
+    assert_eq!(of(Body::Array, &batch), "[{\"n\":7},{\"n\":8},{\"n\":9}]");
+    assert_eq!(of(Body::Array, &batch[..1]), "[{\"n\":7}]");
+    assert_eq!(of(Body::Lines, &batch), "{\"n\":7}\n{\"n\":8}\n{\"n\":9}\n");
     let line = Message { body: "CEF:0|a \"b\"".into(), media_type: "text/plain; charset=utf-8", ..message(7) };
-    assert_eq!(Body::Array.of(&[line.clone(), message(8)], &Buffer::default()), "[\"CEF:0|a \\\"b\\\"\",{\"n\":8}]");
-    assert_eq!(Body::Lines.of(&[line], &Buffer::default()), "CEF:0|a \"b\"\n");
+    assert_eq!(of(Body::Array, &[line.clone(), message(8)]), "[\"CEF:0|a \\\"b\\\"\",{\"n\":8}]");
+    assert_eq!(of(Body::Lines, &[line]), "CEF:0|a \"b\"\n");
     assert_eq!(Body::Single.id(&batch[..1]), "k7");
     assert_eq!(Body::Lines.id(&batch), "7-9");
     assert_eq!(Body::Array.id(&batch[..1]), "7-7");

@@ -56,7 +56,7 @@ impl Nats {
                     break;
                 }
             }
-            let outgoing = PublishMessage::build().payload(message.body.clone()).headers(headers);
+            let outgoing = PublishMessage::build().payload(message.body.bytes()).headers(headers);
             match link.context.send_publish(self.subject.clone(), outgoing).await {
                 Ok(ack) => pending.push_back((at, ack)),
                 Err(error) => {

@@ -2,13 +2,14 @@
 
 use std::{path::Path, time::Duration};
 
-use opentelemetry_proto::tonic::collector::logs::v1::{
-    ExportLogsServiceRequest, ExportLogsServiceResponse, logs_service_client::LogsServiceClient,
-};
+use bytes::{BufMut as _, Bytes};
+use http::uri::PathAndQuery;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message as _;
 use tonic::{
     Code, Request, Status,
-    codec::CompressionEncoding,
+    client,
+    codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::MetadataMap,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
@@ -26,9 +27,12 @@ use crate::{
 /// Connecting takes a few round trips; a host that is down should show sooner than a slow answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The service's one method (`logs_service.proto`).
+const EXPORT: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
+
 /// A channel that connects when it is needed, and the metadata of every call.
 pub(super) struct Grpc {
-    client: LogsServiceClient<Channel>,
+    client: client::Grpc<Channel>,
     metadata: MetadataMap,
 }
 
@@ -53,18 +57,61 @@ impl Grpc {
         if url.scheme() == "https" {
             endpoint = endpoint.tls_config(tls_config(tls, base)?).map_err(fail)?;
         }
-        let mut client = LogsServiceClient::new(endpoint.connect_lazy());
+        let mut client = client::Grpc::new(endpoint.connect_lazy());
         if gzip {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
         Ok(Self { client, metadata: MetadataMap::from_headers(headers) })
     }
 
-    pub(super) async fn export(&self, request: ExportLogsServiceRequest) -> Result<ExportLogsServiceResponse, Status> {
+    /// `request` is an `ExportLogsServiceRequest` in pieces.
+    pub(super) async fn export(&self, request: Vec<Bytes>) -> Result<ExportLogsServiceResponse, Status> {
         let mut request = Request::new(request);
         *request.metadata_mut() = self.metadata.clone();
         // A clone shares the channel.
-        Ok(self.client.clone().export(request).await?.into_inner())
+        let mut client = self.client.clone();
+        let not_ready = |error: tonic::transport::Error| Status::from_error(error.into());
+        client.ready().await.map_err(not_ready)?;
+        Ok(client.unary(request, EXPORT, Ready).await?.into_inner())
+    }
+}
+
+/// Requests that are protobuf already, answers that are to be read.
+struct Ready;
+
+impl Codec for Ready {
+    type Encode = Vec<Bytes>;
+    type Decode = ExportLogsServiceResponse;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Ready {
+    type Item = Vec<Bytes>;
+    type Error = Status;
+
+    fn encode(&mut self, pieces: Vec<Bytes>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.reserve(pieces.iter().map(Bytes::len).sum());
+        pieces.into_iter().for_each(|piece| to.put(piece));
+        Ok(())
+    }
+}
+
+impl Decoder for Ready {
+    type Item = ExportLogsServiceResponse;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<ExportLogsServiceResponse>, Status> {
+        let answer = ExportLogsServiceResponse::decode(from);
+        answer.map(Some).map_err(|error| Status::internal(error.to_string()))
     }
 }
 

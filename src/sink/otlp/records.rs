@@ -4,105 +4,84 @@
 //! The body is the record in the sink's `format`, as a string, so that with `json` the journal's hash can be checked where
 //! it arrives (a map would lose the order of members). What is searched for stands in attributes beside it.
 
-use opentelemetry_proto::tonic::{
-    collector::logs::v1::ExportLogsServiceRequest,
-    common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value::Value},
-    logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber},
-    resource::v1::Resource,
-};
+use bytes::Bytes;
 
+use super::proto::{self, Attributes};
 use crate::{
-    event::RefreshEvent,
-    record::{AlarmState, IncidentChange, Kind, Record, Severity},
-    sink::Message,
+    record::{AlarmState, Brief, EventBrief, IncidentChange, Kind, Severity},
+    sink::{Message, Pack},
+    slice::pieces,
 };
 
 /// The sender's instant counts within this of ours; outside of it somebody's clock or JSON is wrong. Milliseconds.
 const BEHIND_MAX_MS: i64 = 30 * 86_400_000;
 /// See [`BEHIND_MAX_MS`].
 const AHEAD_MAX_MS: i64 = 5 * 60_000;
+/// Bytes of a record beside its body: some 30 attributes.
+const AROUND_LEN: usize = 1_500;
 
-/// Attributes of one thing, without those that are not known.
-#[derive(Default)]
-struct Attributes(Vec<KeyValue>);
-
-impl Attributes {
-    fn put(&mut self, key: &str, value: Value) {
-        let value = Some(AnyValue { value: Some(value) });
-        self.0.push(KeyValue { key: key.to_owned(), value, ..KeyValue::default() });
-    }
-
-    fn text(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.put(key, Value::StringValue(value.to_owned()));
-        }
-    }
-
-    fn texts<'a>(&mut self, key: &str, values: impl Iterator<Item = &'a str>) {
-        let one = |value: &str| AnyValue { value: Some(Value::StringValue(value.to_owned())) };
-        let values: Vec<AnyValue> = values.map(one).collect();
-        if !values.is_empty() {
-            self.put(key, Value::ArrayValue(ArrayValue { values }));
-        }
-    }
-
-    fn number(&mut self, key: &str, value: Option<f64>) {
-        if let Some(value) = value {
-            self.put(key, Value::DoubleValue(value));
-        }
-    }
-
-    fn count(&mut self, key: &str, value: u64) {
-        self.put(key, Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)));
-    }
+/// Field numbers of `opentelemetry.proto.logs.v1.LogRecord`.
+mod field {
+    pub(super) const TIME: u32 = 1;
+    pub(super) const SEVERITY_NUMBER: u32 = 2;
+    pub(super) const SEVERITY_TEXT: u32 = 3;
+    pub(super) const BODY: u32 = 5;
+    pub(super) const ATTRIBUTES: u32 = 6;
+    pub(super) const OBSERVED_TIME: u32 = 11;
+    pub(super) const EVENT_NAME: u32 = 12;
 }
 
-/// A batch as one request of one resource and scope.
-pub(super) fn request(batch: &[Message], host: &str) -> ExportLogsServiceRequest {
-    let mut resource = Attributes::default();
-    resource.text("service.name", Some("refresh-audit"));
-    resource.text("service.version", Some(env!("CARGO_PKG_VERSION")));
-    resource.text("host.name", Some(host).filter(|host| !host.is_empty()));
-    let scope = InstrumentationScope {
-        name: "refresh_audit".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
+/// `SeverityNumber` of the same file.
+const INFO: u64 = 9;
+const INFO2: u64 = 10;
+const WARN: u64 = 13;
+const ERROR: u64 = 17;
+const FATAL: u64 = 21;
+
+/// A log record as a field of its scope.
+pub(super) fn pack() -> Pack {
+    Pack::written(AROUND_LEN, |message, out| proto::message(out, proto::LOG_RECORDS, |out| log_record(out, message)))
+}
+
+/// A batch as one request (`ExportLogsServiceRequest`) of one resource and scope.
+pub(super) fn request(batch: &[Message], host: &str) -> Vec<Bytes> {
+    let records = pieces(batch.iter().map(|message| &message.body));
+    let len = records.iter().map(Bytes::len).sum();
+    let resource = |resource: &mut Vec<u8>| {
+        let mut attributes = Attributes::new(resource, proto::RESOURCE_ATTRIBUTES);
+        attributes.text("service.name", Some("refresh-audit"));
+        attributes.text("service.version", Some(env!("CARGO_PKG_VERSION")));
+        attributes.text("host.name", Some(host).filter(|host| !host.is_empty()));
     };
-    let log_records = batch.iter().map(log_record).collect();
-    let logs = ScopeLogs { scope: Some(scope), log_records, schema_url: String::new() };
-    let resource = Resource { attributes: resource.0, ..Resource::default() };
-    let resource_logs =
-        vec![ResourceLogs { resource: Some(resource), scope_logs: vec![logs], schema_url: String::new() }];
-    ExportLogsServiceRequest { resource_logs }
+    let mut request = vec![proto::request_head(len, resource, ("refresh_audit", env!("CARGO_PKG_VERSION"))).into()];
+    request.extend(records);
+    request
 }
 
-fn log_record(message: &Message) -> LogRecord {
-    let body = AnyValue { value: Some(Value::StringValue(String::from_utf8_lossy(&message.body).into_owned())) };
-    let mut attributes = Attributes::default();
+fn log_record(out: &mut Vec<u8>, message: &Message) {
+    // Its head was read as JSON before it came here; without the rest there is still the body.
+    let record = Brief::read(&message.line).ok();
+    if let Some(record) = &record {
+        let (number, text) = severity(record);
+        proto::fixed64(out, field::TIME, nanos(happened(record)));
+        proto::number(out, field::SEVERITY_NUMBER, number);
+        proto::bytes(out, field::SEVERITY_TEXT, text.as_bytes());
+        proto::fixed64(out, field::OBSERVED_TIME, nanos(record.received_at.micros()));
+    }
+    proto::any_text(out, field::BODY, &String::from_utf8_lossy(&message.body));
+    let mut attributes = Attributes::new(out, field::ATTRIBUTES);
     // Records with the same uid are the same record: how a receiver tells what came twice.
     attributes.text("log.record.uid", Some(&message.key));
     attributes.text("refresh_audit.key", Some(&message.key));
     attributes.count("refresh_audit.seq", message.seq);
-    let mut log = LogRecord {
-        event_name: format!("refresh_audit.{}", message.kind.as_str()),
-        body: Some(body),
-        ..LogRecord::default()
-    };
-    // Its head was read as JSON before it came here; without the rest there is still the body.
-    if let Ok(record) = message.record() {
-        let received = record.received_at.micros();
-        log.time_unix_nano = nanos(happened(&record));
-        log.observed_time_unix_nano = nanos(received);
-        let (number, text) = severity(&record);
-        (log.severity_number, log.severity_text) = (number.into(), text.to_owned());
-        describe(&mut attributes, &record);
+    if let Some(record) = &record {
+        describe(&mut attributes, message, record);
     }
-    log.attributes = attributes.0;
-    log
+    proto::bytes(out, field::EVENT_NAME, format!("refresh_audit.{}", message.kind.as_str()).as_bytes());
 }
 
 /// Microseconds since 1970: the event's instant where it can be, else when it was recorded.
-fn happened(record: &Record) -> i64 {
+fn happened(record: &Brief<'_>) -> i64 {
     let received = record.received_at.micros();
     record.event.as_ref().map_or(received, |event| {
         let clamped = |ms: i64| ms.clamp(received / 1_000 - BEHIND_MAX_MS, received / 1_000 + AHEAD_MAX_MS);
@@ -116,31 +95,30 @@ fn nanos(micros: i64) -> u64 {
 }
 
 /// By the worst finding; a record without one is information, an alarm an error.
-fn severity(record: &Record) -> (SeverityNumber, &'static str) {
+fn severity(record: &Brief<'_>) -> (u64, &'static str) {
     let incident = record.incident.as_ref().filter(|incident| incident.change != IncidentChange::Closed);
     let raised = record.alarm.as_ref().is_some_and(|alarm| alarm.state == AlarmState::Raised);
     let found = record.findings.iter().map(|finding| finding.severity);
     let worst = found.chain(incident.map(|incident| incident.severity)).chain(raised.then_some(Severity::High)).max();
     match worst {
-        None | Some(Severity::Info) => (SeverityNumber::Info, "info"),
-        Some(Severity::Low) => (SeverityNumber::Info2, "low"),
-        Some(Severity::Medium) => (SeverityNumber::Warn, "medium"),
-        Some(Severity::High) => (SeverityNumber::Error, "high"),
-        Some(Severity::Critical) => (SeverityNumber::Fatal, "critical"),
+        None | Some(Severity::Info) => (INFO, "info"),
+        Some(Severity::Low) => (INFO2, "low"),
+        Some(Severity::Medium) => (WARN, "medium"),
+        Some(Severity::High) => (ERROR, "high"),
+        Some(Severity::Critical) => (FATAL, "critical"),
     }
 }
 
-fn describe(attributes: &mut Attributes, record: &Record) {
-    attributes.text("refresh_audit.hash", Some(&record.hash));
-    attributes.text("refresh_audit.journal", Some(&record.journal));
-    attributes.text("refresh_audit.node", Some(&record.node));
-    attributes.text("refresh_audit.kind", Some(record.kind.as_str()));
+fn describe(attributes: &mut Attributes<'_>, message: &Message, record: &Brief<'_>) {
+    attributes.text("refresh_audit.hash", Some(message.head.hash()));
+    attributes.text("refresh_audit.journal", Some(message.head.journal()));
+    attributes.text("refresh_audit.node", Some(message.head.node()));
+    attributes.text("refresh_audit.kind", Some(message.kind.as_str()));
     attributes.text("refresh_audit.source", record.source.as_deref());
     if let Some(event) = &record.event {
         describe_event(attributes, event);
     }
-    let rules = || record.findings.iter().map(|finding| &*finding.rule);
-    attributes.texts("refresh_audit.findings.rules", rules());
+    attributes.texts("refresh_audit.findings.rules", record.findings.iter().map(|finding| &*finding.rule));
     attributes.texts(
         "refresh_audit.findings.attack",
         record.findings.iter().flat_map(|finding| finding.attack.iter().map(|technique| &**technique)),
@@ -155,22 +133,22 @@ fn describe(attributes: &mut Attributes, record: &Record) {
         attributes.text("refresh_audit.incident.id", Some(&incident.id));
         attributes.text("refresh_audit.incident.change", Some(incident.change.as_str()));
         attributes.texts("refresh_audit.incident.rules", incident.rules.iter().map(|rule| &**rule));
-        attributes.text("user.id", incident.user_id.as_ref().map(|id| id.as_str()));
-        attributes.text("session.id", incident.session_id.as_ref().map(|id| id.as_str()));
+        attributes.text("user.id", incident.user_id.as_deref());
+        attributes.text("session.id", incident.session_id.as_deref());
         attributes.text("client.address", incident.ip.as_deref());
     }
-    if record.kind == Kind::Replay
+    if message.kind == Kind::Replay
         && let Some(replay) = &record.replay
     {
         attributes.count("refresh_audit.replay.of", replay.of);
     }
 }
 
-fn describe_event(attributes: &mut Attributes, event: &RefreshEvent) {
-    let user = event.user_id.as_ref().map(|id| id.as_str());
+fn describe_event(attributes: &mut Attributes<'_>, event: &EventBrief<'_>) {
+    let user = event.user_id.as_deref();
     attributes.text("user.id", user);
     attributes.text("enduser.id", user);
-    attributes.text("session.id", event.session_id.as_ref().map(|id| id.as_str()));
+    attributes.text("session.id", event.session_id.as_deref());
     attributes.text("client.address", event.ip.as_deref());
     attributes.text("user_agent.original", event.user_agent.as_deref());
     if let Some(client) = &event.client {
@@ -192,15 +170,14 @@ fn describe_event(attributes: &mut Attributes, event: &RefreshEvent) {
         attributes.text("refresh_audit.network.org", network.org.as_deref());
         attributes.texts("refresh_audit.network.labels", network.labels.iter().map(|label| &**label));
     }
-    attributes.text("refresh_audit.event.id", Some(event.id.as_str()));
+    attributes.text("refresh_audit.event.id", Some(&event.id));
     attributes.text("refresh_audit.event.type", Some(&event.kind));
     attributes.text("refresh_audit.event.outcome", Some(event.outcome.as_str()));
-    attributes.text("refresh_audit.tenant.id", event.tenant_id.as_ref().map(|id| id.as_str()));
-    attributes.text("refresh_audit.application.id", event.application_id.as_ref().map(|id| id.as_str()));
+    attributes.text("refresh_audit.tenant.id", event.tenant_id.as_deref());
+    attributes.text("refresh_audit.application.id", event.application_id.as_deref());
 }
 
 /// ISO 3166-1 alpha-2, as the convention asks; senders also write names.
 fn is_iso_country(text: &str) -> bool {
     text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
-

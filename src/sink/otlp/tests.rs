@@ -1,6 +1,9 @@
 //! Records in the protocol's form, and what its answers mean.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
+use opentelemetry_proto::tonic::{
+    collector::logs::v1::ExportLogsServiceRequest,
+    common::v1::{AnyValue, any_value::Value},
+};
 
 use super::*;
 use crate::{
@@ -26,6 +29,12 @@ fn message(event: &str, more: &str) -> Message {
     }
 }
 
+/// As another implementation reads it.
+fn request(message: Message, host: &str) -> ExportLogsServiceRequest {
+    let packed = records::pack().packed([message]);
+    ExportLogsServiceRequest::decode(&*records::request(&packed, host).concat()).unwrap()
+}
+
 const OCCURRED: &str = r#""occurred_at":"2026-11-22T06:39:59.000Z","#;
 
 fn text(value: &str) -> Option<AnyValue> {
@@ -39,7 +48,7 @@ fn a_record_is_one_log_record_of_one_resource() {
     );
     let findings = r#""findings":[{"rule":"RA101","name":"n","severity":"low","reason":"r"},{"rule":"RA203","name":"n","severity":"critical","reason":"r","attack":["T1550.001"]}],"verdict":{"action":"allow","risk":0.5},"#;
     let message = message(&event, findings);
-    let request = records::request(std::slice::from_ref(&message), "host-1");
+    let request = request(message.clone(), "host-1");
     let [resource] = &request.resource_logs[..] else { panic!("{request:?}") };
     let named = |attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], key: &str| {
         let found: Vec<_> = attributes.iter().filter(|attribute| attribute.key == key).collect();
@@ -101,7 +110,7 @@ fn an_instant_that_cannot_be_is_clamped_and_what_is_unknown_is_absent() {
         ("2027-01-01T00:00:00.000Z", 1_795_329_900_123_000_000),
     ] {
         let message = message(&format!(r#""occurred_at":"{occurred}","location":{{"country":"Switzerland"}},"#), "");
-        let request = records::request(&[message], "");
+        let request = request(message, "");
         let log = &request.resource_logs[0].scope_logs[0].log_records[0];
         assert_eq!(log.time_unix_nano, nanos, "{occurred}");
         // 9 is INFO.

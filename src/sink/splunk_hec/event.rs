@@ -1,15 +1,14 @@
 //! One record as one HEC event: `{"time":…,"host":…,"source":…,"sourcetype":…,"index":…,"event":…,"fields":…}`. Pure.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
-use bytes::{BufMut as _, BytesMut};
-
-use crate::sink::{BuildError, Message};
+use crate::sink::{BuildError, Message, json};
 
 /// Of the names, an instant, a usual node and key, and a seq.
 const AROUND_LEN: usize = 200;
 
 /// What every event of a sink has in common.
+#[derive(Clone)]
 pub(super) struct Envelope {
     host: Option<String>,
     /// `"source":…,"sourcetype":…,"index":…`.
@@ -40,33 +39,27 @@ impl Envelope {
         self.host.as_deref().map_or(0, str::len) + self.middle.len() + AROUND_LEN
     }
 
-    /// Appends it. JSON goes in as it is, anything else as a text. The key, the same on every attempt, and the seq are
-    /// indexed fields, so that a search can drop what came twice whatever the format.
-    pub(super) fn write(&self, out: &mut BytesMut, message: &Message) {
+    /// Appends it and a line feed. JSON goes in as it is, anything else as a text. The key, the same on every attempt, and
+    /// the seq are indexed fields, so that a search can drop what came twice whatever the format.
+    pub(super) fn write(&self, out: &mut Vec<u8>, message: &Message) {
         let micros = message.head.received_at().micros();
-        out.put_u8(b'{');
+        out.push(b'{');
         if micros >= 0 {
             // Writing to memory does not fail.
             let _ = write!(out, "\"time\":{}.{:06},", micros / 1_000_000, micros % 1_000_000);
         }
         out.extend_from_slice(b"\"host\":");
-        text(out, self.host.as_deref().unwrap_or(message.head.node()));
-        out.put_u8(b',');
+        json::text(out, self.host.as_deref().unwrap_or(message.head.node()).as_bytes());
+        out.push(b',');
         out.extend_from_slice(self.middle.as_bytes());
         out.extend_from_slice(b"\"event\":");
         if message.is_json() {
             out.extend_from_slice(&message.body);
         } else {
-            text(out, &String::from_utf8_lossy(&message.body));
+            json::text(out, &message.body);
         }
         out.extend_from_slice(b",\"fields\":{\"record_key\":");
-        text(out, &message.key);
-        let _ = write!(out, ",\"record_seq\":\"{}\"}}}}", message.seq);
+        json::text(out, message.key.as_bytes());
+        let _ = write!(out, ",\"record_seq\":\"{}\"}}}}\n", message.seq);
     }
-}
-
-/// Appends a text as JSON.
-fn text(out: &mut BytesMut, text: &str) {
-    // Neither a text nor memory has a way to fail.
-    let _ = serde_json::to_writer(out.writer(), text);
 }

@@ -33,9 +33,8 @@ fn message(line: &str, other: Option<(&'static str, &str)>) -> Message {
 }
 
 fn event(sink: &SplunkHec, message: &Message) -> Vec<u8> {
-    let mut event = bytes::BytesMut::new();
-    sink.envelope.write(&mut event, message);
-    event.to_vec()
+    let packed = sink.pack().packed([message.clone()]);
+    packed[0].body.strip_suffix(b"\n").unwrap().to_vec()
 }
 
 const LINE: &str = r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"audit-1","seq":7,"kind":"event","received_at":"2026-11-22T06:40:00.123456Z","prev":"00","hash":"ab"}"#;

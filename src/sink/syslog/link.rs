@@ -5,6 +5,7 @@
 
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
+use bytes::Buf as _;
 use rustix::{
     io::Errno,
     net::{RecvFlags, recv},
@@ -18,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::unacked::Unacked;
+use super::{ahead::Ahead, counted::Counted, unacked::Unacked};
 
 /// Connecting takes a few round trips; a host that is down should show sooner than a slow one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ const READ_BYTES: usize = 4 << 10;
 /// For bytes that the kernel has already, but tokio may not have heard of.
 const READ_TIME: Duration = Duration::from_millis(10);
 /// For the last words of a connection that is closed in order.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// Where to.
 pub(super) enum Target {
@@ -59,8 +60,8 @@ pub(super) struct Link {
 
 enum Stream {
     Udp(UdpSocket),
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tcp(Counted),
+    Tls(Box<TlsStream<Counted>>),
 }
 
 impl Target {
@@ -109,15 +110,15 @@ impl Target {
     }
 }
 
-async fn tcp(address: &str) -> io::Result<TcpStream> {
+async fn tcp(address: &str) -> io::Result<Counted> {
     let stream = TcpStream::connect(address).await?;
     // The end of a batch does not wait for the acknowledgement of what is before it.
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Counted { tcp: stream, written: 0 })
 }
 
 /// Waits for a word on our certificate; see [`JUDGED_WITHIN`].
-async fn judged(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+async fn judged(stream: &mut TlsStream<Counted>) -> io::Result<()> {
     if stream.get_ref().1.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
         return Ok(());
     }
@@ -139,12 +140,16 @@ fn closed() -> io::Error {
 }
 
 impl Stream {
-    fn tcp(&self) -> Option<&TcpStream> {
+    fn counted(&self) -> Option<&Counted> {
         match self {
             Self::Udp(_) => None,
             Self::Tcp(stream) => Some(stream),
             Self::Tls(stream) => Some(stream.get_ref().0),
         }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.counted().map(|counted| &counted.tcp)
     }
 }
 
@@ -199,17 +204,54 @@ impl Link {
         }
     }
 
-    /// Waits until the other side's TCP has everything, where that can be known, and looks once more whether it is there.
-    pub(super) async fn taken(&mut self) -> io::Result<bool> {
-        if let Some(unacked) = &self.unacked {
-            let (begun, mut wait) = (Instant::now(), ACK_POLL_MIN);
-            while unacked.bytes()? > 0 {
-                if begun.elapsed() < ACK_ASKED_AT_ONCE {
-                    yield_now().await;
-                } else {
-                    sleep(wait).await;
-                    wait = (wait * 2).min(ACK_POLL_MAX);
+    /// Bytes that were handed to the kernel's TCP.
+    pub(super) fn sent(&self) -> u64 {
+        self.stream.counted().map_or(0, |counted| counted.written)
+    }
+
+    /// Of those, how many the other side's TCP has; all of them where that cannot be known.
+    fn acked(&self) -> io::Result<u64> {
+        let unacked = self.unacked.as_ref().map_or(Ok(0), Unacked::bytes)?;
+        Ok(self.sent().saturating_sub(unacked.into()))
+    }
+
+    /// Hands some of what comes next to the kernel, or the last that TLS has of it. May be broken off at any time.
+    pub(super) async fn send_some(&mut self, ahead: &mut Ahead) -> io::Result<()> {
+        let Some(piece) = ahead.rest.front_mut() else {
+            if let Stream::Tls(stream) = &mut self.stream {
+                stream.flush().await?;
+            }
+            ahead.end = Some(self.sent());
+            return Ok(());
+        };
+        let len = match &mut self.stream {
+            Stream::Udp(_) => return Ok(()),
+            Stream::Tcp(stream) => stream.write(piece).await?,
+            Stream::Tls(stream) => stream.write(piece).await?,
+        };
+        ahead.begun = true;
+        piece.advance(len);
+        if piece.is_empty() {
+            ahead.rest.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Waits until the other side's TCP has everything up to `end` (see [`Link::sent`]), where that can be known, and looks
+    /// once more whether it is there. Sends of `ahead` what there is room and time for.
+    pub(super) async fn taken(&mut self, end: u64, ahead: &mut Ahead) -> io::Result<bool> {
+        let (begun, mut wait) = (Instant::now(), ACK_POLL_MIN);
+        while self.acked()? < end {
+            if !self.fresh && ahead.end.is_none() {
+                match timeout(wait, self.send_some(ahead)).await {
+                    Ok(sent) => sent?,
+                    Err(_) => wait = (wait * 2).min(ACK_POLL_MAX),
                 }
+            } else if begun.elapsed() < ACK_ASKED_AT_ONCE {
+                yield_now().await;
+            } else {
+                sleep(wait).await;
+                wait = (wait * 2).min(ACK_POLL_MAX);
             }
         }
         if self.fresh {

@@ -1,87 +1,53 @@
-//! A batch as the pieces that are written at once: messages in their frames, whole ones each. Pure.
+//! Messages in their frames, and a batch of them as what is written at once. Pure.
 
 use bytes::Bytes;
 
 use super::{config::Framing, message::Writer};
-use crate::{record::Seq, sink::Message};
+use crate::{
+    record::Seq,
+    sink::{Message, Pack},
+    slice,
+};
 
-/// Of a piece, about. Large enough that a write costs little beside its bytes, small enough that the other side begins to
-/// read long before a batch of a megabyte is made, and that what is written is still in the processor's cache.
-const PIECE_BYTES: usize = 128 << 10;
 /// A frame's header and structured data are about this long.
 const HEADER_LEN_USUAL: usize = 300;
 /// Why a record is refused.
 const LINE_FEED: &str = "it holds a line feed, which ends a message where framing = \"lf\"";
 
-/// Made one at a time, as they are asked for.
-pub(super) struct Pieces<'a> {
-    writer: &'a Writer,
-    framing: Framing,
-    /// A piece is one message: a datagram.
-    one_each: bool,
-    rest: &'a [Message],
-    /// A message without its body.
-    header: Vec<u8>,
-    /// Those of the records so far that cannot be a message, and why.
-    pub(super) refused: Vec<(Seq, String)>,
+/// A message in its frame; nothing where it cannot be in one.
+pub(super) fn pack(writer: &Writer, framing: Framing) -> Pack {
+    let writer = writer.clone();
+    Pack::written(HEADER_LEN_USUAL, move |message, out| write(&writer, framing, message, out))
 }
 
-impl<'a> Pieces<'a> {
-    pub(super) fn new(writer: &'a Writer, framing: Framing, one_each: bool, batch: &'a [Message]) -> Self {
-        Self { writer, framing, one_each, rest: batch, header: Vec::new(), refused: Vec::new() }
+fn write(writer: &Writer, framing: Framing, message: &Message, out: &mut Vec<u8>) {
+    if framing == Framing::Lf && memchr::memchr(b'\n', &message.body).is_some() {
+        return;
     }
-
-    /// How many of the next messages are in a piece, and about how many bytes.
-    fn fits(&self) -> (usize, usize) {
-        let len = |message: &Message| message.body.len().min(self.writer.max) + HEADER_LEN_USUAL;
-        let (mut count, mut bytes) = (0, 0);
-        for message in self.rest {
-            let more = len(message);
-            if count > 0 && (self.one_each || bytes + more > PIECE_BYTES) {
-                break;
-            }
-            count += 1;
-            bytes += more;
-        }
-        (count, bytes)
+    let mut header = Vec::with_capacity(HEADER_LEN_USUAL);
+    let body = writer.header(&mut header, message);
+    if framing == Framing::Octet {
+        // RFC 6587, section 3.4.1: MSG-LEN counts bytes.
+        out.extend_from_slice((header.len() + body.len()).to_string().as_bytes());
+        out.push(b' ');
     }
-
-    fn push(&mut self, piece: &mut Vec<u8>, message: &Message) {
-        if self.framing == Framing::Lf && memchr::memchr(b'\n', &message.body).is_some() {
-            self.refused.push((message.seq, LINE_FEED.to_owned()));
-            return;
-        }
-        self.header.clear();
-        let body = self.writer.header(&mut self.header, message);
-        if self.framing == Framing::Octet {
-            // RFC 6587, section 3.4.1: MSG-LEN counts bytes.
-            piece.extend_from_slice((self.header.len() + body.len()).to_string().as_bytes());
-            piece.push(b' ');
-        }
-        piece.extend_from_slice(&self.header);
-        piece.extend_from_slice(body);
-        if self.framing == Framing::Lf {
-            piece.push(b'\n');
-        }
+    out.extend_from_slice(&header);
+    out.extend_from_slice(body);
+    if framing == Framing::Lf {
+        out.push(b'\n');
     }
 }
 
-impl Iterator for Pieces<'_> {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        while !self.rest.is_empty() {
-            let (count, bytes) = self.fits();
-            let (messages, rest) = self.rest.split_at(count);
-            self.rest = rest;
-            let mut piece = Vec::with_capacity(bytes);
-            for message in messages {
-                self.push(&mut piece, message);
-            }
-            if !piece.is_empty() {
-                return Some(piece.into());
-            }
-        }
-        None
+/// What to write at once each: a message where `one_each` (it is a datagram), else as many as lie beside each other.
+pub(super) fn pieces(batch: &[Message], one_each: bool) -> Vec<Bytes> {
+    if one_each {
+        return batch.iter().map(|message| message.body.bytes()).collect();
     }
+    slice::pieces(batch.iter().map(|message| &message.body))
+}
+
+/// Those of a batch that cannot be a message, and why.
+pub(super) fn refused(batch: &[Message]) -> Vec<(Seq, String)> {
+    let unframed = batch.iter().filter(|message| message.body.is_empty());
+    unframed.map(|message| (message.seq, LINE_FEED.to_owned())).collect()
 }

@@ -57,10 +57,9 @@ fn message(key: &str, line: Vec<u8>, body: &[u8]) -> Message {
 }
 
 fn text(sink: &Syslog, message: &Message) -> Vec<u8> {
-    let mut pieces = sink.pieces(std::slice::from_ref(message));
-    let piece = pieces.next().unwrap();
-    assert!(pieces.next().is_none() && pieces.refused.is_empty(), "{:?}", pieces.refused);
-    piece.to_vec()
+    let packed = sink.pack().packed([message.clone()]);
+    assert!(pieces::refused(&packed).is_empty());
+    sink.pieces(&packed).concat()
 }
 
 fn read(bytes: &[u8]) -> SyslogMessage {
@@ -116,11 +115,11 @@ fn a_line_feed_is_refused_only_where_it_would_end_a_message() {
     let inside = message("k", line("n", Kind::Event, &[], None), b"a\nb");
     let tcp = |framing| build(&format!("address = 'h:1'\ntransport = 'tcp'\nframing = '{framing}'")).map_err(drop).unwrap();
     let (lf, batch) = (tcp("lf"), [inside.clone(), message("k", line("n", Kind::Event, &[], None), b"c")]);
-    let mut pieces = lf.pieces(&batch);
-    let piece = pieces.next().unwrap();
+    let batch = lf.pack().packed(batch);
+    let [piece] = &lf.pieces(&batch)[..] else { panic!("not one") };
     assert!(piece.ends_with(b"] c\n") && piece.iter().filter(|byte| **byte == b'\n').count() == 1);
-    assert!(pieces.next().is_none());
-    assert_eq!((pieces.refused.len(), pieces.refused[0].0), (1, 7));
+    let refused = pieces::refused(&batch);
+    assert_eq!((refused.len(), refused[0].0), (1, 7));
     let whole = text(&tcp("octet"), &inside);
     let (length, rest) = whole.split_at(whole.iter().position(|byte| *byte == b' ').unwrap());
     // RFC 6587, section 3.4.1: MSG-LEN is the octet count of what follows the space.
@@ -129,27 +128,25 @@ fn a_line_feed_is_refused_only_where_it_would_end_a_message() {
 }
 
 #[test]
-fn a_batch_is_cut_between_messages_and_a_datagram_is_one() {
+fn a_batch_is_one_piece_of_whole_frames_and_a_datagram_is_one() {
     let batch: Vec<_> = (0..100).map(|at| message(&format!("k{at}"), line("n", Kind::Event, &[], None), &[b'x'; 4_000])).collect();
+    let ids = |texts: &[&[u8]]| -> Vec<String> {
+        texts.iter().map(|text| read_id(text)).collect()
+    };
+    let expected: Vec<String> = (0..100).map(|at| format!("k{at}")).collect();
     let tcp = build("address = 'h:1'\ntransport = 'tcp'").map_err(drop).unwrap();
-    let pieces: Vec<_> = tcp.pieces(&batch).collect();
-    // 400 kB of bodies: as one they would be made before the first byte is sent.
-    assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.len() < 200_000), "{}", pieces.len());
-    for piece in &pieces {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            let (length, message) = rest.split_at(rest.iter().position(|byte| *byte == b' ').unwrap());
-            let end = 1 + std::str::from_utf8(length).unwrap().parse::<usize>().unwrap();
-            read(&message[1..end]);
-            rest = &message[end..];
-        }
+    let [piece] = &tcp.pieces(&tcp.pack().packed(batch.clone()))[..] else { panic!("not one") };
+    let (mut rest, mut texts) = (&piece[..], Vec::new());
+    while !rest.is_empty() {
+        let (length, message) = rest.split_at(rest.iter().position(|byte| *byte == b' ').unwrap());
+        let end = 1 + std::str::from_utf8(length).unwrap().parse::<usize>().unwrap();
+        texts.push(&message[1..end]);
+        rest = &message[end..];
     }
-    let whole = |batch: &[Message]| tcp.pieces(batch).flat_map(|piece| piece.to_vec()).collect::<Vec<u8>>();
-    let one_by_one: Vec<u8> = batch.iter().flat_map(|message| whole(std::slice::from_ref(message))).collect();
-    assert_eq!(whole(&batch), one_by_one);
-    let datagrams: Vec<_> = udp("max_size = '8KiB'").pieces(&batch).map(|piece| read(&piece).sd).collect();
-    let ids: Vec<_> = datagrams.iter().map(|sd| sd.find_tuple("refreshAudit@32473", "id").unwrap().clone()).collect();
-    assert_eq!(ids, (0..100).map(|at| format!("k{at}")).collect::<Vec<_>>());
+    assert_eq!(ids(&texts), expected);
+    let udp = udp("max_size = '8KiB'");
+    let datagrams = udp.pieces(&udp.pack().packed(batch));
+    assert_eq!(ids(&datagrams.iter().map(|datagram| &datagram[..]).collect::<Vec<_>>()), expected);
 }
 
 proptest! {
@@ -185,6 +182,68 @@ proptest! {
             // Not more was cut than had to be: a character is 4 bytes at most.
             prop_assert!(made.len() > 2_048 - 4, "{}", made.len());
         }
+    }
+}
+
+/// Reads to the end, not as fast as it is sent: ids in the order of their arrival.
+async fn arrived(listener: tokio::net::TcpListener) -> Vec<String> {
+    use tokio::io::AsyncReadExt as _;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let (mut bytes, mut chunk) = (Vec::new(), vec![0; 256 << 10]);
+    loop {
+        let read = stream.read(&mut chunk).await.unwrap();
+        if read == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&chunk[..read]);
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let (mut rest, mut ids) = (&bytes[..], Vec::new());
+    while !rest.is_empty() {
+        let (length, message) = rest.split_at(rest.iter().position(|byte| *byte == b' ').unwrap());
+        let end = 1 + std::str::from_utf8(length).unwrap().parse::<usize>().unwrap();
+        ids.push(read_id(&message[1..end]));
+        rest = &message[end..];
+    }
+    ids
+}
+
+fn read_id(text: &[u8]) -> String {
+    read(text).sd.find_tuple("refreshAudit@32473", "id").unwrap().clone()
+}
+
+/// A batch of one seq after the other, larger than what the kernel keeps for both sides.
+fn large(sink: &Syslog, first: u64) -> Vec<Message> {
+    let line = line("n", Kind::Event, &[], None);
+    let one = |seq: u64| Message { seq, ..message(&seq.to_string(), line.clone(), &[b'x'; 8_000]) };
+    sink.pack().packed((first..first + 2_000).map(one))
+}
+
+#[tokio::test]
+async fn the_next_batch_is_begun_early_and_comes_once() {
+    for between in [false, true] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sink = build(&format!("address = '{address}'\ntransport = 'tcp'")).map_err(drop).unwrap();
+        let all = tokio::spawn(arrived(listener));
+        let (first, second, other) = (large(&sink, 1), large(&sink, 2_001), large(&sink, 9_001));
+        sink.deliver_and_begin(&first[..1], &first[1..]).await.unwrap();
+        assert!(!sink.state().ahead.begun, "a server that refuses us says so first");
+        sink.deliver_and_begin(&first[1..], &second).await.unwrap();
+        assert!(sink.state().ahead.begun);
+        // What an operator asks for in between does not break a message in two.
+        if between {
+            sink.deliver(&other[..1]).await.unwrap();
+        }
+        sink.deliver_and_begin(&second, &other[1..]).await.unwrap();
+        sink.close().await;
+        let mut expected: Vec<u64> = (1..=4_000).collect();
+        expected.extend(between.then_some(9_001));
+        let mut ids: Vec<u64> = all.await.unwrap().iter().map(|id| id.parse().unwrap()).collect();
+        // Closed with what was begun: whole messages of it, or none.
+        let begun = ids.split_off(expected.len());
+        assert_eq!(ids, expected, "{between}");
+        assert!(begun.is_empty() || begun == (9_002..=11_000).collect::<Vec<_>>(), "{}", begun.len());
     }
 }
 

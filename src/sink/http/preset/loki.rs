@@ -3,29 +3,22 @@
 //!
 //! Loki takes an entry with the instant, labels and line of one it has for the same entry, so nothing is there twice.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+};
 
-use serde::Serialize;
+use bytes::Bytes;
 
 use super::{Labels, NAME, check_labels, severity};
 use crate::{
-    record::{Kind, Record},
-    sink::{BuildError, Message},
+    record::{Brief, Kind},
+    sink::{BuildError, Message, Pack, json::{self, array}},
+    slice::pieces,
 };
 
 /// Records and bytes of a request: under the 4 MiB that a default installation takes at once.
 pub(super) const LIMITS: (usize, usize) = (usize::MAX, 3_000_000);
-
-#[derive(Serialize)]
-struct Push<'a> {
-    streams: Vec<Stream<'a>>,
-}
-
-#[derive(Serialize)]
-struct Stream<'a> {
-    stream: BTreeMap<&'a str, &'a str>,
-    values: Vec<(String, String, BTreeMap<&'static str, String>)>,
-}
 
 pub(super) fn check(labels: &Labels) -> Result<(), BuildError> {
     let good = |name: &str, _: &str| {
@@ -38,46 +31,61 @@ pub(super) fn check(labels: &Labels) -> Result<(), BuildError> {
 /// Labels of our own.
 const OWN: &[&str] = &["service_name", "kind"];
 
-pub(super) fn body(batch: &[Message], labels: &Labels) -> Vec<u8> {
-    let mut streams: BTreeMap<Kind, Vec<_>> = BTreeMap::new();
-    for message in batch {
-        let record = message.record().ok();
-        let micros = message.head.received_at().micros();
-        let line = String::from_utf8_lossy(&message.body).into_owned();
-        let value = (i128::from(micros).saturating_mul(1_000).to_string(), line, metadata(message, record.as_ref()));
-        streams.entry(message.kind).or_default().push(value);
-    }
-    let stream = |(kind, values): (Kind, _)| {
-        let configured = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let stream = configured.chain([("service_name", NAME), ("kind", kind.as_str())]).collect();
-        Stream { stream, values }
-    };
-    let push = Push { streams: streams.into_iter().map(stream).collect() };
-    // Texts always serialize; an empty body is refused, not taken.
-    serde_json::to_vec(&push).unwrap_or_default()
+/// Bytes of an entry beside its line: the metadata's names, three ids, a hash and an instant.
+const AROUND_LEN: usize = 600;
+
+/// An entry of a stream's `values`, a comma behind it: `["<nanoseconds>","<line>",{<metadata>}],`.
+pub(super) fn pack() -> Pack {
+    Pack::written(AROUND_LEN, |message, out| {
+        let nanos = i128::from(message.head.received_at().micros()).saturating_mul(1_000);
+        // Writing to memory does not fail.
+        let _ = write!(out, "[\"{nanos}\",");
+        json::text(out, &message.body);
+        let _ = write!(out, ",{{\"seq\":\"{}\"", message.seq);
+        metadata(out, message);
+        out.extend_from_slice(b"}],");
+    })
 }
 
-fn metadata(message: &Message, record: Option<&Record>) -> BTreeMap<&'static str, String> {
-    let mut metadata = BTreeMap::from([("seq", message.seq.to_string()), ("key", message.key.clone())]);
-    let mut put = |name, value: Option<&str>| {
+pub(super) fn body(batch: &[Message], labels: &Labels) -> Vec<Bytes> {
+    let kinds: BTreeSet<Kind> = batch.iter().map(|message| message.kind).collect();
+    let mut body = Vec::new();
+    for (at, kind) in kinds.into_iter().enumerate() {
+        let configured = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let stream: BTreeMap<_, _> = configured.chain([("service_name", NAME), ("kind", kind.as_str())]).collect();
+        // Texts always serialize; without the labels the body is refused, not taken.
+        let stream = serde_json::to_string(&stream).unwrap_or_default();
+        let before = if at == 0 { "{\"streams\":[" } else { "," };
+        body.push(format!("{before}{{\"stream\":{stream},\"values\":").into());
+        let of_kind = batch.iter().filter(|message| message.kind == kind);
+        body.extend(array(pieces(of_kind.map(|message| &message.body))));
+        body.push(Bytes::from_static(b"}"));
+    }
+    body.push(Bytes::from_static(b"]}"));
+    body
+}
+
+fn metadata(out: &mut Vec<u8>, message: &Message) {
+    let mut put = |name: &str, value: Option<&str>| {
         if let Some(value) = value {
-            metadata.insert(name, value.to_owned());
+            let _ = write!(out, ",\"{name}\":");
+            json::text(out, value.as_bytes());
         }
     };
+    put("key", Some(&message.key));
     put("hash", Some(message.head.hash()));
     put("journal", Some(message.head.journal()));
     put("level", Some(severity(message).as_str()));
-    if let Some(record) = record {
-        put("source", record.source.as_deref());
-        if let Some(event) = &record.event {
-            put("user_id", event.user_id.as_ref().map(|id| id.as_str()));
-            put("session_id", event.session_id.as_ref().map(|id| id.as_str()));
-            put("tenant_id", event.tenant_id.as_ref().map(|id| id.as_str()));
-            put("application_id", event.application_id.as_ref().map(|id| id.as_str()));
-            put("ip", event.ip.as_deref());
-        }
-        put("incident", record.incident.as_ref().map(|incident| &*incident.id));
-        put("alarm", record.alarm.as_ref().map(|alarm| &*alarm.name));
+    // Its head was read as JSON before it came here; without the rest there is still the line.
+    let Ok(record) = Brief::read(&message.line) else { return };
+    put("source", record.source.as_deref());
+    if let Some(event) = &record.event {
+        put("user_id", event.user_id.as_deref());
+        put("session_id", event.session_id.as_deref());
+        put("tenant_id", event.tenant_id.as_deref());
+        put("application_id", event.application_id.as_deref());
+        put("ip", event.ip.as_deref());
     }
-    metadata
+    put("incident", record.incident.as_ref().map(|incident| &*incident.id));
+    put("alarm", record.alarm.as_ref().map(|alarm| &*alarm.name));
 }

@@ -5,7 +5,7 @@
 use reqwest::header::HeaderMap;
 
 use super::{Labels, NAME, check_labels, header};
-use crate::sink::{BuildError, Message};
+use crate::sink::BuildError;
 
 /// Records and bytes of a request; documented is to stay between 100 kB and 1 MB before compression.
 pub(super) const LIMITS: (usize, usize) = (usize::MAX, 1_000_000);
@@ -19,13 +19,4 @@ pub(super) fn headers(labels: &Labels) -> Result<HeaderMap, BuildError> {
         headers.extend([header("x-sumo-fields", &fields)?]);
     }
     Ok(headers)
-}
-
-pub(super) fn body(batch: &[Message]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(batch.iter().map(|message| message.body.len() + 1).sum());
-    for message in batch {
-        body.extend_from_slice(&message.body);
-        body.push(b'\n');
-    }
-    body
 }

@@ -1,0 +1,97 @@
+//! The sending half of a sink's loop where order matters, which is the default: a batch after the other.
+//!
+//! A sink that gains by it is told of the next batch, and may begin it; the cursor passes each when it is acknowledged.
+
+use std::{ops::Range, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    batch::Batch,
+    run::{Deliverer, stopped},
+    status::SinkState,
+    work::Outcome,
+};
+use crate::sink::{Ack, Sink};
+
+impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
+    /// Sends the next part of the journal. False when there is nothing to send, or not now.
+    pub(super) async fn live_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
+        self.work = self.work.take().or_else(|| self.next.take());
+        let wanted = self.work.is_none() || (self.next.is_none() && self.sink.begins_next());
+        if wanted
+            && !stopped(stop)
+            && let Ok(batch) = self.feed().try_recv()
+        {
+            self.received(batch);
+        }
+        if !self.live.ready(Instant::now()) || self.too_much_parked() {
+            return false;
+        }
+        let Some(mut work) = self.work.take() else {
+            return false;
+        };
+        let part = work.part();
+        let next = self.next.as_ref().filter(|_| part.end == work.batch.messages.len() && !stopped(stop));
+        let next = next.map(|next| next.open(next.part())).unwrap_or_default();
+        self.begun = !next.is_empty();
+        let outcome = self.attempt(&mut work, part.clone(), &next, stop).await;
+        drop(next);
+        match outcome {
+            Outcome::Split => work.halving.refused(),
+            Outcome::Failed { reason, after, fault } => self.live_failed(&work.batch, reason, after, fault),
+            Outcome::Later(reason, after) => {
+                self.live_well();
+                self.live.later(Instant::now(), after);
+                self.shared.state(SinkState::Waiting, Some(reason));
+            }
+            Outcome::Settled(refused, ack) => match self.advance(&work.batch, part, &refused, ack).await {
+                Ok(()) => {
+                    work.halving.settled();
+                    self.live_well();
+                }
+                Err(reason) => self.live_failed(&work.batch, reason, None, false),
+            },
+        }
+        let waits = self.live.retry_at().is_some();
+        if waits || work.halving.next().is_some() {
+            self.work = Some(work);
+        } else {
+            self.shared.oldest(self.next.as_ref().and_then(|next| next.batch.oldest));
+        }
+        true
+    }
+
+    /// At the end: what the sink may have begun is delivered, so that it does not come twice.
+    pub(super) async fn finish_begun(&mut self, stop: &mut watch::Receiver<bool>) {
+        if self.begun && !self.shared.halted() && !self.live.failing() {
+            self.live_turn(stop).await;
+        }
+    }
+
+    async fn advance(
+        &mut self,
+        batch: &Batch,
+        part: Range<usize>,
+        refused: &[(usize, String)],
+        ack: Ack,
+    ) -> Result<(), String> {
+        let progress = self.progress(batch, part, refused, (ack, self.live.attempt()));
+        self.unsaved = true;
+        match self.shared.books(move |books| books.advance(progress)).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(format!("cannot write parked.jsonl: {error}")),
+            None => Err("the sink's files could not be worked on".to_owned()),
+        }
+    }
+
+    fn live_failed(&mut self, batch: &Batch, reason: String, after: Option<Duration>, fault: bool) {
+        let stuck = self.live.failed(Instant::now(), after, fault);
+        self.failed(batch, reason, stuck);
+    }
+
+    fn live_well(&mut self) {
+        self.live.well();
+        self.well();
+    }
+}

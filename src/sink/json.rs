@@ -1,0 +1,61 @@
+//! JSON put together of what is packed. Not a sink; knows none.
+
+use bytes::Bytes;
+
+/// Appends bytes as a JSON text: what is not UTF-8 becomes U+FFFD.
+pub fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let bytes = text.as_bytes();
+    // Looked at without a branch: no record and hardly any key has a control character.
+    if bytes.iter().fold(false, |any, byte| any | (*byte < 0x20)) {
+        // Neither a text nor memory has a way to fail.
+        let _ = serde_json::to_writer(out, &*text);
+        return;
+    }
+    out.reserve(bytes.len() + bytes.len() / 8 + 2);
+    out.push(b'"');
+    let mut begin = 0;
+    for at in memchr::memchr2_iter(b'"', b'\\', bytes) {
+        out.extend_from_slice(&bytes[begin..at]);
+        out.push(b'\\');
+        begin = at;
+    }
+    out.extend_from_slice(&bytes[begin..]);
+    out.push(b'"');
+}
+
+/// An array of what has a comma behind each.
+pub fn array(mut packed: Vec<Bytes>) -> Vec<Bytes> {
+    if let Some(last) = packed.last_mut() {
+        last.truncate(last.len().saturating_sub(1));
+    }
+    packed.insert(0, Bytes::from_static(b"["));
+    packed.push(Bytes::from_static(b"]"));
+    packed
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn made(bytes: &[u8]) -> String {
+        let mut out = b"x".to_vec();
+        text(&mut out, bytes);
+        String::from_utf8(out).unwrap().split_off(1)
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_serde_makes_of_it(text in "\\PC{0,60}|[a\\\\\"\\x00-\\x1f\\x7fé😀]{0,60}|[a\\\\\"]{0,60}") {
+            prop_assert_eq!(made(text.as_bytes()), serde_json::to_string(&text).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_marked() {
+        assert_eq!(made(b"a\"\xff"), "\"a\\\"\u{fffd}\"");
+        assert_eq!(made(b""), "\"\"");
+    }
+}
