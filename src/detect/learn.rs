@@ -24,6 +24,9 @@ use crate::{event::RefreshEvent, record::Severity};
 const SUSPICIOUS: f64 = 0.5;
 /// What is certainly a thief's says this much less of what is usual. Not nothing: what is usual may only look like it.
 const DOUBTED: f64 = 0.95;
+/// The ln odds of a thief that what is usual is learned with: 1 in 200. Far more than there are, since a thief who is
+/// counted as usual hides the next one, and a refresh that was odd and is not counted costs little.
+const DOUBT_PRIOR: f64 = -5.3;
 /// From this much evidence on, a session's oddities are slow to become habits.
 const SUSPICION: f32 = 2.0;
 /// A session with a lineage finding is on probation for this long, seconds.
@@ -41,6 +44,7 @@ const PACE_SHIFT: u32 = 4;
 pub struct Learned {
     signals: Signals,
     weights: Weights,
+    odds: f64,
     risk: f64,
     lineage: Option<Severity>,
     context: Context,
@@ -58,13 +62,14 @@ pub struct Learned {
 
 impl Learned {
     /// Keeps what is needed after the state may change.
-    pub fn new(seen: &Seen<'_>, weights: Weights, risk: f64, lineage: Option<Severity>) -> Self {
+    pub fn new(seen: &Seen<'_>, weights: Weights, odds: f64, lineage: Option<Severity>) -> Self {
         let age = i64::try_from(seen.config.ra204.age.get().as_secs()).unwrap_or(i64::MAX);
         let auth_time = seen.facts.auth_time();
         Self {
             signals: seen.signals,
             weights,
-            risk,
+            odds,
+            risk: probability(odds),
             lineage,
             context: seen.context(),
             seconds: seen.seconds(),
@@ -93,7 +98,8 @@ impl Learned {
 
     /// How probable it is that a thief is in the session, whatever this refresh adds to it.
     fn doubt(&self) -> f64 {
-        probability(PRIOR + f64::from(self.suspicion())).max(self.risk)
+        let odds = f64::from(self.suspicion()).max(self.odds - PRIOR);
+        probability(DOUBT_PRIOR + odds)
     }
 
     fn is_clean(&self) -> bool {

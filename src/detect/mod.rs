@@ -179,7 +179,7 @@ impl Engine {
         let risk = score::probability(odds);
         say_risk(config, risk, &seen, &mut findings);
         let (signals, numbers) = (seen.signals, features::Numbers::of(&seen));
-        let learned = learn::Learned::new(&seen, weights, risk, findings.worst_of_lineage());
+        let learned = learn::Learned::new(&seen, weights, odds, findings.worst_of_lineage());
         learn::refresh(state, limits, facts, at, learned);
         let risk = match config.score {
             Score::Composite => risk,
@@ -330,6 +330,54 @@ mod tests {
             }
             assert_eq!(pace, expected, "{gaps:?}");
         }
+    }
+
+    #[test]
+    fn who_spent_the_parent_is_told_by_where() {
+        use signals::Rival;
+        let from = |near: u64| Place { ip: near as u32, near, wide: near as u32, ..Place::default() };
+        // At 09:00, 10:00 at home; then two refreshes with the token of 10:00: from where, at which seconds after it.
+        for (first, second, expected) in [
+            ((1, 3_600), (1, 7_200), Rival::Alike),
+            ((2, 3_600), (1, 7_200), Rival::Stranger),
+            ((1, 3_600), (2, 7_200), Rival::Own),
+        ] {
+            let mut engine = Engine::new(Config::default());
+            let issued = START + 3_600;
+            let mut rival = Rival::Unknown;
+            for (near, at, parent, child) in [
+                (1, START, 1, 2),
+                (1, issued, 2, 3),
+                (first.0, issued + first.1, 3, 4),
+                (second.0, issued + second.1, 3, 5),
+            ] {
+                let mut facts = Facts { place: from(near), ..refresh(at, parent, child) };
+                facts.previous.iat = if parent == 3 { issued } else { at - 3_600 };
+                rival = observe(&mut engine, &facts).rival;
+            }
+            assert_eq!(rival, expected, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn who_reloads_again_and_again_is_no_thief() {
+        let mut engine = Engine::new(Config::default());
+        let refreshes = |engine: &mut Engine, numbers: std::ops::Range<u64>, start: i64, every: i64| {
+            let mut most = 0.0_f64;
+            for number in numbers {
+                let facts = refresh(start + every * number as i64, number, number + 1);
+                let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
+                                    "outcome": "attempted" });
+                let at = ReceivedAt::from_micros(facts.occurred * 1_000_000);
+                let event = serde_json::from_value(event).unwrap();
+                most = most.max(engine.observe(&event, &facts, &Evidence::default(), at).risk.unwrap());
+            }
+            most
+        };
+        refreshes(&mut engine, 1..150, START, 3_600);
+        let start = START + 150 * 3_600 - 150 * 20;
+        let most = refreshes(&mut engine, 150..185, start, 20);
+        assert!(most < Config::default().ra601.medium, "{most}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     geo::is_one_place,
     key::short,
     others::Others,
-    signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Signals, Software, Start},
+    signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Rival, Signals, Software, Start},
     state::{
         application::Application,
         chain::Parent,
@@ -25,6 +25,8 @@ const ORIGINALS_MIN: u16 = 1;
 const COVERAGE_MIN: f64 = 0.98;
 /// A fork whose other child was not seen in this many refreshes had none.
 pub const FORK_EVENTS_MAX: u8 = 4;
+/// After this many refreshes within ten minutes, one more at once is nothing new.
+const BURST_RATE: u16 = 2;
 /// A user known for less than this is new, seconds.
 const NEW_USER_SECS: u32 = 5 * 86_400;
 /// And one with fewer refreshes.
@@ -149,6 +151,7 @@ impl<'a> Seen<'a> {
             },
             lineage,
             fork,
+            rival: self.rival(lineage, fork),
             pace,
             blind,
             company: self.company_level(net),
@@ -318,6 +321,21 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Who spent the parent before this refresh did: whoever the session saw last.
+    fn rival(&self, lineage: Lineage, fork: Fork) -> Rival {
+        let is_spent = matches!(lineage, Lineage::Retry | Lineage::Left | Lineage::Stale) || fork == Fork::Twins;
+        let (Some(last), place) = (self.last_context(), &self.facts.place) else { return Rival::Unknown };
+        if !is_spent || last.ip == 0 || place.ip == 0 {
+            return Rival::Unknown;
+        }
+        if (last.near == short(place.near) || last.ip == place.ip) && last.class == self.facts.agent.class {
+            return Rival::Alike;
+        }
+        let is_own = self.user.into_iter().flat_map(User::places).any(|known| known.near == last.near);
+        let issued = self.facts.previous.iat;
+        if !is_own && issued > 0 && i64::from(last.first) > issued { Rival::Stranger } else { Rival::Own }
+    }
+
     fn always_sends_parent(&self) -> bool {
         let sends = self.session.is_some_and(|session| session.originals >= ORIGINALS_MIN);
         sends || self.application.events >= 50 && self.application.coverage() >= COVERAGE_MIN
@@ -337,7 +355,8 @@ impl<'a> Seen<'a> {
         let usual = if usual == 0 { 1.0 } else { (f64::from(usual) / 1_024.0).clamp(0.05, 1.0) };
         let lifetimes = f64::from(gap) / lifetime;
         if f64::from(gap) <= f64::from(LEEWAY_SECS).max(0.02 * lifetime).min(0.2 * lifetime) {
-            Pace::Burst
+            // Who presses reload again and again says no more than who does it once.
+            if session.rate >= BURST_RATE { Pace::Unknown } else { Pace::Burst }
         } else if lifetimes < 0.8 * usual {
             Pace::Early
         } else if lifetimes < 1.0 && waits {

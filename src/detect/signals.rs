@@ -135,6 +135,15 @@ levels! {
         /// Both children of one parent are in use.
         Twins,
     }
+    /// Of a parent that was spent before: who spent it, as far as the session's last refresh tells.
+    Rival {
+        /// Somebody where this refresh is, with the same kind of software.
+        Alike,
+        /// Somebody in another network, one of the session's or user's own.
+        Own,
+        /// Somebody in a network that was never seen before that.
+        Stranger,
+    }
     /// When, in lifetimes of the token before.
     Pace {
         /// At once.
@@ -187,6 +196,10 @@ levels! {
         Kept,
         /// Since then: this session was left behind.
         Renewed,
+        /// Since then, where refresh tokens work once: whoever shows one late must sign in anew.
+        Ousted,
+        /// Since then, from the user's own network, and this session goes on in one that is not.
+        Replaced,
     }
     /// How long a client has refreshed without a pause; told once at each step.
     Stamina {
@@ -231,6 +244,8 @@ pub struct Signals {
     pub lineage: Lineage,
     /// What became of the session's last fork.
     pub fork: Fork,
+    /// Who spent the parent before.
+    pub rival: Rival,
     /// When, by a client that named its parent.
     pub pace: Pace,
     /// When, by one that did not.

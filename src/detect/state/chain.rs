@@ -243,7 +243,8 @@ impl Chain {
         }
         // Of many tabs that open at once a sibling goes, not their parent: the next one of them names it, too.
         let is_sibling = |other: &Link| other.flags & link.flags & TAB != 0 && other.parent == link.parent;
-        let sibling = self.links.iter().position(|other| is_sibling(other) && other.spent() == 0);
+        let crowd = link.is_child_of(&self.links[0]).then_some(&self.links);
+        let sibling = crowd.and_then(|links| links.iter().position(|other| is_sibling(other) && other.spent() == 0));
         if sibling.is_none() {
             self.fallen = self.fallen.max(self.links[0].issued());
         }
@@ -323,6 +324,25 @@ mod tests {
         storm.extend((0..20).map(|n| (1_100 + 100 * n, 3 + n as u64, 4 + n as u64)));
         storm.push((9_000, 2, 50));
         assert!(matches!(last(&storm), Parent::Stale(_)));
+    }
+
+    #[test]
+    fn tabs_go_on_beside_each_other_however_long_the_session_is() {
+        for before in 1..=20 {
+            let mut refreshes: Vec<_> = (0..before).map(|n| (1_000 + 3_600 * n, n as u64 + 1, n as u64 + 2)).collect();
+            let (newest, now) = (before as u64, 1_000 + 3_600 * before);
+            // The second tab asks with what the first has just spent; each goes on with its own.
+            refreshes.extend([(now, newest + 1, 101), (now + 5, newest + 1, 201)]);
+            for n in 0..4 {
+                let later = now + 3_600 * (n + 1);
+                refreshes
+                    .extend([(later, 101 + n as u64, 102 + n as u64), (later + 5, 201 + n as u64, 202 + n as u64)]);
+            }
+            for end in before as usize + 1..=refreshes.len() {
+                let stands = last(&refreshes[..end]);
+                assert!(matches!(stands, Parent::Head | Parent::Race), "{before} before, {end}: {stands:?}");
+            }
+        }
     }
 
     #[test]
