@@ -111,7 +111,9 @@ impl<'a> Seen<'a> {
         let lineage = self.lineage();
         // A race is a burst: one cause, told once.
         let when = if lineage == Lineage::Race { Pace::Unknown } else { self.pace() };
-        let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, when) } else { (when, Pace::Unknown) };
+        // And who asks a second time is late by that.
+        let told = if lineage == Lineage::Retry { Pace::Unknown } else { when };
+        let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, told) } else { (told, Pace::Unknown) };
         let fork = self.fork();
         if self.application.is_backend() {
             // Address and user agent are the server's: they say nothing about who holds the token.
