@@ -209,11 +209,12 @@ fn micros(span: Span) -> i64 {
     i64::try_from(span.get().as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Whether the score weighs what this rule is about: how a session goes on, when, from where and by what.
+/// Whether the score weighs what this rule is about: when, from where, by what, and without which token. A parent that is
+/// spent twice (RA101, RA102) is seldom enough to be told each time.
 fn is_weighed(rule: &str) -> bool {
-    let unweighed = ["RA105", "RA106", "RA107", "RA108", "RA405", "RA504", "RA505"];
-    let families = ["RA1", "RA3", "RA4", "RA5"];
-    rule.len() == 5 && families.iter().any(|family| rule.starts_with(family)) && !unweighed.contains(&rule)
+    let unweighed = ["RA405", "RA504", "RA505"];
+    let is_of = |family: &&str| rule.len() == 5 && rule.starts_with(*family);
+    ["RA103", "RA104", "RA3", "RA4", "RA5"].iter().any(is_of) && !unweighed.contains(&rule)
 }
 
 /// What a finding's incident is kept under: rules that look across users have the network or the application, all others

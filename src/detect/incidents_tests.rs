@@ -130,7 +130,8 @@ fn what_the_score_finds_ordinary_opens_none_below_critical() {
         ("RA404", "medium", 0.004_9, false),
         ("RA404", "medium", 0.005, true),
         ("RA404", "high", 0.004_9, false),
-        ("RA101", "critical", 0.000_1, true),
+        ("RA404", "critical", 0.000_1, true),
+        ("RA101", "medium", 0.000_1, true),
         // The score does not weigh these: a role more, refusals in a row, a rule of the operator's own.
         ("RA205", "medium", 0.000_1, true),
         ("RA107", "medium", 0.000_1, true),
