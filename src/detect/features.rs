@@ -40,7 +40,7 @@ pub struct Words {
     other_sessions: Elsewhere,
     /// Whether the user signed in anew with the same software, to the same application.
     renewal: Renewal,
-    /// How long the client has refreshed without a pause; said once at each step.
+    /// How many tokens in a row the client has used up without a pause; said when a step is reached.
     stamina: Stamina,
     /// At what hour, for this user; said when use begins.
     hour: Hour,

@@ -31,6 +31,8 @@ const DOUBT_PRIOR: f64 = -5.3;
 const SUSPICION: f32 = 2.0;
 /// A session with a lineage finding is on probation for this long, seconds.
 const SUSPECTED_SECS: u32 = 7 * 86_400;
+/// A session that sent its parent this often is one that always does.
+const STEADY_ORIGINALS: u16 = 3;
 /// Refreshes of one session that count in full.
 const LONG_SESSION: f32 = 30.0;
 /// A sender's clock is learned from this many refreshes.
@@ -57,7 +59,7 @@ pub struct Learned {
     contradicts: bool,
     over_age: bool,
     is_backend: bool,
-    pauses: bool,
+    run: u16,
 }
 
 impl Learned {
@@ -81,7 +83,7 @@ impl Learned {
             contradicts: device::contradicts(seen.event),
             over_age: auth_time > 0 && seen.now - auth_time > age,
             is_backend: seen.application.is_backend(),
-            pauses: seen.session.is_none_or(|session| seen.pauses(session)),
+            run: seen.run(),
         }
     }
 
@@ -109,7 +111,9 @@ impl Learned {
 
 /// Learns from a refresh.
 pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, learned: Learned) {
-    let weight = weight(state, facts) * (1.0 - DOUBTED * learned.doubt()) as f32;
+    // Tabs have to be known where they are: what is odd about them is what tells.
+    let doubt = if learned.signals.lineage == Lineage::Branch { 0.0 } else { learned.doubt() };
+    let weight = weight(state, facts) * (1.0 - DOUBTED * doubt) as f32;
     state.rates.learn(&learned.signals, weight);
     let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
     application.rates.learn(&learned.signals, weight);
@@ -129,6 +133,7 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
             *session = Session::new(facts, at);
         }
         learn_tokens(application, session, facts);
+        learn_lapses(application, session, facts, &learned);
         learn_session(session, facts, at, &learned);
         proved = session.contexts().first().filter(|context| session.has_proved(context)).map(|_| ());
     }
@@ -167,19 +172,35 @@ fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Fa
     }
 }
 
+/// Whether clients of this application leave out the parent after all, sooner or later: of how many sessions that sent it
+/// often enough, how many have.
+fn learn_lapses(application: &mut Application, session: &Session, facts: &Facts, learned: &Learned) {
+    application.steady += u32::from(facts.parent != 0 && session.originals + 1 == STEADY_ORIGINALS);
+    let lapses = learned.signals.lineage == Lineage::Omitted && session.omitted == 0;
+    application.lapsed += u32::from(lapses && session.originals >= STEADY_ORIGINALS && learned.is_clean());
+}
+
 fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learned) {
     let signals = &learned.signals;
     session.chain.learn(facts, learned.now, learned.parent);
     session.events = session.events.saturating_add(1);
     session.originals = session.originals.saturating_add(u16::from(facts.parent != 0));
     session.omitted = session.omitted.saturating_add(u16::from(signals.lineage == Lineage::Omitted));
-    let forked = matches!(signals.lineage, Lineage::Retry | Lineage::Left | Lineage::Stale | Lineage::Strange);
+    let forked = matches!(
+        signals.lineage,
+        Lineage::Retry
+            | Lineage::Left
+            | Lineage::Branch
+            | Lineage::Beside
+            | Lineage::Apart
+            | Lineage::Stale
+            | Lineage::Strange
+    );
     let usual = learned.is_usual(session.events);
     session.forked = session.forked.saturating_add(u16::from(forked && usual));
     count_moves(signals, &mut session.moves, usual);
-    if learned.pauses || session.run_from == 0 {
-        session.run_from = learned.seconds;
-    }
+    session.run = learned.run;
+    session.run_max = session.run_max.max(learned.run);
     learn_fork(session, signals);
     session.flips = session.flips.saturating_add(u16::from(signals.path > Path::Plain && usual));
     let pace = signals.pace.max(signals.blind);

@@ -38,6 +38,7 @@ pub mod score;
 pub mod seen;
 pub mod signals;
 pub mod state;
+mod tokens;
 mod usual;
 pub mod zones;
 
@@ -378,6 +379,21 @@ mod tests {
         let start = START + 150 * 3_600 - 150 * 20;
         let most = refreshes(&mut engine, 150..185, start, 20);
         assert!(most < Config::default().ra601.medium, "{most}");
+    }
+
+    #[test]
+    fn tokens_used_up_in_a_row_are_told_of_when_they_are_more_than_ever() {
+        use signals::Stamina::{Anew, More, Some, Unknown};
+        let mut engine = Engine::new(Config::default());
+        let (mut now, mut told) = (START, Vec::new());
+        // Tokens live 3,600 s. Six in a row, a tab and a retry between them; a night; four again, which were there before.
+        let gaps = [0, 3_650, 3_650, 20, 3_650, 1_700, 1_950, 5_400, 3_650, 5_401, 3_650, 3_650, 3_650, 3_650];
+        for (number, gap) in (1..).zip(gaps) {
+            now += gap;
+            told.push(observe(&mut engine, &refresh(now, number, number + 1)).stamina);
+        }
+        let steps = [Unknown, Unknown, Unknown, Unknown, Unknown, Unknown, Some, Unknown, More];
+        assert_eq!(told, [&steps[..], &[Anew, Unknown, Unknown, Unknown, Unknown]].concat());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Others {
     pub elsewhere: Elsewhere,
     /// Of a session that has others beside it.
     pub renewal: Renewal,
+    /// The most tokens in a row that one of them used up in the same application.
+    pub run_max: u16,
 }
 
 impl Others {
@@ -52,6 +54,8 @@ impl Others {
                 said => said,
             };
             said.renewal = others().map(renewal).max().unwrap_or_default();
+            let alike = others().filter(|other| other.application == session.application && other.suspected == 0);
+            said.run_max = alike.map(|other| other.run_max).max().unwrap_or(0);
         }
         said
     }

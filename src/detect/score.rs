@@ -52,7 +52,7 @@ macro_rules! tables {
     ($($field:ident: $signal:ident [$($usual:expr),*] { $([$($attack:expr),*])* })*) => {
         /// How often each level came.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-        pub struct Rates { $(#[doc = stringify!($signal)] $field: [f32; $signal::LEVELS]),* }
+        pub struct Rates { $(#[doc = stringify!($signal)] pub(super) $field: [f32; $signal::LEVELS]),* }
 
         /// What a table says of each level.
         struct Table { $($field: [f64; $signal::LEVELS]),* }
@@ -105,9 +105,9 @@ tables! {
     first: First [0.93, 0.069, 0.001] {
         [0.40, 0.45, 0.15] [0.94, 0.058, 0.002] [0.94, 0.058, 0.002] [0.40, 0.45, 0.15]
     }
-    lineage: Lineage [0.975, 0.003, 0.008, 0.004, 0.003, 0.001, 0.002] {
-        [0.46, 0.15, 0.02, 0.15, 0.07, 0.12, 0.03] [0.46, 0.15, 0.02, 0.15, 0.07, 0.12, 0.03]
-        [0.48, 0.13, 0.02, 0.16, 0.07, 0.11, 0.03] [0.48, 0.20, 0.02, 0.05, 0.05, 0.18, 0.02]
+    lineage: Lineage [0.974, 0.003, 0.008, 0.004, 0.003, 0.003, 0.001, 0.0005, 0.001, 0.002] {
+        [0.40, 0.12, 0.02, 0.11, 0.07, 0.02, 0.03, 0.12, 0.09, 0.02] [0.40, 0.12, 0.02, 0.11, 0.07, 0.02, 0.03, 0.12, 0.09, 0.02]
+        [0.40, 0.12, 0.02, 0.12, 0.07, 0.02, 0.10, 0.05, 0.08, 0.02] [0.44, 0.20, 0.02, 0.05, 0.05, 0.02, 0.01, 0.03, 0.16, 0.02]
     }
     fork: Fork [0.95, 0.05] {
         [0.15, 0.85] [0.15, 0.85] [0.15, 0.85] [0.30, 0.70]
@@ -133,8 +133,8 @@ tables! {
     renewal: Renewal [0.985, 0.012, 0.0015, 0.0015] {
         [0.85, 0.03, 0.05, 0.07] [0.85, 0.03, 0.05, 0.07] [0.88, 0.05, 0.065, 0.005] [0.85, 0.03, 0.05, 0.07]
     }
-    stamina: Stamina [0.65, 0.22, 0.08, 0.05] {
-        [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22]
+    stamina: Stamina [0.95, 0.03, 0.012, 0.005, 0.002, 0.001] {
+        [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06]
     }
     hour: Hour [0.97, 0.02, 0.01] {
         [0.80, 0.12, 0.08] [0.82, 0.11, 0.07] [0.85, 0.09, 0.06] [0.80, 0.12, 0.08]
@@ -184,7 +184,8 @@ pub struct Usual<'a> {
 /// How often a level comes when nothing is wrong.
 fn usual(level: usize, own: &[f32], all: &[f32], table: &[f64]) -> f64 {
     let sum = |counts: &[f32]| counts.iter().map(|count| f64::from(*count)).sum::<f64>();
-    let all = (f64::from(all[level]) + TABLE_WEIGHT * table[level]) / (sum(all) + TABLE_WEIGHT);
+    let of_all = f64::from(all.get(level).copied().unwrap_or(0.0));
+    let all = (of_all + TABLE_WEIGHT * table[level]) / (sum(all) + TABLE_WEIGHT);
     (f64::from(own[level]) + ALL_WEIGHT * all) / (sum(own) + ALL_WEIGHT)
 }
 
@@ -233,7 +234,9 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     let wake = usual!(wake, wakes);
     let (start, kind, path) = (usual!(start), usual!(kind), usual!(path, flips, |level| level != 0));
     let (software, first) = (usual!(software), usual!(first));
-    let (lineage, fork) = (usual!(lineage, forks, |level| level != 0), usual!(fork));
+    let lineage = usual!(lineage, forks, |level| level != 0);
+    // Whether tabs keep tokens of their own is an application's way: others say nothing about it.
+    let fork = signals.fork.index().map(|at| (at, usual(at, &own.fork, &[], &USUAL.fork)));
     let (pace, blind) = (usual!(pace, early, |level| level == 1), usual!(blind, early, |level| level == 1));
     let (rival, company) = (usual!(rival), usual!(company));
     let (stamina, hour) = (usual!(stamina), usual!(hour));
@@ -270,9 +273,9 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     })
 }
 
-/// A second holder makes a fork and an early refresh at once; so does a second tab.
-fn together(a: f64, b: f64) -> f64 {
-    if a > 0.0 && b > 0.0 { a.max(b) + SHARED_CAUSE * a.min(b) } else { a + b }
+/// A second holder makes a fork and an early refresh at once; so does a second tab. When a fork comes is no excuse for it.
+fn together(fork: f64, pace: f64) -> f64 {
+    if fork > 0.0 { fork.max(pace) + SHARED_CAUSE * fork.min(pace).max(0.0) } else { fork + pace }
 }
 
 fn ratio(attack: f64, usual: f64) -> f64 {

@@ -6,7 +6,7 @@ use super::{
     geo::is_one_place,
     key::short,
     others::Others,
-    signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Rival, Signals, Software, Start},
+    signals::{Company, First, Hour, Kind, Lineage, Net, Pace, Signals, Software, Start},
     state::{
         application::Application,
         chain::Parent,
@@ -19,12 +19,6 @@ use crate::event::RefreshEvent;
 
 /// Refreshes closer than this are one client that asked twice, seconds.
 pub const LEEWAY_SECS: u32 = 60;
-/// A session that sent its parent this often always does.
-const ORIGINALS_MIN: u16 = 1;
-/// An application whose clients send it this often always do.
-const COVERAGE_MIN: f64 = 0.98;
-/// A fork whose other child was not seen in this many refreshes had none.
-pub const FORK_EVENTS_MAX: u8 = 4;
 /// After this many refreshes within ten minutes, one more at once is nothing new.
 const BURST_RATE: u16 = 2;
 /// A user known for less than this is new, seconds.
@@ -117,7 +111,8 @@ impl<'a> Seen<'a> {
         let fork = self.fork();
         if self.application.is_backend() {
             // Address and user agent are the server's: they say nothing about who holds the token.
-            return Signals { lineage, fork, pace, blind, renewal: self.others.renewal, ..Signals::default() };
+            let (renewal, stamina) = (self.others.renewal, self.stamina());
+            return Signals { lineage, fork, pace, blind, renewal, stamina, ..Signals::default() };
         }
         let net = self.net();
         // Where a session begins, where it wakes, and that it moves in mid-use are three things.
@@ -142,7 +137,7 @@ impl<'a> Seen<'a> {
             wake,
             start,
             kind: self.kind(),
-            path: self.path(),
+            path: self.path(net),
             software: if self.session.is_some() { software } else { Software::Unknown },
             first: match software {
                 Software::Unknown => First::Unknown,
@@ -153,7 +148,7 @@ impl<'a> Seen<'a> {
             },
             lineage,
             fork,
-            rival: self.rival(lineage, fork),
+            rival: self.rival(lineage),
             pace,
             blind,
             company: self.company_level(net),
@@ -296,51 +291,6 @@ impl<'a> Seen<'a> {
         let rule = &self.config.ra503;
         let events = f64::from(self.application.events.max(1));
         f64::from(self.application.tools) / events < rule.share || self.application.events < rule.events_min
-    }
-
-    fn lineage(&self) -> Lineage {
-        match self.parent {
-            Parent::None if self.always_sends_parent() => Lineage::Omitted,
-            Parent::Fresh | Parent::None => Lineage::Unknown,
-            Parent::Head => Lineage::Head,
-            Parent::Race => Lineage::Race,
-            Parent::Retry(_) => Lineage::Retry,
-            // As usual for its holder: what it says of the fork is another signal.
-            Parent::Branch => Lineage::Unknown,
-            Parent::Left if self.session.is_some_and(|session| session.twins) => Lineage::Unknown,
-            Parent::Left => Lineage::Left,
-            Parent::Stale(_) | Parent::Denied => Lineage::Stale,
-            Parent::Unknown => Lineage::Strange,
-        }
-    }
-
-    fn fork(&self) -> Fork {
-        let Some(session) = self.session else { return Fork::Unknown };
-        match self.parent {
-            Parent::Branch if !session.twins => Fork::Twins,
-            _ if session.fork_open >= FORK_EVENTS_MAX => Fork::Lone,
-            _ => Fork::Unknown,
-        }
-    }
-
-    /// Who spent the parent before this refresh did: whoever the session saw last.
-    fn rival(&self, lineage: Lineage, fork: Fork) -> Rival {
-        let is_spent = matches!(lineage, Lineage::Retry | Lineage::Left | Lineage::Stale) || fork == Fork::Twins;
-        let (Some(last), place) = (self.last_context(), &self.facts.place) else { return Rival::Unknown };
-        if !is_spent || last.ip == 0 || place.ip == 0 {
-            return Rival::Unknown;
-        }
-        if (last.near == short(place.near) || last.ip == place.ip) && last.class == self.facts.agent.class {
-            return Rival::Alike;
-        }
-        let is_own = self.user.into_iter().flat_map(User::places).any(|known| known.near == last.near);
-        let issued = self.facts.previous.iat;
-        if !is_own && issued > 0 && i64::from(last.first) > issued { Rival::Stranger } else { Rival::Own }
-    }
-
-    fn always_sends_parent(&self) -> bool {
-        let sends = self.session.is_some_and(|session| session.originals >= ORIGINALS_MIN);
-        sends || self.application.events >= 50 && self.application.coverage() >= COVERAGE_MIN
     }
 
     fn pace(&self) -> Pace {

@@ -164,6 +164,13 @@ impl Chain {
             && link.parent != 0
     }
 
+    /// Whether the holder of this parent is refreshed within so many seconds of the newest token's: now, or last time.
+    pub fn is_in_step(&self, parent: u64, now: i64, within: u32) -> bool {
+        let (Some(at), Some(head)) = (self.find(parent), self.head()) else { return false };
+        let newest = self.links[head].issued();
+        newest.abs_diff(self.links[at].issued()) <= within || newest.abs_diff(secs(now)) <= within
+    }
+
     /// Whether both came of one race, each by its own tab since.
     fn are_tabs(&self, one: usize, other: usize) -> bool {
         self.links[one].flags & self.links[other].flags & TAB != 0
@@ -309,6 +316,19 @@ mod tests {
             assert_eq!(last(&[day, more].concat()), expected, "{more:?}");
         }
         assert_eq!(last(&day[..1]), Parent::Fresh);
+    }
+
+    #[test]
+    fn tabs_that_are_open_at_once_are_in_step() {
+        // Two tabs refresh 90 s apart, every hour; then one of them by itself, half an hour later.
+        let mut chain = Chain::default();
+        for (now, from, to) in [(1_000, 1, 2), (4_600, 2, 3), (4_690, 2, 4), (8_200, 3, 5), (8_290, 4, 6)] {
+            chain.learn(&refresh(now, from, to), now, Parent::Head);
+        }
+        // Issued 90 s apart, whenever it comes; at the time of the newest; and neither.
+        assert!(chain.is_in_step(5, 11_800, 90) && !chain.is_in_step(5, 11_800, 89));
+        chain.learn(&refresh(11_800, 5, 7), 11_800, Parent::Branch);
+        assert!(chain.is_in_step(6, 11_890, 90) && !chain.is_in_step(6, 13_600, 90));
     }
 
     #[test]
