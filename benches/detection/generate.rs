@@ -16,6 +16,7 @@ use crate::{
     rng::{mix, unit, uuid},
     session,
     traffic::{Event, Traffic},
+    variant::Variant,
 };
 
 /// What to make.
@@ -23,11 +24,12 @@ pub struct Options {
     pub seed: u64,
     pub users: u64,
     pub days: i64,
+    pub variant: Variant,
 }
 
 /// Plays the traffic of a seed.
 pub fn traffic(options: &Options) -> Traffic {
-    let mut traffic = Traffic::new(options.seed, options.users, options.days);
+    let mut traffic = Traffic::new(options);
     session::play(&mut traffic);
     traffic.events.sort_by_key(|event| (event.at, event.id));
     traffic

@@ -30,14 +30,18 @@ mod session;
 mod session_step;
 mod theft;
 mod traffic;
+mod variant;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
+use variant::Variant;
+
 const USAGE: &str = "\
-cargo bench --bench detection -- generate [--seed 1] [--users 1500] [--days 45] --out DIR
+cargo bench --bench detection -- generate [--seed 1] [--users 1500] [--days 45] [--variant NAME] --out DIR
 cargo bench --bench detection -- evaluate [--tune 1..5|none] [--seeds 101..110] [--users 1500] [--days 45] [--format json]
     [--product PATH|none] [--config FILE] [--plain]   the binary, settings of its own, without network lists and databases
     [--records FILE]                                  judge this output, of the one seed in --seeds, instead of running it
+    [--variant NAME]                                  of the seeds reported on: mobile, sparse, short, faulty, tabs or open
     [--keep DIR]                                      leave the traffic there
 cargo bench --bench detection -- cost [--seed 1] [--users 1500] [--days 45]
 cargo bench --bench detection -- memory [--sessions 1000000]";
@@ -79,11 +83,18 @@ fn options(words: &[String]) -> generate::Options {
         seed: number(words, "seed", 1).unsigned_abs(),
         users: number(words, "users", 1_500).unsigned_abs(),
         days: number(words, "days", 45),
+        variant: variant(words).unwrap_or_default(),
     }
+}
+
+/// `None`: there is no such variant.
+fn variant(words: &[String]) -> Option<Variant> {
+    Variant::named(&option(words, "variant").unwrap_or_else(|| "none".to_owned()))
 }
 
 fn generate(words: &[String]) -> Option<ExitCode> {
     let begun = Instant::now();
+    variant(words)?;
     let options = options(words);
     let out = PathBuf::from(option(words, "out")?);
     let traffic = generate::traffic(&options);

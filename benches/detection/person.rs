@@ -242,7 +242,7 @@ impl Person {
         // Wi-Fi or cellular is decided by the quarter of an hour.
         let slot = unit(mix(&[machine.id, 11, at.div_euclid(15 * MINUTE) as u64]));
         let wifi = !phone
-            || slot
+            || slot / tenant.wifi
                 < match place {
                     Place::Home => WIFI_AT_HOME,
                     Place::Office => 0.6,

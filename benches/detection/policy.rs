@@ -100,6 +100,8 @@ pub struct Tenant {
     pub employed: f64,
     /// It can be reached over IPv6.
     pub dual_stack: bool,
+    /// How often phones are on Wi-Fi, of what is usual.
+    pub wifi: f64,
     /// The day on which a new signing key takes over.
     pub rotates: Ms,
 }
@@ -150,6 +152,7 @@ pub fn tenants(rng: &mut Rng) -> Vec<Tenant> {
         countries,
         employed,
         dual_stack,
+        wifi: 1.0,
         rotates: START + day * DAY + 9 * HOUR,
     };
     vec![

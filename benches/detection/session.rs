@@ -281,7 +281,8 @@ impl Life<'_> {
     /// Whether the answer gets lost: more often on the move (packet loss of 0.2 to 0.5 % by Codavel; whole answers: assumed).
     pub fn loses(&mut self, address: Option<Address>) -> bool {
         let mobile = address.is_some_and(|address| self.traffic.world.kind(address) == Kind::Mobile);
-        self.rng.chance(if mobile { 0.004 } else { 0.001 })
+        let faults = self.traffic.variant.faults();
+        self.rng.chance(faults * if mobile { 0.004 } else { 0.001 })
     }
 
     /// Keeps several tabs of an application open: "most people have between three and five windows open" (Aalto).

@@ -97,7 +97,7 @@ impl Step<'_, '_> {
         let app = self.app();
         let can = app.in_browser() && app.one_time.is_none() && app.storage != Storage::Memory;
         let actor = &mut self.session.actors[self.number];
-        let restores = can && !actor.thief && self.life.rng.chance(RESTORES);
+        let restores = can && !actor.thief && self.life.rng.chance(RESTORES * self.life.traffic.variant.faults());
         if restores {
             let back = 2 + self.life.rng.below(20);
             actor.held.access = actor.held.access.map(|access| access.saturating_sub(back));
@@ -131,7 +131,7 @@ impl Step<'_, '_> {
     /// Another tab does the same within seconds; the last to be answered wins.
     fn race(&mut self, original: Option<(usize, usize)>, presented: usize, address: Option<crate::networks::Address>) {
         let shared = self.app().in_browser() && self.app().storage == Storage::Shared;
-        if !shared || !self.life.many_tabs() || !self.life.rng.chance(RACES) {
+        if !shared || !self.life.many_tabs() || !self.life.rng.chance(RACES * self.life.traffic.variant.races()) {
             return;
         }
         let at = self.at + 4 + (self.life.rng.wait(700.0)) as Ms;

@@ -2,12 +2,14 @@
 
 use crate::{
     family::Family,
+    generate::Options,
     networks::{Address, Kind, World},
     person::{Company, Person},
     places::{self, CITIES, DAY, HOUR, MINUTE, Ms, SECOND, START},
     policy::{self, App, Tenant},
     rng::{Rng, mix, unit},
     theft::{SCENARIOS, Scenario},
+    variant::Variant,
 };
 
 /// Of users, those from whom a thief takes a session; two in three thefts come to something. (Far more than in life: rates are
@@ -54,6 +56,7 @@ pub struct Theft {
 
 pub struct Traffic {
     pub seed: u64,
+    pub variant: Variant,
     pub end: Ms,
     pub world: World,
     pub tenants: Vec<Tenant>,
@@ -76,11 +79,13 @@ pub struct Fate {
 }
 
 impl Traffic {
-    pub fn new(seed: u64, users: u64, days: i64) -> Self {
+    pub fn new(options: &Options) -> Self {
+        let Options { seed, users, days, variant } = *options;
         let mut rng = Rng::new(seed, 0);
         let world = World::new(seed);
-        let tenants = policy::tenants(&mut rng);
-        let apps = policy::apps(&mut rng);
+        let mut tenants = policy::tenants(&mut rng);
+        let mut apps = policy::apps(&mut rng);
+        variant.change(&mut tenants, &mut apps);
         let companies: Vec<Vec<Company>> = tenants
             .iter()
             .map(|tenant| {
@@ -97,6 +102,7 @@ impl Traffic {
             .collect();
         Self {
             seed,
+            variant,
             end: START + days * DAY,
             world,
             tenants,
@@ -153,7 +159,7 @@ impl Traffic {
 
     pub fn undone(&self, tenant: usize, at: Ms, draw: u64) -> bool {
         let outage = self.outages.iter().any(|(of, from, to)| *of == tenant && (*from..*to).contains(&at));
-        unit(mix(&[self.seed, 41, draw])) < if outage { UNDONE_IN_OUTAGE } else { UNDONE }
+        unit(mix(&[self.seed, 41, draw])) < if outage { UNDONE_IN_OUTAGE } else { UNDONE * self.variant.faults() }
     }
 
     /// The address of an application's own servers: two of them, behind one provider.

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::{
     seen::Seen,
     signals::{
-        Company, Elsewhere, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Signals, Software, Stamina,
+        Company, Elsewhere, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals, Software,
+        Stamina,
     },
     zones::hour_of,
 };
@@ -27,6 +28,8 @@ pub struct Words {
     lineage: Lineage,
     /// What became of the session's last fork.
     fork: Fork,
+    /// Who spent the parent before, where it was.
+    rival: Rival,
     /// When, in lifetimes of the token before.
     pace: Pace,
     /// How many other users are new to this network now.
@@ -37,7 +40,7 @@ pub struct Words {
     other_sessions: Elsewhere,
     /// Whether the user signed in anew with the same software, to the same application.
     renewal: Renewal,
-    /// How long the client has refreshed without a pause; said once at each step.
+    /// How many tokens in a row the client has used up without a pause; said when a step is reached.
     stamina: Stamina,
     /// At what hour, for this user; said when use begins.
     hour: Hour,
@@ -53,6 +56,7 @@ impl Words {
             software: signals.agent(),
             lineage: signals.lineage,
             fork: signals.fork,
+            rival: signals.rival,
             pace: signals.pace.max(signals.blind),
             company: signals.company,
             provider: signals.ground,

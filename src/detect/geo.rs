@@ -4,24 +4,24 @@ use super::{
     facts::{Cell, Place, labels},
     key::short,
     seen::{LEEWAY_SECS, Seen},
-    signals::Path,
+    signals::{Net, Path},
 };
 
 /// Places this near to each other are one, km.
 const SAME_PLACE_KM: f64 = 50.0;
 
 impl Seen<'_> {
-    /// How its place follows from the last one.
-    pub fn path(&self) -> Path {
+    /// How its place follows from the last one; `net`: where from. Who is back in a network of theirs has not travelled:
+    /// one of the two is not where it is said to be.
+    pub fn path(&self, net: Net) -> Path {
         if self.facts.place.ip == 0 {
             return Path::Unknown;
         }
-        if self.travel().is_some() {
-            Path::Travel
-        } else if self.elsewhere().is_some() {
-            Path::Elsewhere
-        } else {
-            self.flip()
+        match net {
+            Net::Unknown | Net::Same | Net::Own => self.flip(),
+            _ if self.travel().is_some() => Path::Travel,
+            _ if self.elsewhere().is_some() => Path::Elsewhere,
+            _ => self.flip(),
         }
     }
 

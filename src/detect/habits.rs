@@ -8,8 +8,9 @@ use super::{
     state::session::Session,
 };
 
-/// With tokens that live longer, a pause for a night is no pause, seconds.
-const LIFETIME_MAX: u32 = 2 * 3_600;
+/// Tokens in a row, at which something is said.
+const STEPS: [(u16, Stamina); 5] =
+    [(4, Stamina::Some), (6, Stamina::More), (10, Stamina::Many), (20, Stamina::Most), (40, Stamina::Endless)];
 /// What is known of all sessions of a user counts as this many refreshes of one.
 const USER_WEIGHT: f64 = 10.0;
 
@@ -37,18 +38,29 @@ impl Seen<'_> {
         std::array::from_fn(|far| f64::from(session.moves[kind][far]) + weight * user[far])
     }
 
-    /// The step that this refresh reaches, if the one before had not reached it.
+    /// The step that this refresh reaches, if neither this session nor another one of the user's, in the same application,
+    /// has reached it before.
     pub fn stamina(&self) -> Stamina {
-        let Some(session) = self.session.filter(|session| !self.pauses(session)) else { return Stamina::Unknown };
-        let hours = |until: u32| until.saturating_sub(session.run_from) / 3_600;
-        let (before, now) = (hours(session.last), hours(self.seconds()));
-        let steps = [(36, Stamina::Days), (22, Stamina::Day), (14, Stamina::Long), (8, Stamina::Shift)];
-        steps.into_iter().find(|(step, _)| before < *step && now >= *step).map_or(Stamina::Unknown, |(_, level)| level)
+        let Some(session) = self.session.filter(|session| session.lifetime != 0) else { return Stamina::Unknown };
+        let run = self.run();
+        let record = session.run_max.max(self.others.run_max);
+        let is_new = |step: u16| run == step && session.run < step && record < step;
+        match STEPS.into_iter().find(|(step, _)| is_new(*step)) {
+            Some((_, level)) => level,
+            None if run == 0 => Stamina::Anew,
+            None => Stamina::Unknown,
+        }
     }
 
-    /// Whether the session was left alone for longer than its tokens live, or they live too long to tell.
-    pub fn pauses(&self, session: &Session) -> bool {
-        let gap = self.gap().unwrap_or(0);
-        session.lifetime == 0 || session.lifetime > LIFETIME_MAX || gap > session.lifetime / 2 * 3
+    /// How many tokens in a row were used up without a pause, this refresh's included. Tabs and retries use up none.
+    pub fn run(&self) -> u16 {
+        let (Some(session), Some(gap)) = (self.session, self.gap()) else { return 0 };
+        if gap > session.lifetime.saturating_mul(3) / 2 {
+            0
+        } else if gap >= session.lifetime / 2 {
+            session.run.saturating_add(1)
+        } else {
+            session.run
+        }
     }
 }

@@ -19,6 +19,8 @@ use crate::{
     units::Span,
 };
 
+/// 50 times what a refresh has that shows nothing: see [`Config::risk`].
+const RISK: f64 = 0.005;
 /// Open incidents; about 700 bytes each. Past it the one that is quiet for longest is closed.
 const OPEN_MAX: usize = 20_000;
 /// The table's own limit is never reached.
@@ -34,6 +36,8 @@ const VALUE_CHARS_MAX: usize = 256;
 pub struct Config {
     /// Findings below this belong to none.
     pub at_least: Severity,
+    /// What is below `critical`, and of what the score weighs too, opens one only from this `verdict.risk` on.
+    pub risk: f64,
     /// An incident closes when nothing came for this long.
     pub idle: Span,
     /// One that goes on is told again this rarely.
@@ -42,7 +46,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { at_least: Severity::Medium, idle: Span::from_days(1), told_every: Span::from_days(1) }
+        Self { at_least: Severity::Medium, risk: RISK, idle: Span::from_days(1), told_every: Span::from_days(1) }
     }
 }
 
@@ -89,6 +93,8 @@ pub struct Happened<'a> {
     pub seq: Seq,
     /// When its record was made.
     pub at: ReceivedAt,
+    /// What the score says of it; none where it says nothing.
+    pub risk: Option<f64>,
 }
 
 impl Incidents {
@@ -107,6 +113,14 @@ impl Incidents {
                 groups.entry(key).or_default().push(at);
             }
         }
+        let speaks = |finding: &Finding| {
+            let is_ordinary = happened.risk.is_some_and(|risk| risk < config.risk) && is_weighed(&finding.rule);
+            finding.severity == Severity::Critical || !is_ordinary
+        };
+        groups.retain(|key, members| {
+            let is_open = self.open.get(number_of(key, happened.event)).is_some();
+            is_open || members.iter().any(|at| speaks(&findings[*at]))
+        });
         if groups.is_empty() {
             return;
         }
@@ -193,6 +207,14 @@ impl Incidents {
 
 fn micros(span: Span) -> i64 {
     i64::try_from(span.get().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Whether the score weighs what this rule is about: when, from where, by what, and without which token. A parent that is
+/// spent twice (RA101, RA102) is seldom enough to be told each time.
+fn is_weighed(rule: &str) -> bool {
+    let unweighed = ["RA405", "RA504", "RA505"];
+    let is_of = |family: &&str| rule.len() == 5 && rule.starts_with(*family);
+    ["RA103", "RA104", "RA3", "RA4", "RA5"].iter().any(is_of) && !unweighed.contains(&rule)
 }
 
 /// What a finding's incident is kept under: rules that look across users have the network or the application, all others

@@ -19,6 +19,17 @@ impl Story {
 
     /// One event with findings, some hours in; what was told, and the incidents of its findings.
     fn event(&mut self, hours: i64, session: &str, rules: &[(&str, &str)]) -> (Vec<Incident>, Vec<Option<String>>) {
+        self.scored(hours, session, None, rules)
+    }
+
+    /// The same of one with a risk.
+    fn scored(
+        &mut self,
+        hours: i64,
+        session: &str,
+        risk: Option<f64>,
+        rules: &[(&str, &str)],
+    ) -> (Vec<Incident>, Vec<Option<String>>) {
         self.seq += 1;
         let event: RefreshEvent = serde_json::from_value(json!({
             "id": "e", "type": "jwt.refresh", "occurred_at": "2026-11-22T06:40:00.000Z", "outcome": "attempted",
@@ -34,7 +45,7 @@ impl Story {
         let mut told = Vec::new();
         let config = Config::default();
         self.incidents.close_idle(&config, at, &mut told);
-        let happened = Happened { event: &event, seq: self.seq, at };
+        let happened = Happened { event: &event, seq: self.seq, at, risk };
         self.incidents.take(&config, happened, &mut findings, BTreeMap::new, &mut told);
         (told, findings.into_iter().map(|finding| finding.incident).collect())
     }
@@ -110,4 +121,29 @@ fn a_durable_copy_goes_on_as_the_original() {
         let rules = [("RA101", severity)];
         assert_eq!(story.event(hours, "s", &rules), copy.event(hours, "s", &rules));
     }
+}
+
+#[test]
+fn what_the_score_finds_ordinary_opens_none_below_critical() {
+    // The rule, its severity, the risk; whether an incident opens.
+    for (rule, severity, risk, opens) in [
+        ("RA404", "medium", 0.004_9, false),
+        ("RA404", "medium", 0.005, true),
+        ("RA404", "high", 0.004_9, false),
+        ("RA404", "critical", 0.000_1, true),
+        ("RA101", "medium", 0.000_1, true),
+        // The score does not weigh these: a role more, refusals in a row, a rule of the operator's own.
+        ("RA205", "medium", 0.000_1, true),
+        ("RA107", "medium", 0.000_1, true),
+        ("our-own", "medium", 0.000_1, true),
+    ] {
+        let (told, ids) = Story::new().scored(0, "s", Some(risk), &[(rule, severity)]);
+        assert_eq!((told.len(), ids[0].is_some()), (usize::from(opens), opens), "{rule} {severity} at {risk}");
+    }
+    // What is open takes it in.
+    let mut story = Story::new();
+    story.scored(0, "s", Some(0.9), &[("RA101", "high")]);
+    let (told, ids) = story.scored(1, "s", Some(0.000_1), &[("RA404", "medium")]);
+    assert_eq!(changes(&told), [("escalated", "high")]);
+    assert!(ids[0].is_some());
 }

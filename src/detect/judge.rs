@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 6;
+pub const STATE_FORMAT: u32 = 7;
 
 /// One event on its way into the journal.
 #[derive(Clone, Copy)]
@@ -246,7 +246,7 @@ impl Judge {
         if let (Action::Deny, Some(before)) = (decision.action, before) {
             self.engine.denied(facts, before);
         }
-        self.group(case, &mut findings);
+        self.group(case, judgement.risk, &mut findings);
         if findings.iter().all(|finding| finding.severity < self.policy.detect.incidents.at_least) && !evidence.stale {
             self.usual.learn(event, facts, secs);
         }
@@ -266,11 +266,11 @@ impl Judge {
         catch_unwind(AssertUnwindSafe(|| rules.observe(said, &asked, findings))).unwrap_or(1)
     }
 
-    fn group(&mut self, case: Case<'_>, findings: &mut [Finding]) {
+    fn group(&mut self, case: Case<'_>, risk: Option<f64>, findings: &mut [Finding]) {
         let Case { event, facts, at, seq, .. } = case;
         let Self { incidents, usual, policy, unwritten, .. } = self;
         let changed = || usual.changed(event, facts);
-        incidents.take(&policy.detect.incidents, Happened { event, seq, at }, findings, changed, unwritten);
+        incidents.take(&policy.detect.incidents, Happened { event, seq, at, risk }, findings, changed, unwritten);
     }
 
     /// What is found about an id that came again with another body; `of`: the first record.
@@ -280,7 +280,7 @@ impl Judge {
         }
         let mut findings = self.engine.replayed(of);
         self.policy.suppress(&mut findings, case.event, case.at);
-        self.group(case, &mut findings);
+        self.group(case, None, &mut findings);
         findings
     }
 

@@ -24,10 +24,15 @@ use crate::{event::RefreshEvent, record::Severity};
 const SUSPICIOUS: f64 = 0.5;
 /// What is certainly a thief's says this much less of what is usual. Not nothing: what is usual may only look like it.
 const DOUBTED: f64 = 0.95;
+/// The ln odds of a thief that what is usual is learned with: 1 in 200. Far more than there are, since a thief who is
+/// counted as usual hides the next one, and a refresh that was odd and is not counted costs little.
+const DOUBT_PRIOR: f64 = -5.3;
 /// From this much evidence on, a session's oddities are slow to become habits.
 const SUSPICION: f32 = 2.0;
 /// A session with a lineage finding is on probation for this long, seconds.
 const SUSPECTED_SECS: u32 = 7 * 86_400;
+/// A session that sent its parent this often is one that always does.
+const STEADY_ORIGINALS: u16 = 3;
 /// Refreshes of one session that count in full.
 const LONG_SESSION: f32 = 30.0;
 /// A sender's clock is learned from this many refreshes.
@@ -41,6 +46,7 @@ const PACE_SHIFT: u32 = 4;
 pub struct Learned {
     signals: Signals,
     weights: Weights,
+    odds: f64,
     risk: f64,
     lineage: Option<Severity>,
     context: Context,
@@ -53,18 +59,19 @@ pub struct Learned {
     contradicts: bool,
     over_age: bool,
     is_backend: bool,
-    pauses: bool,
+    run: u16,
 }
 
 impl Learned {
     /// Keeps what is needed after the state may change.
-    pub fn new(seen: &Seen<'_>, weights: Weights, risk: f64, lineage: Option<Severity>) -> Self {
+    pub fn new(seen: &Seen<'_>, weights: Weights, odds: f64, lineage: Option<Severity>) -> Self {
         let age = i64::try_from(seen.config.ra204.age.get().as_secs()).unwrap_or(i64::MAX);
         let auth_time = seen.facts.auth_time();
         Self {
             signals: seen.signals,
             weights,
-            risk,
+            odds,
+            risk: probability(odds),
             lineage,
             context: seen.context(),
             seconds: seen.seconds(),
@@ -76,7 +83,7 @@ impl Learned {
             contradicts: device::contradicts(seen.event),
             over_age: auth_time > 0 && seen.now - auth_time > age,
             is_backend: seen.application.is_backend(),
-            pauses: seen.session.is_none_or(|session| seen.pauses(session)),
+            run: seen.run(),
         }
     }
 
@@ -93,7 +100,8 @@ impl Learned {
 
     /// How probable it is that a thief is in the session, whatever this refresh adds to it.
     fn doubt(&self) -> f64 {
-        probability(PRIOR + f64::from(self.suspicion())).max(self.risk)
+        let odds = f64::from(self.suspicion()).max(self.odds - PRIOR);
+        probability(DOUBT_PRIOR + odds)
     }
 
     fn is_clean(&self) -> bool {
@@ -103,7 +111,9 @@ impl Learned {
 
 /// Learns from a refresh.
 pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, learned: Learned) {
-    let weight = weight(state, facts) * (1.0 - DOUBTED * learned.doubt()) as f32;
+    // Tabs have to be known where they are: what is odd about them is what tells.
+    let doubt = if learned.signals.lineage == Lineage::Branch { 0.0 } else { learned.doubt() };
+    let weight = weight(state, facts) * (1.0 - DOUBTED * doubt) as f32;
     state.rates.learn(&learned.signals, weight);
     let lifetime = state.sessions.get(facts.session).map_or(0, |known| known.lifetime);
     let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
@@ -120,6 +130,7 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
             *session = Session::new(facts, at);
         }
         learn_tokens(application, session, facts);
+        learn_lapses(application, session, facts, &learned);
         learn_session(session, facts, at, &learned);
         proved = session.contexts().first().filter(|context| session.has_proved(context)).map(|_| ());
     }
@@ -158,19 +169,35 @@ fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Fa
     }
 }
 
+/// Whether clients of this application leave out the parent after all, sooner or later: of how many sessions that sent it
+/// often enough, how many have.
+fn learn_lapses(application: &mut Application, session: &Session, facts: &Facts, learned: &Learned) {
+    application.steady += u32::from(facts.parent != 0 && session.originals + 1 == STEADY_ORIGINALS);
+    let lapses = learned.signals.lineage == Lineage::Omitted && session.omitted == 0;
+    application.lapsed += u32::from(lapses && session.originals >= STEADY_ORIGINALS && learned.is_clean());
+}
+
 fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learned) {
     let signals = &learned.signals;
     session.chain.learn(facts, learned.now, learned.parent);
     session.events = session.events.saturating_add(1);
     session.originals = session.originals.saturating_add(u16::from(facts.parent != 0));
     session.omitted = session.omitted.saturating_add(u16::from(signals.lineage == Lineage::Omitted));
-    let forked = matches!(signals.lineage, Lineage::Retry | Lineage::Left | Lineage::Stale | Lineage::Strange);
+    let forked = matches!(
+        signals.lineage,
+        Lineage::Retry
+            | Lineage::Left
+            | Lineage::Branch
+            | Lineage::Beside
+            | Lineage::Apart
+            | Lineage::Stale
+            | Lineage::Strange
+    );
     let usual = learned.is_usual(session.events);
     session.forked = session.forked.saturating_add(u16::from(forked && usual));
     count_moves(signals, &mut session.moves, usual);
-    if learned.pauses || session.run_from == 0 {
-        session.run_from = learned.seconds;
-    }
+    session.run = learned.run;
+    session.run_max = session.run_max.max(learned.run);
     learn_fork(session, signals);
     session.flips = session.flips.saturating_add(u16::from(signals.path > Path::Plain && usual));
     let pace = signals.pace.max(signals.blind);

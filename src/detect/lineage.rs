@@ -59,7 +59,8 @@ fn surroundings(seen: &Seen<'_>) -> Surroundings {
     }
     let Some(session) = seen.session else { return Surroundings::Same };
     let odd = f64::from(session.forked);
-    if session.originals >= TABS_EVENTS_MIN && odd >= TABS_SHARE * f64::from(session.originals) {
+    let forks = session.originals >= TABS_EVENTS_MIN && odd >= TABS_SHARE * f64::from(session.originals);
+    if forks || net <= Net::Same && software <= Software::Same && seen.application.keeps_tabs() {
         return Surroundings::Habit;
     }
     if net == Net::Own || software == Software::Own { Surroundings::Changed } else { Surroundings::Same }
@@ -67,7 +68,7 @@ fn surroundings(seen: &Seen<'_>) -> Surroundings {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Surroundings {
-    /// This session forks all the time, in its own surroundings.
+    /// This session, or its application's, fork all the time, in their own surroundings.
     Habit,
     /// Same network, same software.
     Same,
@@ -122,8 +123,12 @@ fn say_missing(seen: &Seen<'_>, findings: &mut Findings) {
     if seen.signals.lineage != Lineage::Omitted || with < rule.seen_min || with < without.saturating_mul(rule.ratio_min) {
         return;
     }
-    let foreign = matches!(surroundings(seen), Surroundings::New | Surroundings::Foreign);
-    let severity = if foreign { Severity::High } else { Severity::Medium };
+    let severity = match (surroundings(seen), seen.application.lapses(rule.ratio_min)) {
+        (Surroundings::Foreign, _) | (Surroundings::New, false) => Severity::High,
+        (Surroundings::New, true) | (_, false) => Severity::Medium,
+        // Clients of this application do so, sooner or later.
+        (_, true) => Severity::Low,
+    };
     let reason = format!("no previous access token was sent; this session's client sent it {with} times of {}", with + without);
     // How much that says: of an application whose clients seldom send it, little.
     let coverage = (seen.application.coverage() * 1_000.0).round() / 1_000.0;
@@ -136,9 +141,14 @@ fn say_mismatch(seen: &Seen<'_>, findings: &mut Findings) {
     let claims = |token: &Option<crate::event::Token>| token.as_ref().and_then(|token| token.claims.clone());
     let (Some(from), Some(to)) = (claims(&access.previous), claims(&access.issued)) else { return };
     let differing = differing(&from, &to);
+    // Who signs in anew may still hold the token of the session before, and send it along once.
+    let is_newer = from.auth_time.zip(to.auth_time).is_some_and(|(from, to)| from < to);
+    let is_first = seen.session.is_none() && seen.user.is_some();
+    let is_leftover = is_first && is_newer && differing.iter().all(|claim| ["sid", "auth_time"].contains(claim));
+    let severity = if is_leftover { Severity::Medium } else { Severity::High };
     if !differing.is_empty() {
         let reason = format!("previous and issued access token differ in {}", differing.join(", "));
-        findings.say(&seen.config.ra104, Severity::High, reason, [("claims", json!(differing))]);
+        findings.say(&seen.config.ra104, severity, reason, [("claims", json!(differing))]);
     }
 }
 

@@ -38,6 +38,7 @@ pub mod score;
 pub mod seen;
 pub mod signals;
 pub mod state;
+mod tokens;
 mod usual;
 pub mod zones;
 
@@ -218,7 +219,7 @@ impl Engine {
         let risk = score::probability(odds);
         say_risk(config, risk, &seen, &mut findings);
         let (signals, numbers) = (seen.signals, features::Numbers::of(&seen));
-        let learned = learn::Learned::new(&seen, weights, risk, findings.worst_of_lineage());
+        let learned = learn::Learned::new(&seen, weights, odds, findings.worst_of_lineage());
         learn::refresh(state, limits, facts, at, learned);
         let risk = match config.score {
             Score::Composite => risk,
@@ -342,52 +343,4 @@ fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use facts::{Place, testing::refresh};
-    use signals::Pace;
-
-    const START: i64 = 1_772_442_000;
-
-    fn observe(engine: &mut Engine, facts: &Facts) -> signals::Signals {
-        let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
-                            "outcome": "attempted" });
-        let at = ReceivedAt::from_micros(facts.occurred * 1_000_000);
-        engine.observe(&serde_json::from_value(event).unwrap(), facts, &Evidence::default(), at).signals
-    }
-
-    #[test]
-    fn a_client_that_waits_for_the_end_and_one_that_does_not() {
-        // Seconds between refreshes of tokens that live 3,600 s; how the last one came.
-        for (gaps, expected) in [
-            (vec![3_650; 7], Pace::OnTime),
-            ([vec![3_650; 6], vec![3_570]].concat(), Pace::Ahead),
-            (vec![3_570; 7], Pace::OnTime),
-            ([vec![3_570; 6], vec![1_800]].concat(), Pace::Early),
-        ] {
-            let (mut engine, mut now, mut pace) = (Engine::new(Config::default()), START, Pace::Unknown);
-            for (number, gap) in (1..).zip(&gaps) {
-                now += gap;
-                pace = observe(&mut engine, &refresh(now, number, number + 1)).pace;
-            }
-            assert_eq!(pace, expected, "{gaps:?}");
-        }
-    }
-
-    #[test]
-    fn of_a_session_under_suspicion_every_fourth_oddity_becomes_a_habit() {
-        let mut engine = Engine::new(Config::default());
-        let from = |near: u64| Place { ip: near as u32, near, wide: near as u32, ..Place::default() };
-        for day in 0..18 {
-            // From the eleventh on: always from another network, with the first token.
-            let (place, parent) = if day < 10 { (from(1), day + 1) } else { (from(day), 1) };
-            observe(&mut engine, &Facts { place, ..refresh(START + day as i64 * 86_400, parent, day + 2) });
-        }
-        let session = engine.state().sessions.get(4).unwrap();
-        let far: u32 = session.moves.iter().map(|counts| u32::from(counts[2])).sum();
-        // The twelfth and the sixteenth.
-        assert_eq!((session.events, far, session.forked), (18, 2, 2));
-    }
-}
+mod tests;

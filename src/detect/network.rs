@@ -27,15 +27,32 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
 }
 
 fn say_travel(seen: &Seen<'_>, findings: &mut Findings) {
-    let rule = &seen.config.ra401;
-    let (found, severity, what) = match seen.signals.path {
-        Path::Travel => (seen.travel(), Severity::High, "the session's last place"),
-        Path::Elsewhere => (seen.elsewhere(), Severity::Medium, "the user's place in another session"),
-        _ => return,
+    let (rule, net) = (&seen.config.ra401, seen.signals.place());
+    let found = match (seen.travel(), seen.elsewhere()) {
+        (Some(found), _) => Some((found, in_session(net), "the session's last place")),
+        // Where this session is at home, it is the other one that was elsewhere.
+        (None, Some(found)) if net >= Net::Area => {
+            Some((found, across_sessions(net), "the user's place in another session"))
+        }
+        _ => None,
     };
-    let Some((km, kmh)) = found else { return };
+    let Some(((km, kmh), severity, what)) = found else { return };
     let reason = format!("{km:.0} km from {what}, at {kmh:.0} km/h");
     findings.say(rule, severity, reason, [("km", json!(km.round())), ("km_per_hour", json!(kmh.round()))]);
+}
+
+/// Addresses of one provider, and networks that are the user's own, are where a database says, or they are not: nobody
+/// travelled between them.
+fn in_session(net: Net) -> Severity {
+    match net {
+        Net::Unknown | Net::Same | Net::Own => Severity::Low,
+        Net::Area | Net::City => Severity::Medium,
+        Net::Country | Net::Abroad => Severity::High,
+    }
+}
+
+fn across_sessions(net: Net) -> Severity {
+    if net == Net::Area { Severity::Low } else { Severity::Medium }
 }
 
 fn say_country(seen: &Seen<'_>, findings: &mut Findings) {
@@ -67,7 +84,13 @@ fn say_kind(seen: &Seen<'_>, findings: &mut Findings) {
                 user.events > 0 && f64::from(user.hidden) >= rule.habit * f64::from(user.events)
             });
             if !habit {
-                let severity = if kind == Kind::Tor { Severity::High } else { Severity::Medium };
+                // Who has done so before does it at times.
+                let at_times = seen.user.is_some_and(|user| user.hidden > 0);
+                let severity = match kind {
+                    Kind::Tor => Severity::High,
+                    _ if at_times => Severity::Low,
+                    _ => Severity::Medium,
+                };
                 let labels = seen.event.network.as_ref().map(|network| network.labels.clone());
                 let reason = "through an anonymising network, which is not this user's habit";
                 findings.say(rule, severity, reason, [("labels", json!(labels)), ("org", json!(org))]);

@@ -27,6 +27,8 @@ pub struct Others {
     pub elsewhere: Elsewhere,
     /// Of a session that has others beside it.
     pub renewal: Renewal,
+    /// The most tokens in a row that one of them used up in the same application.
+    pub run_max: u16,
 }
 
 impl Others {
@@ -42,7 +44,18 @@ impl Others {
             said.elsewhere = others().map(|other| elsewhere(other, facts, near, now, is_own)).max().unwrap_or_default();
         }
         if let Some(session) = session {
-            said.renewal = others().map(|other| renewal(session, other)).max().unwrap_or_default();
+            let one_time = state.applications.get(facts.application).is_some_and(|app| app.is_one_time() == Some(true));
+            let is_home = |other: &Session| other.contexts().first().is_some_and(|context| is_own(context.near));
+            // Who has two of a kind signs in with one of them while the other goes on.
+            let is_only = others().filter(|other| renewal(session, other) != Renewal::Unknown).count() == 1;
+            let renewal = |other: &Session| match renewal(session, other) {
+                Renewal::Renewed if is_foreign && is_home(other) => Renewal::Replaced,
+                Renewal::Renewed if one_time && is_only => Renewal::Ousted,
+                said => said,
+            };
+            said.renewal = others().map(renewal).max().unwrap_or_default();
+            let alike = others().filter(|other| other.application == session.application && other.suspected == 0);
+            said.run_max = alike.map(|other| other.run_max).max().unwrap_or(0);
         }
         said
     }
@@ -101,7 +114,7 @@ mod tests {
     use super::*;
     use crate::detect::{
         facts::{Agent, Place, testing::refresh},
-        state::{table::Limits, tiers::TierLimits},
+        state::{application::Application, table::Limits, tiers::TierLimits},
     };
 
     const LIMITS: TierLimits = TierLimits { hot: Limits { entries: 1 << 16, kept: 1_000_000 }, spilled: 0 };
@@ -117,11 +130,15 @@ mod tests {
 
     /// Of a refresh at 10,000 s of a session that was last refreshed at home at 5,000 s: what the user's other session
     /// says, which was first and last refreshed at these instants.
-    fn said(this: (u64, u16), other: (u64, u16), (first, last): (u32, u32)) -> (Elsewhere, Renewal) {
-        let mut state = State::default();
+    fn said(this: (u64, u16), other: (u64, u16), times: (u32, u32)) -> (Elsewhere, Renewal) {
+        said_in(State::default(), this, &[(other, times)])
+    }
+
+    fn said_in(mut state: State, this: (u64, u16), others: &[((u64, u16), (u32, u32))]) -> (Elsewhere, Renewal) {
         let mut user = User::default();
         user.adopt(&at(1, HOME, BROWSER, 1), 1);
-        for (key, (near, class), first, last) in [(1, (HOME, BROWSER), 100, 5_000), (2, other, first, last)] {
+        let sessions = [((HOME, BROWSER), (100, 5_000))].into_iter().chain(others.iter().copied());
+        for (key, ((near, class), (first, last))) in (1..).zip(sessions) {
             let facts = at(last, near, class, key);
             let mut session = Session::new(&facts, first);
             session.visit(Context::of(&facts.place, &facts.agent, last));
@@ -154,5 +171,22 @@ mod tests {
         assert_eq!(left(BROWSER, 4_000), Renewal::Kept);
         // Another device is another session.
         assert_eq!(left(2, 6_000), Renewal::Unknown);
+    }
+
+    #[test]
+    fn who_was_refused_signs_in_anew_while_the_thief_goes_on() {
+        let mut one_time = State::default();
+        let application =
+            one_time.applications.entry(at(1, HOME, BROWSER, 1).application, 1, LIMITS.hot, Application::default);
+        (0..40).for_each(|_| application.count_presented(false));
+        let (new, old) = (((HOME, BROWSER), (6_000, 9_000)), ((HOME, BROWSER), (50, 9_000)));
+        let renewal = |state: &State, near, others: &[_]| said_in(state.clone(), (near, BROWSER), others).1;
+        assert_eq!(renewal(&one_time, HOME, &[new]), Renewal::Ousted);
+        // Who had two of a kind signs in with the other one; and tokens that work often refuse nobody.
+        assert_eq!(renewal(&one_time, HOME, &[new, old]), Renewal::Renewed);
+        assert_eq!(renewal(&State::default(), HOME, &[new]), Renewal::Renewed);
+        // The person is at home, with a new session; the old one goes on in a hotel.
+        assert_eq!(renewal(&State::default(), HOTEL, &[new]), Renewal::Replaced);
+        assert_eq!(renewal(&State::default(), HOTEL, &[old]), Renewal::Kept);
     }
 }

@@ -10,8 +10,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::signals::{
-    Company, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Signals, Software, Stamina,
-    Start,
+    Company, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals, Software,
+    Stamina, Start,
 };
 
 /// Ways to be a thief: see `THIEVES`.
@@ -20,7 +20,7 @@ pub const WAYS: usize = 4;
 /// `docs/detection.md`).
 pub const PRIOR: f64 = -9.21;
 /// Refreshes that the table below counts as, against what was really seen in all applications.
-const TABLE_WEIGHT: f64 = 60.0;
+const TABLE_WEIGHT: f64 = 300.0;
 /// Refreshes that all applications count as, against what was really seen in one.
 const ALL_WEIGHT: f64 = 100.0;
 /// Refreshes that an application's rate counts as, against a session's or user's own.
@@ -29,7 +29,8 @@ const HABIT_WEIGHT: f64 = 8.0;
 const SHARED_CAUSE: f64 = 0.3;
 /// Each refresh leaves this much of the evidence before it: the last ten or so count together.
 const KEEPS: f64 = 0.9;
-/// A session with this much evidence (99 %) stays suspect: only time takes from it.
+/// A session with this much evidence (99 %) stays suspect: only time takes from it. It is not told with every refresh:
+/// who was told once need not hear it again, and where it is wrong it would be wrong a hundred times.
 const SURE: f64 = 13.8;
 /// A refresh with this much evidence is told with all that came before it; one with less, with its share of that.
 const WHOLE: f64 = 1.0;
@@ -51,7 +52,7 @@ macro_rules! tables {
     ($($field:ident: $signal:ident [$($usual:expr),*] { $([$($attack:expr),*])* })*) => {
         /// How often each level came.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-        pub struct Rates { $(#[doc = stringify!($signal)] $field: [f32; $signal::LEVELS]),* }
+        pub struct Rates { $(#[doc = stringify!($signal)] pub(super) $field: [f32; $signal::LEVELS]),* }
 
         /// What a table says of each level.
         struct Table { $($field: [f64; $signal::LEVELS]),* }
@@ -104,12 +105,15 @@ tables! {
     first: First [0.93, 0.069, 0.001] {
         [0.40, 0.45, 0.15] [0.94, 0.058, 0.002] [0.94, 0.058, 0.002] [0.40, 0.45, 0.15]
     }
-    lineage: Lineage [0.975, 0.003, 0.008, 0.004, 0.003, 0.001, 0.002] {
-        [0.46, 0.15, 0.02, 0.15, 0.07, 0.12, 0.03] [0.46, 0.15, 0.02, 0.15, 0.07, 0.12, 0.03]
-        [0.48, 0.13, 0.02, 0.16, 0.07, 0.11, 0.03] [0.48, 0.20, 0.02, 0.05, 0.05, 0.18, 0.02]
+    lineage: Lineage [0.974, 0.003, 0.008, 0.004, 0.003, 0.003, 0.001, 0.0005, 0.001, 0.002] {
+        [0.40, 0.12, 0.02, 0.11, 0.07, 0.02, 0.03, 0.12, 0.09, 0.02] [0.40, 0.12, 0.02, 0.11, 0.07, 0.02, 0.03, 0.12, 0.09, 0.02]
+        [0.40, 0.12, 0.02, 0.12, 0.07, 0.02, 0.10, 0.05, 0.08, 0.02] [0.44, 0.20, 0.02, 0.05, 0.05, 0.02, 0.01, 0.03, 0.16, 0.02]
     }
     fork: Fork [0.95, 0.05] {
         [0.15, 0.85] [0.15, 0.85] [0.15, 0.85] [0.30, 0.70]
+    }
+    rival: Rival [0.80, 0.15, 0.05] {
+        [0.12, 0.18, 0.70] [0.12, 0.18, 0.70] [0.80, 0.13, 0.07] [0.12, 0.18, 0.70]
     }
     blind: Pace [0.02, 0.03, 0.01, 0.44, 0.35, 0.15] {
         [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.42, 0.10, 0.16, 0.18, 0.08] [0.10, 0.38, 0.07, 0.10, 0.20, 0.15]
@@ -126,11 +130,11 @@ tables! {
     elsewhere: Elsewhere [0.60, 0.10, 0.05, 0.25] {
         [0.66, 0.12, 0.18, 0.04] [0.66, 0.12, 0.18, 0.04] [0.60, 0.10, 0.05, 0.25] [0.66, 0.12, 0.18, 0.04]
     }
-    renewal: Renewal [0.985, 0.015] {
-        [0.94, 0.06] [0.94, 0.06] [0.94, 0.06] [0.94, 0.06]
+    renewal: Renewal [0.985, 0.012, 0.0015, 0.0015] {
+        [0.85, 0.03, 0.05, 0.07] [0.85, 0.03, 0.05, 0.07] [0.88, 0.05, 0.065, 0.005] [0.85, 0.03, 0.05, 0.07]
     }
-    stamina: Stamina [0.65, 0.22, 0.08, 0.05] {
-        [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22] [0.30, 0.25, 0.23, 0.22]
+    stamina: Stamina [0.95, 0.03, 0.012, 0.005, 0.002, 0.001] {
+        [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06]
     }
     hour: Hour [0.97, 0.02, 0.01] {
         [0.80, 0.12, 0.08] [0.82, 0.11, 0.07] [0.85, 0.09, 0.06] [0.80, 0.12, 0.08]
@@ -180,7 +184,8 @@ pub struct Usual<'a> {
 /// How often a level comes when nothing is wrong.
 fn usual(level: usize, own: &[f32], all: &[f32], table: &[f64]) -> f64 {
     let sum = |counts: &[f32]| counts.iter().map(|count| f64::from(*count)).sum::<f64>();
-    let all = (f64::from(all[level]) + TABLE_WEIGHT * table[level]) / (sum(all) + TABLE_WEIGHT);
+    let of_all = f64::from(all.get(level).copied().unwrap_or(0.0));
+    let all = (of_all + TABLE_WEIGHT * table[level]) / (sum(all) + TABLE_WEIGHT);
     (f64::from(own[level]) + ALL_WEIGHT * all) / (sum(own) + ALL_WEIGHT)
 }
 
@@ -229,9 +234,12 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     let wake = usual!(wake, wakes);
     let (start, kind, path) = (usual!(start), usual!(kind), usual!(path, flips, |level| level != 0));
     let (software, first) = (usual!(software), usual!(first));
-    let (lineage, fork) = (usual!(lineage, forks, |level| level != 0), usual!(fork));
+    let lineage = usual!(lineage, forks, |level| level != 0);
+    // Whether tabs keep tokens of their own is an application's way: others say nothing about it.
+    let fork = signals.fork.index().map(|at| (at, usual(at, &own.fork, &[], &USUAL.fork)));
     let (pace, blind) = (usual!(pace, early, |level| level == 1), usual!(blind, early, |level| level == 1));
-    let (company, stamina, hour) = (usual!(company), usual!(stamina), usual!(hour));
+    let (rival, company) = (usual!(rival), usual!(company));
+    let (stamina, hour) = (usual!(stamina), usual!(hour));
     let (ground, elsewhere, renewal) = (usual!(ground), usual!(elsewhere), usual!(renewal));
     std::array::from_fn(|way| {
         let thief = &THIEVES[way];
@@ -251,6 +259,7 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
             term!(software),
             term!(first),
             term!(fork),
+            term!(rival),
             term!(company),
             term!(ground),
             term!(elsewhere),
@@ -264,9 +273,9 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     })
 }
 
-/// A second holder makes a fork and an early refresh at once; so does a second tab.
-fn together(a: f64, b: f64) -> f64 {
-    if a > 0.0 && b > 0.0 { a.max(b) + SHARED_CAUSE * a.min(b) } else { a + b }
+/// A second holder makes a fork and an early refresh at once; so does a second tab. When a fork comes is no excuse for it.
+fn together(fork: f64, pace: f64) -> f64 {
+    if fork > 0.0 { fork.max(pace) + SHARED_CAUSE * fork.min(pace).max(0.0) } else { fork + pace }
 }
 
 fn ratio(attack: f64, usual: f64) -> f64 {
@@ -279,12 +288,9 @@ pub fn accumulate(weights: &mut Weights, evidence: &[f64; WAYS], secs: u32) -> f
     let mut said = [0.0; WAYS];
     for way in 0..WAYS {
         let (before, new) = (f64::from(weights[way]) * fade, evidence[way]);
-        let (kept, told) = if before > SURE {
-            (before - new.min(0.0), 1.0)
-        } else {
-            // What adds nothing is no worse for what came before it.
-            (before * KEEPS, (new / WHOLE).clamp(0.0, 1.0))
-        };
+        let kept = if before > SURE { before - new.min(0.0) } else { before * KEEPS };
+        // What adds nothing is no worse for what came before it.
+        let told = (new / WHOLE).clamp(0.0, 1.0);
         weights[way] = (kept + new).clamp(0.0, WEIGHT_MAX) as f32;
         said[way] = if told < 1.0 { new + kept * told } else { f64::from(weights[way]) };
     }
@@ -340,10 +346,12 @@ mod tests {
         assert!((later - (PRIOR + 1.2825 + 0.5)).abs() < 1e-5, "{later}");
         let nothing = accumulate(&mut weights, &[-0.5; WAYS], 0);
         assert!((nothing - (PRIOR - 0.5)).abs() < 1e-9, "{nothing}");
-        // Past all doubt it stays: no refresh takes from it, and time half of it, which is doubtful again.
+        // Past all doubt it stays, though it is not told again by who adds nothing: no refresh takes from it, and time half of
+        // it, which is doubtful again.
         let mut weights = [20.0; WAYS];
-        let sure = accumulate(&mut weights, &[-3.0; WAYS], 0);
-        assert!((sure - (PRIOR + 20.0)).abs() < 1e-6, "{sure}");
+        let quiet = accumulate(&mut weights, &[-3.0; WAYS], 0);
+        assert!((quiet - (PRIOR - 3.0)).abs() < 1e-6, "{quiet}");
+        assert!(weights.iter().all(|weight| (weight - 20.0).abs() < 1e-6), "{weights:?}");
         let later = accumulate(&mut weights, &[-3.0; WAYS], 4 * 86_400);
         assert!((later - (PRIOR - 3.0)).abs() < 1e-9, "{later}");
         assert!(weights.iter().all(|weight| (weight - 6.0).abs() < 1e-6), "{weights:?}");

@@ -6,7 +6,7 @@ use super::{
     geo::is_one_place,
     key::short,
     others::Others,
-    signals::{Company, First, Fork, Hour, Kind, Lineage, Net, Pace, Signals, Software, Start},
+    signals::{Company, First, Hour, Kind, Lineage, Net, Pace, Signals, Software, Start},
     state::{
         application::Application,
         chain::Parent,
@@ -19,12 +19,8 @@ use crate::event::RefreshEvent;
 
 /// Refreshes closer than this are one client that asked twice, seconds.
 pub const LEEWAY_SECS: u32 = 60;
-/// A session that sent its parent this often always does.
-const ORIGINALS_MIN: u16 = 1;
-/// An application whose clients send it this often always do.
-const COVERAGE_MIN: f64 = 0.98;
-/// A fork whose other child was not seen in this many refreshes had none.
-pub const FORK_EVENTS_MAX: u8 = 4;
+/// After this many refreshes within ten minutes, one more at once is nothing new.
+const BURST_RATE: u16 = 2;
 /// A user known for less than this is new, seconds.
 const NEW_USER_SECS: u32 = 5 * 86_400;
 /// And one with fewer refreshes.
@@ -109,11 +105,14 @@ impl<'a> Seen<'a> {
         let lineage = self.lineage();
         // A race is a burst: one cause, told once.
         let when = if lineage == Lineage::Race { Pace::Unknown } else { self.pace() };
-        let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, when) } else { (when, Pace::Unknown) };
+        // And who asks a second time is late by that.
+        let told = if lineage == Lineage::Retry { Pace::Unknown } else { when };
+        let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, told) } else { (told, Pace::Unknown) };
         let fork = self.fork();
         if self.application.is_backend() {
             // Address and user agent are the server's: they say nothing about who holds the token.
-            return Signals { lineage, fork, pace, blind, renewal: self.others.renewal, ..Signals::default() };
+            let (renewal, stamina) = (self.others.renewal, self.stamina());
+            return Signals { lineage, fork, pace, blind, renewal, stamina, ..Signals::default() };
         }
         let net = self.net();
         // Where a session begins, where it wakes, and that it moves in mid-use are three things.
@@ -138,7 +137,7 @@ impl<'a> Seen<'a> {
             wake,
             start,
             kind: self.kind(),
-            path: self.path(),
+            path: self.path(net),
             software: if self.session.is_some() { software } else { Software::Unknown },
             first: match software {
                 Software::Unknown => First::Unknown,
@@ -149,6 +148,7 @@ impl<'a> Seen<'a> {
             },
             lineage,
             fork,
+            rival: self.rival(lineage),
             pace,
             blind,
             company: self.company_level(net),
@@ -293,36 +293,6 @@ impl<'a> Seen<'a> {
         f64::from(self.application.tools) / events < rule.share || self.application.events < rule.events_min
     }
 
-    fn lineage(&self) -> Lineage {
-        match self.parent {
-            Parent::None if self.always_sends_parent() => Lineage::Omitted,
-            Parent::Fresh | Parent::None => Lineage::Unknown,
-            Parent::Head => Lineage::Head,
-            Parent::Race => Lineage::Race,
-            Parent::Retry(_) => Lineage::Retry,
-            // As usual for its holder: what it says of the fork is another signal.
-            Parent::Branch => Lineage::Unknown,
-            Parent::Left if self.session.is_some_and(|session| session.twins) => Lineage::Unknown,
-            Parent::Left => Lineage::Left,
-            Parent::Stale(_) | Parent::Denied => Lineage::Stale,
-            Parent::Unknown => Lineage::Strange,
-        }
-    }
-
-    fn fork(&self) -> Fork {
-        let Some(session) = self.session else { return Fork::Unknown };
-        match self.parent {
-            Parent::Branch if !session.twins => Fork::Twins,
-            _ if session.fork_open >= FORK_EVENTS_MAX => Fork::Lone,
-            _ => Fork::Unknown,
-        }
-    }
-
-    fn always_sends_parent(&self) -> bool {
-        let sends = self.session.is_some_and(|session| session.originals >= ORIGINALS_MIN);
-        sends || self.application.events >= 50 && self.application.coverage() >= COVERAGE_MIN
-    }
-
     fn pace(&self) -> Pace {
         let (Some(session), Some(gap)) = (self.session, self.gap()) else { return Pace::Unknown };
         if session.lifetime == 0 || session.events == 0 {
@@ -337,7 +307,8 @@ impl<'a> Seen<'a> {
         let usual = if usual == 0 { 1.0 } else { (f64::from(usual) / 1_024.0).clamp(0.05, 1.0) };
         let lifetimes = f64::from(gap) / lifetime;
         if f64::from(gap) <= f64::from(LEEWAY_SECS).max(0.02 * lifetime).min(0.2 * lifetime) {
-            Pace::Burst
+            // Who presses reload again and again says no more than who does it once.
+            if session.rate >= BURST_RATE { Pace::Unknown } else { Pace::Burst }
         } else if lifetimes < 0.8 * usual {
             Pace::Early
         } else if lifetimes < 1.0 && waits {

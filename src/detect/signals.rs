@@ -123,6 +123,13 @@ levels! {
         Retry,
         /// A parent that a newer token, whose refresh named none, had left behind.
         Left,
+        /// Another branch of a session that has forked, as tabs make them: at about the time of the one before, or in its
+        /// place, where the application's tabs keep tokens of their own.
+        Branch,
+        /// Another branch at a time of its own, from the same address and by the same software as the one before.
+        Beside,
+        /// Another branch at a time of its own, from another address or by other software.
+        Apart,
         /// A parent that was long spent.
         Stale,
         /// A parent that was never seen.
@@ -134,6 +141,15 @@ levels! {
         Lone,
         /// Both children of one parent are in use.
         Twins,
+    }
+    /// Of a parent that was spent before: who spent it, as far as the session's last refresh tells.
+    Rival {
+        /// Somebody where this refresh is, with the same kind of software.
+        Alike,
+        /// Somebody in another network, one of the session's or user's own.
+        Own,
+        /// Somebody in a network that was never seen before that.
+        Stranger,
     }
     /// When, in lifetimes of the token before.
     Pace {
@@ -187,17 +203,26 @@ levels! {
         Kept,
         /// Since then: this session was left behind.
         Renewed,
+        /// Since then, where refresh tokens work once: whoever shows one late must sign in anew.
+        Ousted,
+        /// Since then, from the user's own network, and this session goes on in one that is not.
+        Replaced,
     }
-    /// How long a client has refreshed without a pause; told once at each step.
+    /// How many tokens in a row a client has used up without a pause; each step is told when it is reached, unless it was
+    /// reached before.
     Stamina {
-        /// 8 hours: a working day.
-        Shift,
-        /// 14 hours: from morning to night.
-        Long,
-        /// 22 hours: no sleep.
-        Day,
-        /// 36 hours.
-        Days,
+        /// None: use begins.
+        Anew,
+        /// 4.
+        Some,
+        /// 6.
+        More,
+        /// 10.
+        Many,
+        /// 20.
+        Most,
+        /// 40.
+        Endless,
     }
     /// At what hour, for this user.
     Hour {
@@ -231,6 +256,8 @@ pub struct Signals {
     pub lineage: Lineage,
     /// What became of the session's last fork.
     pub fork: Fork,
+    /// Who spent the parent before.
+    pub rival: Rival,
     /// When, by a client that named its parent.
     pub pace: Pace,
     /// When, by one that did not.
@@ -243,7 +270,7 @@ pub struct Signals {
     pub elsewhere: Elsewhere,
     /// Whether there is a newer session in its place.
     pub renewal: Renewal,
-    /// For how long.
+    /// For how many tokens.
     pub stamina: Stamina,
     /// At what hour.
     pub hour: Hour,

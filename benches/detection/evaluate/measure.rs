@@ -106,6 +106,8 @@ pub struct Rule {
 pub struct Extra {
     pub missing: usize,
     pub incidents_of_clean_users: usize,
+    /// Of these, `high` or worse.
+    pub severe_incidents: usize,
     pub incidents_of_networks: usize,
     pub denials_of_clean: usize,
     pub denials_of_thieves: usize,
@@ -196,6 +198,7 @@ impl Seed {
             extra.denials_of_thieves += usize::from(truth.traffic.events[*event].thief);
         }
         extra.incidents_of_clean_users = verdicts.incidents.len();
+        extra.severe_incidents = verdicts.severe.len();
         extra.incidents_of_networks = verdicts.network_incidents;
         self.method("refresh-audit", &verdicts.risk, truth);
         for (name, scores) in [("findings >= high", &verdicts.high), ("findings = critical", &verdicts.critical)] {

@@ -13,7 +13,8 @@ use std::{fs, path::PathBuf, time::Instant};
 
 use crate::{
     generate::{self, Options},
-    number, option,
+    number, option, variant,
+    variant::Variant,
 };
 use measure::{Seed, Truth};
 
@@ -34,6 +35,8 @@ fn seeds(text: &str) -> Option<Vec<u64>> {
 struct Run {
     users: u64,
     days: i64,
+    /// Of the seeds reported on.
+    variant: Variant,
     product: Option<product::Product>,
     /// Already made output, of the one seed reported on.
     records: Option<PathBuf>,
@@ -49,6 +52,7 @@ pub fn run(words: &[String]) -> Option<()> {
     let run = Run {
         users: number(words, "users", 1_500).unsigned_abs(),
         days: number(words, "days", 45),
+        variant: variant(words)?,
         product: product::Product::new(words),
         records: option(words, "records").map(PathBuf::from),
         dir: keep.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("detection-{}", std::process::id()))),
@@ -66,7 +70,12 @@ pub fn run(words: &[String]) -> Option<()> {
 impl Run {
     fn seed(&self, seed: u64, judged: bool) -> Seed {
         let begun = Instant::now();
-        let traffic = generate::traffic(&Options { seed, users: self.users, days: self.days });
+        let traffic = generate::traffic(&Options {
+            seed,
+            users: self.users,
+            days: self.days,
+            variant: if judged { self.variant } else { Variant::None },
+        });
         let truth = Truth::new(&traffic);
         let mut result = Seed::new(seed, &truth);
         let read = match (&self.records, &self.product) {

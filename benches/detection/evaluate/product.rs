@@ -40,6 +40,8 @@ pub struct Verdicts {
     pub denied: Vec<usize>,
     /// Ids of incidents that concern users with no stolen session.
     pub incidents: BTreeSet<String>,
+    /// Of these, `high` or worse at some time.
+    pub severe: BTreeSet<String>,
     pub network_incidents: usize,
     pub rules: BTreeMap<String, Rule>,
 }
@@ -87,6 +89,8 @@ struct Incident<'a> {
     id: Cow<'a, str>,
     #[serde(borrow)]
     change: Cow<'a, str>,
+    #[serde(borrow)]
+    severity: Cow<'a, str>,
     #[serde(borrow)]
     user_id: Option<Cow<'a, str>>,
 }
@@ -139,6 +143,7 @@ fn gather(mut lines: impl BufRead, truth: &Truth) -> Verdicts {
         critical: vec![0.0; count],
         denied: Vec::new(),
         incidents: BTreeSet::new(),
+        severe: BTreeSet::new(),
         network_incidents: 0,
         rules: BTreeMap::new(),
     };
@@ -190,7 +195,16 @@ impl Verdicts {
     }
 
     fn incident(&mut self, incident: Option<&Incident>, truth: &Truth) {
-        let Some(incident) = incident.filter(|incident| incident.change == "opened") else { return };
+        let Some(incident) = incident else { return };
+        let user = incident.user_id.as_deref().and_then(|user| truth.users.get(user));
+        if user.is_some_and(|user| truth.clean_users.contains(user))
+            && ["high", "critical"].contains(&&*incident.severity)
+        {
+            self.severe.insert(incident.id.to_string());
+        }
+        if incident.change != "opened" {
+            return;
+        }
         match incident.user_id.as_deref().map(|user| truth.users.get(user)) {
             Some(Some(user)) if truth.clean_users.contains(user) => {
                 self.incidents.insert(incident.id.to_string());

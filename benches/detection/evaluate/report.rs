@@ -204,6 +204,7 @@ fn extra(seeds: &[Seed]) -> Option<Value> {
     Some(json!({
         "missing_records": sum(&|extra| extra.missing),
         "incidents_per_1000_clean_users_per_day": 1_000.0 * sum(&|extra| extra.incidents_of_clean_users) as f64 / user_days,
+        "severe_incidents_per_1000_clean_users_per_day": 1_000.0 * sum(&|extra| extra.severe_incidents) as f64 / user_days,
         "incidents_without_user_per_day": sum(&|extra| extra.incidents_of_networks) as f64 / days,
         "false_denials": clean_denials,
         "false_denials_per_million_clean_refreshes": 1e6 * clean_denials as f64 / clean as f64,

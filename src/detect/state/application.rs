@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distinct::Distinct;
 use crate::{
-    detect::{facts::Facts, score::Rates},
+    detect::{facts::Facts, score::Rates, signals::Lineage},
     event::RefreshEvent,
 };
 
@@ -18,6 +18,10 @@ const BACKEND_USERS_MIN: f64 = 20.0;
 const BACKEND_ADDRESSES: f64 = 0.1;
 /// Refreshes before the share of clients that send the previous token says anything.
 const STYLE_EVENTS_MIN: u32 = 50;
+/// Refreshes of a second branch in the same place before they say that tabs keep tokens of their own.
+const TABS_MIN: f32 = 5.0;
+/// And the share of all refreshes.
+const TABS_SHARE: f32 = 0.01;
 /// Presented refresh tokens that could have changed, before it is known whether they do.
 const ONE_TIME_EVENTS_MIN: u32 = 20;
 /// Of these, half are forgotten.
@@ -71,6 +75,10 @@ pub struct Application {
     pub rates: Rates,
     /// Refreshes that named the previous token.
     pub originals: u32,
+    /// Sessions that named it three times.
+    pub steady: u32,
+    /// Of these, how many left it out later.
+    pub lapsed: u32,
     /// Refreshes by scripts.
     pub tools: u32,
     /// Refreshes by servers.
@@ -120,6 +128,19 @@ impl Application {
     /// The share of refreshes that name the previous token.
     pub fn coverage(&self) -> f64 {
         f64::from(self.originals) / f64::from(self.events.max(1))
+    }
+
+    /// Whether sessions that always named the previous token leave it out after all more often than once in `ratio`.
+    pub fn lapses(&self, ratio: u32) -> bool {
+        self.steady >= ratio && u64::from(self.lapsed) * u64::from(ratio) > u64::from(self.steady)
+    }
+
+    /// Whether its clients keep a token in each tab, so that two of one session are in use in the same place: as far as
+    /// nothing else was odd about them.
+    pub fn keeps_tabs(&self) -> bool {
+        let branches = Lineage::Branch.index().map_or(0.0, |at| self.rates.lineage[at]);
+        let all: f32 = self.rates.lineage.iter().sum();
+        branches >= TABS_MIN && branches >= TABS_SHARE * all
     }
 
     /// Whether refresh tokens work once, as far as it is known: not while it seems to have changed.

@@ -164,6 +164,13 @@ impl Chain {
             && link.parent != 0
     }
 
+    /// Whether the holder of this parent is refreshed within so many seconds of the newest token's: now, or last time.
+    pub fn is_in_step(&self, parent: u64, now: i64, within: u32) -> bool {
+        let (Some(at), Some(head)) = (self.find(parent), self.head()) else { return false };
+        let newest = self.links[head].issued();
+        newest.abs_diff(self.links[at].issued()) <= within || newest.abs_diff(secs(now)) <= within
+    }
+
     /// Whether both came of one race, each by its own tab since.
     fn are_tabs(&self, one: usize, other: usize) -> bool {
         self.links[one].flags & self.links[other].flags & TAB != 0
@@ -243,7 +250,8 @@ impl Chain {
         }
         // Of many tabs that open at once a sibling goes, not their parent: the next one of them names it, too.
         let is_sibling = |other: &Link| other.flags & link.flags & TAB != 0 && other.parent == link.parent;
-        let sibling = self.links.iter().position(|other| is_sibling(other) && other.spent() == 0);
+        let crowd = link.is_child_of(&self.links[0]).then_some(&self.links);
+        let sibling = crowd.and_then(|links| links.iter().position(|other| is_sibling(other) && other.spent() == 0));
         if sibling.is_none() {
             self.fallen = self.fallen.max(self.links[0].issued());
         }
@@ -311,6 +319,19 @@ mod tests {
     }
 
     #[test]
+    fn tabs_that_are_open_at_once_are_in_step() {
+        // Two tabs refresh 90 s apart, every hour; then one of them by itself, half an hour later.
+        let mut chain = Chain::default();
+        for (now, from, to) in [(1_000, 1, 2), (4_600, 2, 3), (4_690, 2, 4), (8_200, 3, 5), (8_290, 4, 6)] {
+            chain.learn(&refresh(now, from, to), now, Parent::Head);
+        }
+        // Issued 90 s apart, whenever it comes; at the time of the newest; and neither.
+        assert!(chain.is_in_step(5, 11_800, 90) && !chain.is_in_step(5, 11_800, 89));
+        chain.learn(&refresh(11_800, 5, 7), 11_800, Parent::Branch);
+        assert!(chain.is_in_step(6, 11_890, 90) && !chain.is_in_step(6, 13_600, 90));
+    }
+
+    #[test]
     fn deliveries_that_overtake_each_other_are_no_fork() {
         // 2 -> 3 arrives after 3 -> 4.
         assert_eq!(last(&[(1_000, 1, 2), (8_200, 3, 4), (4_600, 2, 3)]), Parent::Head);
@@ -323,6 +344,25 @@ mod tests {
         storm.extend((0..20).map(|n| (1_100 + 100 * n, 3 + n as u64, 4 + n as u64)));
         storm.push((9_000, 2, 50));
         assert!(matches!(last(&storm), Parent::Stale(_)));
+    }
+
+    #[test]
+    fn tabs_go_on_beside_each_other_however_long_the_session_is() {
+        for before in 1..=20 {
+            let mut refreshes: Vec<_> = (0..before).map(|n| (1_000 + 3_600 * n, n as u64 + 1, n as u64 + 2)).collect();
+            let (newest, now) = (before as u64, 1_000 + 3_600 * before);
+            // The second tab asks with what the first has just spent; each goes on with its own.
+            refreshes.extend([(now, newest + 1, 101), (now + 5, newest + 1, 201)]);
+            for n in 0..4 {
+                let later = now + 3_600 * (n + 1);
+                refreshes
+                    .extend([(later, 101 + n as u64, 102 + n as u64), (later + 5, 201 + n as u64, 202 + n as u64)]);
+            }
+            for end in before as usize + 1..=refreshes.len() {
+                let stands = last(&refreshes[..end]);
+                assert!(matches!(stands, Parent::Head | Parent::Race), "{before} before, {end}: {stands:?}");
+            }
+        }
     }
 
     #[test]

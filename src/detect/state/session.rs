@@ -106,8 +106,10 @@ pub struct Session {
     /// How many came from where they were before, from a new network of a provider of theirs, and from elsewhere: in
     /// mid-use, and on waking. Of the last few hundred.
     pub moves: [[u8; 3]; 2],
-    /// When its refreshes without a pause began.
-    pub run_from: u32,
+    /// How many tokens in a row were used up without a pause until now.
+    pub run: u16,
+    /// The most that ever were.
+    pub run_max: u16,
     /// Whether both children of its last fork were seen in use.
     pub twins: bool,
     /// Refreshes since a fork of which only one child was seen in use; 0 = there is none.
@@ -148,7 +150,8 @@ impl Session {
         &self.contexts[..len]
     }
 
-    /// Remembers where a refresh came from: the newest first, the one unused for longest goes.
+    /// Remembers where a refresh came from: the newest first. The one unused for longest goes, of those whose kind of
+    /// software another one has: a client that calls itself one thing in front and another behind is not new each time.
     pub fn visit(&mut self, seen: Context) {
         let at = self.contexts().iter().position(|known| known.is_like(&seen));
         let mut newest = seen;
@@ -157,9 +160,21 @@ impl Session {
             newest.first = known.first;
             newest.count = known.count.saturating_add(1);
         }
-        let end = at.unwrap_or(CONTEXTS - 1);
+        let end = at.unwrap_or_else(|| self.oldest_of_its_kind(&seen));
         self.contexts.copy_within(0..end, 1);
         self.contexts[0] = newest;
+    }
+
+    fn oldest_of_its_kind(&self, seen: &Context) -> usize {
+        let others = |at: usize| self.contexts.iter().enumerate().filter(move |(other, _)| *other != at);
+        let has_twin = |at: usize| {
+            let class = self.contexts[at].class;
+            class == seen.class || others(at).any(|(_, other)| other.class == class)
+        };
+        if self.contexts[CONTEXTS - 1].count == 0 {
+            return CONTEXTS - 1;
+        }
+        (1..CONTEXTS).rev().find(|at| has_twin(*at)).unwrap_or(CONTEXTS - 1)
     }
 
     /// Whether a context has been its own long enough to be the user's.

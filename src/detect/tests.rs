@@ -1,0 +1,112 @@
+//! What several refreshes in a row come to.
+
+use serde_json::json;
+
+use super::*;
+use facts::{Place, testing::refresh};
+use signals::Pace;
+
+const START: i64 = 1_772_442_000;
+
+fn observe(engine: &mut Engine, facts: &Facts) -> signals::Signals {
+    let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
+                        "outcome": "attempted" });
+    let at = ReceivedAt::from_micros(facts.occurred * 1_000_000);
+    engine.observe(&serde_json::from_value(event).unwrap(), facts, &Evidence::default(), at).signals
+}
+
+#[test]
+fn a_client_that_waits_for_the_end_and_one_that_does_not() {
+    // Seconds between refreshes of tokens that live 3,600 s; how the last one came.
+    for (gaps, expected) in [
+        (vec![3_650; 7], Pace::OnTime),
+        ([vec![3_650; 6], vec![3_570]].concat(), Pace::Ahead),
+        (vec![3_570; 7], Pace::OnTime),
+        ([vec![3_570; 6], vec![1_800]].concat(), Pace::Early),
+    ] {
+        let (mut engine, mut now, mut pace) = (Engine::new(Config::default()), START, Pace::Unknown);
+        for (number, gap) in (1..).zip(&gaps) {
+            now += gap;
+            pace = observe(&mut engine, &refresh(now, number, number + 1)).pace;
+        }
+        assert_eq!(pace, expected, "{gaps:?}");
+    }
+}
+
+#[test]
+fn who_spent_the_parent_is_told_by_where() {
+    use signals::Rival;
+    let from = |near: u64| Place { ip: near as u32, near, wide: near as u32, ..Place::default() };
+    // At 09:00, 10:00 at home; then two refreshes with the token of 10:00: from where, at which seconds after it.
+    for (first, second, expected) in [
+        ((1, 3_600), (1, 7_200), Rival::Alike),
+        ((2, 3_600), (1, 7_200), Rival::Stranger),
+        ((1, 3_600), (2, 7_200), Rival::Own),
+    ] {
+        let mut engine = Engine::new(Config::default());
+        let issued = START + 3_600;
+        let mut rival = Rival::Unknown;
+        for (near, at, parent, child) in [
+            (1, START, 1, 2),
+            (1, issued, 2, 3),
+            (first.0, issued + first.1, 3, 4),
+            (second.0, issued + second.1, 3, 5),
+        ] {
+            let mut facts = Facts { place: from(near), ..refresh(at, parent, child) };
+            facts.previous.iat = if parent == 3 { issued } else { at - 3_600 };
+            rival = observe(&mut engine, &facts).rival;
+        }
+        assert_eq!(rival, expected, "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn who_reloads_again_and_again_is_no_thief() {
+    let mut engine = Engine::new(Config::default());
+    let refreshes = |engine: &mut Engine, numbers: std::ops::Range<u64>, start: i64, every: i64| {
+        let mut most = 0.0_f64;
+        for number in numbers {
+            let facts = refresh(start + every * number as i64, number, number + 1);
+            let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
+                                "outcome": "attempted" });
+            let at = ReceivedAt::from_micros(facts.occurred * 1_000_000);
+            let event = serde_json::from_value(event).unwrap();
+            most = most.max(engine.observe(&event, &facts, &Evidence::default(), at).risk.unwrap());
+        }
+        most
+    };
+    refreshes(&mut engine, 1..150, START, 3_600);
+    let start = START + 150 * 3_600 - 150 * 20;
+    let most = refreshes(&mut engine, 150..185, start, 20);
+    assert!(most < Config::default().ra601.medium, "{most}");
+}
+
+#[test]
+fn tokens_used_up_in_a_row_are_told_of_when_they_are_more_than_ever() {
+    use signals::Stamina::{Anew, More, Some, Unknown};
+    let mut engine = Engine::new(Config::default());
+    let (mut now, mut told) = (START, Vec::new());
+    // Tokens live 3,600 s. Six in a row, a tab and a retry between them; a night; four again, which were there before.
+    let gaps = [0, 3_650, 3_650, 20, 3_650, 1_700, 1_950, 5_400, 3_650, 5_401, 3_650, 3_650, 3_650, 3_650];
+    for (number, gap) in (1..).zip(gaps) {
+        now += gap;
+        told.push(observe(&mut engine, &refresh(now, number, number + 1)).stamina);
+    }
+    let steps = [Unknown, Unknown, Unknown, Unknown, Unknown, Unknown, Some, Unknown, More];
+    assert_eq!(told, [&steps[..], &[Anew, Unknown, Unknown, Unknown, Unknown]].concat());
+}
+
+#[test]
+fn of_a_session_under_suspicion_every_fourth_oddity_becomes_a_habit() {
+    let mut engine = Engine::new(Config::default());
+    let from = |near: u64| Place { ip: near as u32, near, wide: near as u32, ..Place::default() };
+    for day in 0..18 {
+        // From the eleventh on: always from another network, with the first token.
+        let (place, parent) = if day < 10 { (from(1), day + 1) } else { (from(day), 1) };
+        observe(&mut engine, &Facts { place, ..refresh(START + day as i64 * 86_400, parent, day + 2) });
+    }
+    let session = engine.state().sessions.get(4).unwrap();
+    let far: u32 = session.moves.iter().map(|counts| u32::from(counts[2])).sum();
+    // The twelfth and the sixteenth.
+    assert_eq!((session.events, far, session.forked), (18, 2, 2));
+}

@@ -1,0 +1,85 @@
+//! What parent and child say of who holds a session: see [`Lineage`], [`Fork`] and [`Rival`].
+
+use super::{
+    facts::Facts,
+    key::short,
+    seen::Seen,
+    signals::{Fork, Lineage, Rival},
+    state::{chain::Parent, user::User},
+};
+
+/// A session that sent its parent this often always does.
+const ORIGINALS_MIN: u16 = 1;
+/// An application whose clients send it this often always do.
+const COVERAGE_MIN: f64 = 0.98;
+/// A fork whose other child was not seen in this many refreshes had none.
+const FORK_EVENTS_MAX: u8 = 4;
+/// Tabs that are open at once refresh within this time of each other: a browser wakes those in the background once a
+/// minute, and some wait for the next call, seconds.
+const IN_STEP_SECS: u32 = 240;
+
+impl Seen<'_> {
+    /// How parent and child follow.
+    pub fn lineage(&self) -> Lineage {
+        match self.parent {
+            Parent::None if self.always_sends_parent() => Lineage::Omitted,
+            Parent::Fresh | Parent::None => Lineage::Unknown,
+            Parent::Head => Lineage::Head,
+            Parent::Race => Lineage::Race,
+            Parent::Retry(_) => Lineage::Retry,
+            Parent::Branch | Parent::Left if self.is_tab() => Lineage::Branch,
+            Parent::Left if self.session.is_some_and(|session| !session.twins) => Lineage::Left,
+            Parent::Branch | Parent::Left if self.is_where_it_was() => Lineage::Beside,
+            Parent::Branch | Parent::Left => Lineage::Apart,
+            Parent::Stale(_) | Parent::Denied => Lineage::Stale,
+            Parent::Unknown => Lineage::Strange,
+        }
+    }
+
+    /// Whether two branches are refreshed together, as tabs of one browser are that are open at once; or in one place, where
+    /// tabs are known to keep tokens of their own.
+    fn is_tab(&self) -> bool {
+        let Some(session) = self.session else { return false };
+        let within = IN_STEP_SECS.min(session.lifetime / 4);
+        session.chain.is_in_step(self.facts.parent, self.now, within)
+            || self.application.keeps_tabs() && self.is_where_it_was()
+    }
+
+    /// Whether address and software are those of the refresh before, whosever that was. Tabs of one browser share them.
+    fn is_where_it_was(&self) -> bool {
+        let Facts { place, agent, .. } = self.facts;
+        self.last_context().is_none_or(|last| last.ip == place.ip && last.agent == agent.text)
+    }
+
+    /// What became of the last fork.
+    pub fn fork(&self) -> Fork {
+        let Some(session) = self.session else { return Fork::Unknown };
+        match self.parent {
+            // Tabs leave home, too.
+            Parent::Branch | Parent::Left if self.application.keeps_tabs() => Fork::Unknown,
+            Parent::Branch | Parent::Left if !session.twins && !self.is_tab() => Fork::Twins,
+            _ if session.fork_open >= FORK_EVENTS_MAX => Fork::Lone,
+            _ => Fork::Unknown,
+        }
+    }
+
+    /// Who spent the parent before this refresh did: whoever the session saw last. Of branches that go on side by side the
+    /// lineage says it.
+    pub fn rival(&self, lineage: Lineage) -> Rival {
+        let (Some(last), place) = (self.last_context(), &self.facts.place) else { return Rival::Unknown };
+        if !matches!(lineage, Lineage::Retry | Lineage::Left | Lineage::Stale) || last.ip == 0 || place.ip == 0 {
+            return Rival::Unknown;
+        }
+        if (last.near == short(place.near) || last.ip == place.ip) && last.class == self.facts.agent.class {
+            return Rival::Alike;
+        }
+        let is_own = self.user.into_iter().flat_map(User::places).any(|known| known.near == last.near);
+        let issued = self.facts.previous.iat;
+        if !is_own && issued > 0 && i64::from(last.first) > issued { Rival::Stranger } else { Rival::Own }
+    }
+
+    fn always_sends_parent(&self) -> bool {
+        let sends = self.session.is_some_and(|session| session.originals >= ORIGINALS_MIN);
+        sends || self.application.events >= 50 && self.application.coverage() >= COVERAGE_MIN
+    }
+}
