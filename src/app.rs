@@ -149,7 +149,6 @@ impl App {
     /// cursor is exact.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
         let consumers = Consumers::default();
-        consumers.saw(deliver::cursor::positions(&self.config.data_dir));
         let settings = self.settings(consumers.clone());
         let front = Front {
             bound: self.public,
@@ -185,9 +184,7 @@ impl App {
                            put the old key back, or name it in fingerprint.previous_key_files";
             self.alarms.raise(Alarm::FingerprintKeyNew, None, message);
         }
-        if ledger.meta().keys == KeyScheme::EventId && self.config.sources.len() > 1 {
-            tracing::warn!("{ONE_SOURCE_ONCE}");
-        }
+        warn_of_bare_keys(&ledger, &self.config);
         let context = deliver::Context {
             data_dir: self.config.data_dir.clone(),
             journal_dir: ledger.journal_dir().to_owned(),
@@ -222,6 +219,7 @@ impl App {
     }
 
     fn settings(&mut self, consumers: Consumers) -> Settings {
+        consumers.saw(deliver::cursor::positions(&self.config.data_dir));
         let key_scheme = if self.config.sources.len() > 1 { KeyScheme::SourceAndEventId } else { KeyScheme::EventId };
         Settings {
             data_dir: self.config.data_dir.clone(),
@@ -235,6 +233,12 @@ impl App {
             alarms: self.alarms.clone(),
             metrics: Arc::clone(&self.metrics),
         }
+    }
+}
+
+fn warn_of_bare_keys(ledger: &Ledger, config: &Config) {
+    if ledger.meta().keys == KeyScheme::EventId && config.sources.len() > 1 {
+        tracing::warn!("{ONE_SOURCE_ONCE}");
     }
 }
 

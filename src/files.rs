@@ -8,6 +8,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Lets the process have as many descriptors open as the system allows it.
+pub fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Options that make new files readable to us only.
 pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();

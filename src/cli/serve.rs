@@ -10,9 +10,9 @@ use super::{Ended, say};
 use crate::{
     app::App,
     config::{Config, ConfigError},
+    files,
     keys::{self, Made},
     telemetry,
-    web::listen,
 };
 
 /// Run the service (also without any command)
@@ -35,7 +35,7 @@ pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>)
     // Many small things that come and go: a huge page stays whole for one of them. Without, the id index alone takes 75 MB
     // instead of 121 at 500,000 ids, and is as fast. Where the system does not know of it, nothing is lost.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    listen::raise_file_limit();
+    files::raise_limit();
     let made = keys::ensure_default_keys(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -2,7 +2,7 @@
 //! (400, 431) and no handler was asked, so it is counted here, and anyone who can connect can cause it, so few are logged.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -13,12 +13,12 @@ use std::{
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
-    subscriber::Interest,
 };
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt as _, filter_fn},
-    layer::{Context, Filter, SubscriberExt as _},
+    filter::filter_fn,
+    fmt::{MakeWriter, writer::OptionalWriter},
+    layer::{Context, SubscriberExt as _},
     util::SubscriberInitExt as _,
 };
 
@@ -56,13 +56,11 @@ pub fn init(config: &LogConfig) -> Malformed {
     let filter = EnvFilter::try_from_default_env()
         // The HTTP server's own start and stop messages say nothing that ours do not.
         .or_else(|_| EnvFilter::try_new(format!("actix_server=warn,{}", config.level)))
-        .unwrap_or_else(|_| EnvFilter::new("info"))
-        .and(Few { began: Instant::now(), second: AtomicU64::new(0), logged: AtomicU64::new(0) });
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let few = Few { began: Instant::now(), second: AtomicU64::new(0), logged: AtomicU64::new(0) };
+    let lines = tracing_subscriber::fmt::layer().with_writer(few).with_ansi(io::stderr().is_terminal());
     let malformed = Malformed::default();
-    let counting = malformed.clone().with_filter(filter_fn(is_of_http));
-    let logging = tracing_subscriber::registry().with(counting);
+    let logging = tracing_subscriber::registry().with(malformed.clone().with_filter(filter_fn(is_of_http)));
     let _ = match config.format {
         LogFormat::Text => logging.with(lines.with_filter(filter)).try_init(),
         LogFormat::Json => logging.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
@@ -72,11 +70,6 @@ pub fn init(config: &LogConfig) -> Malformed {
 
 /// Connections' errors logged a second; more are not, so that nobody fills the log.
 const CONNECTION_ERRORS_PER_SEC: u64 = 5;
-
-/// Whether it is about a connection of the HTTP server that went wrong.
-fn is_of_http(metadata: &Metadata<'_>) -> bool {
-    metadata.target() == "actix_http::h1::dispatcher" && *metadata.level() == Level::ERROR
-}
 
 /// Counts malformed requests.
 #[derive(Clone, Default)]
@@ -108,30 +101,36 @@ impl Visit for Says {
     }
 }
 
-/// Lets few connections' errors a second through, and everything else.
+/// Whether it is about a connection of the HTTP server that went wrong.
+fn is_of_http(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "actix_http::h1::dispatcher" && *metadata.level() == Level::ERROR
+}
+
+/// Writes everything, but few connections' errors a second.
 struct Few {
     began: Instant,
     second: AtomicU64,
     logged: AtomicU64,
 }
 
-impl<S> Filter<S> for Few {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        if !is_of_http(event.metadata()) {
-            return true;
-        }
+impl Few {
+    fn has_room(&self) -> bool {
         let now = self.began.elapsed().as_secs();
         if self.second.swap(now, Ordering::Relaxed) != now {
             self.logged.store(0, Ordering::Relaxed);
         }
         self.logged.fetch_add(1, Ordering::Relaxed) < CONNECTION_ERRORS_PER_SEC
+    }
+}
+
+impl MakeWriter<'_> for Few {
+    type Writer = OptionalWriter<io::Stderr>;
+
+    fn make_writer(&self) -> Self::Writer {
+        OptionalWriter::some(io::stderr())
+    }
+
+    fn make_writer_for(&self, metadata: &Metadata<'_>) -> Self::Writer {
+        if is_of_http(metadata) && !self.has_room() { OptionalWriter::none() } else { self.make_writer() }
     }
 }

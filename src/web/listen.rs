@@ -13,7 +13,7 @@ use std::{
 use actix_web::{App, HttpServer, dev::Server, middleware, web};
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType},
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Resource, getrlimit},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
@@ -74,14 +74,6 @@ pub fn tls(cert: &Path, key: &Path) -> Result<rustls::ServerConfig, String> {
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der))
         .map_err(|error| told(cert)(&error))
-}
-
-/// Lets the process have as many descriptors open as the system allows it.
-pub fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
 }
 
 /// Connections that one of so many workers may have, out of so many descriptors (`None`: any number).
