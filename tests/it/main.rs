@@ -57,6 +57,7 @@ mod proof;
 #[cfg(all(feature = "kafka", feature = "nats", feature = "otlp", feature = "smtp"))]
 mod readme;
 mod redrive;
+mod rotation;
 mod rules;
 mod scripted;
 mod secrets;
@@ -64,6 +65,7 @@ mod server_frame;
 mod servers;
 mod signatures;
 mod sinks;
+mod start;
 mod storm;
 mod support;
 mod syslog_servers;
