@@ -25,9 +25,8 @@ use crate::{
     enrich::{self, Enricher},
     files,
     intake::{Intake, Parts},
-    keys::Made,
+    keys::{self, Made},
     ledger::{Consumers, KeyScheme, Ledger, Running, Settings, checkpoint::Signer, lock::DataLock},
-    secret::Secret,
     sink::AnySink,
     telemetry::{Alarm, Alarms, Metrics},
     web::{
@@ -101,17 +100,13 @@ impl App {
         if config.policy.gate.enforces() {
             tracing::warn!("{ENFORCING}");
         }
-        let signer = Secret::from_file(&config.checkpoint_key_file())
-            .map_err(|error| error.to_string())
-            .and_then(|key| Signer::parse(&key).map_err(|error| error.to_string()))
-            .map_err(StartError::Config)?;
-        let token = config.admin.token_file.as_ref().map(|file| Secret::from_file(&config.path(file))).transpose();
-        let tls = config.server.tls.as_ref().map(|tls| listen::tls(&config.path(&tls.cert), &config.path(&tls.key)));
+        let signer =
+            keys::signer(&config.checkpoint_key_file()).map_err(|error| StartError::Config(error.to_string()))?;
         let bind = |address: SocketAddr| {
             Bound::new(address).map_err(|error| failed(&format!("cannot listen on {address}"), error))
         };
         let shared = admin::Shared {
-            token: token.map_err(|error| StartError::Config(error.to_string()))?,
+            token: config.admin_token().map_err(|error| StartError::Config(error.to_string()))?,
             metrics: Arc::clone(&metrics),
             alarms: alarms.clone(),
             starting: Mutex::new("recovering the journal".to_owned()),
@@ -121,7 +116,7 @@ impl App {
         Ok(Self {
             public: bind(config.server.listen)?,
             operator: bind(config.admin.listen)?,
-            tls: tls.transpose().map_err(StartError::Config)?,
+            tls: config.tls().map_err(StartError::Config)?,
             intake,
             enricher,
             shared: Data::new(shared),
@@ -179,7 +174,8 @@ impl App {
                 (ledger, running, Ok(early))
             }
         };
-        if self.made.fingerprint && *ledger.synced().borrow() > 0 {
+        let knows_old = !self.config.fingerprint.previous_key_files.is_empty();
+        if self.made.fingerprint && !knows_old && *ledger.synced().borrow() > 0 {
             let message = "the fingerprint key was missing and made anew: fingerprints from before no longer compare; \
                            put the old key back, or name it in fingerprint.previous_key_files";
             self.alarms.raise(Alarm::FingerprintKeyNew, None, message);

@@ -23,7 +23,7 @@ use crate::{
     sink::SinkConfig,
     source::SourceConfig,
     telemetry::LogConfig,
-    web::{AdminConfig, ServerConfig},
+    web::{AdminConfig, ServerConfig, listen},
 };
 
 mod document;
@@ -228,6 +228,17 @@ impl Config {
     pub fn checkpoint_key_file(&self) -> PathBuf {
         let file = self.journal.checkpoint_key_file.as_ref();
         file.map_or_else(|| self.data_dir.join("checkpoint.key"), |file| self.path(file))
+    }
+
+    /// Reads the token of the admin listener, where it needs one.
+    pub fn admin_token(&self) -> Result<Option<Secret>, SecretError> {
+        self.admin.token_file.as_ref().map(|file| Secret::from_file(&self.path(file))).transpose()
+    }
+
+    /// Reads the certificate and key of the public listener, where it has any.
+    pub fn tls(&self) -> Result<Option<rustls::ServerConfig>, String> {
+        let tls = self.server.tls.as_ref();
+        tls.map(|tls| listen::tls(&self.path(&tls.cert), &self.path(&tls.key))).transpose()
     }
 
     /// Reads the fingerprint keys: the one that writes, then the previous ones.

@@ -137,12 +137,16 @@ pub fn public_path(path: &Path) -> PathBuf {
     path.with_extension("pub")
 }
 
+/// What signs checkpoints, by the private key in a file.
+pub fn signer(path: &Path) -> Result<Signer, KeyError> {
+    let key = Secret::from_file(path).map_err(|error| error.to_string());
+    let signer = key.and_then(|key| Signer::parse(&key).map_err(|error| error.to_string()));
+    signer.map_err(|problem| KeyError::NotACheckpointKey { path: path.to_owned(), problem })
+}
+
 /// The public half, in signed-note form with LF, of the private key in a file.
 fn public_half(path: &Path) -> Result<String, KeyError> {
-    let signer = Secret::from_file(path).map_err(|error| error.to_string());
-    let signer = signer.and_then(|key| Signer::parse(&key).map_err(|error| error.to_string()));
-    let signer = signer.map_err(|problem| KeyError::NotACheckpointKey { path: path.to_owned(), problem })?;
-    Ok(format!("{}\n", signer.public_text()))
+    Ok(format!("{}\n", signer(path)?.public_text()))
 }
 
 /// Writes a file that does not exist: under another name first, synced, then given its name. Unlike a rename, a link

@@ -121,9 +121,9 @@ impl Fingerprinter {
         self.keys.first().map_or_else(|| Fingerprint(String::new()), |key| key.fingerprint(secret))
     }
 
-    /// The fingerprints under every key, the writing one first.
-    pub fn candidates(&self, secret: &[u8]) -> Vec<Fingerprint> {
-        self.keys.iter().map(|key| key.fingerprint(secret)).collect()
+    /// The fingerprints under the other keys: what it was called before.
+    pub fn old_fingerprints(&self, secret: &[u8]) -> Vec<Fingerprint> {
+        self.keys.iter().skip(1).map(|key| key.fingerprint(secret)).collect()
     }
 
     /// The writing key's id: 4 hex.

@@ -29,7 +29,7 @@ pub(super) struct Admin {
 impl Admin {
     /// Where the configuration says it is.
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
-        let token = config.admin.token_file.as_ref().map(|file| Secret::from_file(&config.path(file))).transpose()?;
+        let token = config.admin_token()?;
         // Never through a proxy: it is this machine, and the token is for it alone.
         let client = Client::builder().no_proxy().timeout(ANSWER_WAIT_MAX).build()?;
         Ok(Self { client, base: format!("http://{}", reachable(config.admin.listen)), token })
@@ -120,9 +120,24 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// Takes the data directory for this command; fails while a service has it.
-pub(super) fn lock(config: &Config) -> anyhow::Result<DataLock> {
-    DataLock::acquire(&config.data_dir).context("nothing answers as the admin API, so the files would be changed")
+/// Who heard of a change.
+pub(super) enum Told {
+    /// A running service, and this is what it says.
+    Service(Value),
+    /// Nobody: the data directory is this command's.
+    Nobody(DataLock),
+}
+
+/// What became of what was asked of the admin API. Something else may listen there: the lock tells.
+pub(super) fn told(asked: anyhow::Result<Option<Value>>, config: &Config) -> anyhow::Result<Told> {
+    let lock = || {
+        DataLock::acquire(&config.data_dir).context("nothing answers as the admin API, so the files would be changed")
+    };
+    match asked {
+        Ok(Some(answer)) => Ok(Told::Service(answer)),
+        Ok(None) => lock().map(Told::Nobody),
+        Err(error) => lock().map(Told::Nobody).map_err(|_| error),
+    }
 }
 
 /// Whether the data directory is there at all, said in words before something fails on a part of it.

@@ -53,10 +53,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     journal: bool,
     /// Of the journal, from then on: 14d (ago), 2026-11-22 (UTC), 2026-11-22T08:00:00+01:00
-    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal", conflicts_with = "files")]
     since: Option<ReceivedAt>,
     /// Of the journal, up to then, not included
-    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal", conflicts_with = "files")]
     until: Option<ReceivedAt>,
     /// Start with what the service remembers, by its newest durable copy; of the journal, with what it knew at --since
     #[arg(long)]

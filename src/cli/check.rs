@@ -9,6 +9,8 @@ use super::{Ended, block_on, print, printable};
 use crate::{
     config::{Config, ConfigError},
     deliver::probe::probe,
+    keys,
+    secret::Secret,
     sink::{AnySink, Message, Sink as _, SinkError},
     source::{AnySource, BuildError, Source as _},
 };
@@ -57,10 +59,23 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
         sinks.push((what.clone(), sink, test));
         print(&format!("ok   {what}"))?;
     }
-    if !missing.contains(&config.fingerprint_key_file()) {
-        config.fingerprinter().map_err(|error| ConfigError::from_part("[fingerprint]", &error))?;
-    }
+    keys_of_ours(&config, &missing)?;
     if given.connect { block_on(connect(sources, sinks)) } else { Ok(Ended::Well) }
+}
+
+/// Reads what else `serve` reads before it listens.
+fn keys_of_ours(config: &Config, missing: &[PathBuf]) -> anyhow::Result<()> {
+    let part = |what: &str, error: &dyn std::error::Error| ConfigError::from_part(what, error);
+    let previous = config.fingerprint.previous_key_files.iter().map(|file| config.path(file));
+    for file in previous.chain([config.fingerprint_key_file()]).filter(|file| !missing.contains(file)) {
+        Secret::from_file(&file).map_err(|error| part("[fingerprint]", &error))?;
+    }
+    if !missing.contains(&config.checkpoint_key_file()) {
+        keys::signer(&config.checkpoint_key_file()).map_err(|error| part("journal.checkpoint_key_file", &error))?;
+    }
+    config.admin_token().map_err(|error| part("admin.token_file", &error))?;
+    config.tls().map_err(|error| part("[server]", &BuildError(error)))?;
+    Ok(())
 }
 
 /// The key files that `serve` would make.

@@ -179,8 +179,8 @@ struct History {
 struct Wanted {
     session: Option<String>,
     user: Option<String>,
-    /// The previous access token.
-    parent: Option<String>,
+    /// The previous access token, under each key.
+    parent: Vec<String>,
     /// The same in numbers, which tell whom a revocation concerns.
     facts: Facts,
 }
@@ -190,7 +190,7 @@ impl Wanted {
         Self {
             session: event.session_id.as_ref().map(ToString::to_string),
             user: event.user_id.as_ref().map(ToString::to_string),
-            parent: fingerprint(event.tokens.access.previous.as_ref()),
+            parent: event.tokens.access.previous.iter().flat_map(Token::names).map(ToString::to_string).collect(),
             facts: Facts::of(event),
         }
     }
@@ -202,13 +202,14 @@ impl Wanted {
             && match theirs.presented {
                 0 if theirs.user == 0 => event.application_id.is_some() && theirs.application == own.application,
                 0 => theirs.user == own.user,
-                presented => presented == own.presented,
+                _ => theirs.shows_as(own),
             }
     }
-}
 
-fn fingerprint(token: Option<&Token>) -> Option<String> {
-    token.and_then(|token| token.fingerprint.as_ref()).map(ToString::to_string)
+    /// Whether a token is the one that this refresh names as its parent.
+    fn names_parent(&self, token: Option<&Token>) -> bool {
+        token.is_some_and(|token| token.names().any(|name| self.parent.contains(&name.to_string())))
+    }
 }
 
 impl History {
@@ -217,9 +218,10 @@ impl History {
         let wanted = Wanted::of(event);
         // The text first: of millions of lines few have it, and only those are worth a parse.
         let stops = STOPPED.iter().map(|kind| (*kind).to_owned());
-        let needles: Vec<String> = [wanted.session.clone(), wanted.user.clone(), wanted.parent.clone()]
+        let needles: Vec<String> = [wanted.session.clone(), wanted.user.clone()]
             .into_iter()
             .flatten()
+            .chain(wanted.parent.iter().cloned())
             .chain(stops)
             .filter_map(|text| serde_json::to_string(&text).ok())
             .collect();
@@ -248,7 +250,7 @@ impl History {
 
     fn take(&mut self, record: &Record, wanted: &Wanted) {
         let Some(event) = &record.event else { return };
-        let (session, parent) = (wanted.session.as_deref(), wanted.parent.as_deref());
+        let session = wanted.session.as_deref();
         let line = || (record.seq, event.occurred_at.to_string(), where_from(event));
         let facts = Facts::of(event);
         if wanted.is_stopped_by(event, &facts) {
@@ -259,10 +261,10 @@ impl History {
             self.of_user.1.get_or_insert_with(|| event.occurred_at.to_string());
         }
         let access = &event.tokens.access;
-        if parent.is_some() && fingerprint(access.issued.as_ref()).as_deref() == parent {
+        if wanted.names_parent(access.issued.as_ref()) {
             self.issued = Some(line());
         }
-        if parent.is_some() && fingerprint(access.previous.as_ref()).as_deref() == parent {
+        if wanted.names_parent(access.previous.as_ref()) {
             self.spent.push(line());
         }
         if session.is_some() && event.session_id.as_ref().map(|id| id.as_str()) == session {

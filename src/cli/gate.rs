@@ -1,23 +1,25 @@
-//! `gate`: stop it and let it work again, through a running service; and what it would have refused, from the journal.
+//! `gate`: stop it and let it work again, through a running service or for the next start; and what it would have refused,
+//! from the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::bail;
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Ended, Format,
-    admin::{self, Admin},
+    admin::{self, Admin, Told},
     block_on, print, printable,
     scan::{self, Part, parse_time},
     table,
 };
 use crate::{
     config::{Config, ConfigError},
-    detect::gate,
-    record::{Action, Finding, Kind, Record},
+    detect::{facts::Meaning, gate},
+    ledger::offline,
+    record::{Action, Finding, Kind, OperatorAction, Record},
     time::ReceivedAt,
 };
 
@@ -66,18 +68,26 @@ const USERS_SHOWN_MAX: usize = 20;
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
     match &given.action {
-        Do::Stop => change(&config, "stop", "the gate is stopped: nothing is refused until `refresh-audit gate start`"),
-        Do::Start => change(&config, "start", "the gate works again, as [gate] says"),
+        Do::Stop => change(
+            &config,
+            "stop",
+            OperatorAction::GATE_STOP,
+            "the gate is stopped: nothing is refused until `refresh-audit gate start`",
+        ),
+        Do::Start => change(&config, "start", OperatorAction::GATE_START, "the gate works again, as [gate] says"),
         Do::Report { since, format } => report(&config, *since, *format),
     }
 }
 
-fn change(config: &Config, action: &str, done: &str) -> anyhow::Result<Ended> {
+/// Tells a running service; without one, the record alone, which the next start finds.
+fn change(config: &Config, asked: &str, action: &str, done: &str) -> anyhow::Result<Ended> {
     admin::expect_data(config)?;
     let admin = Admin::new(config)?;
-    let answer: Option<Value> = block_on(admin.post("/api/gate", &json!({ "action": action })))?;
-    if answer.is_none() {
-        bail!("no service answers at admin.listen, so nothing is refused now; set gate.mode before the next start");
+    let answer = block_on(admin.post("/api/gate", &json!({ "action": asked })));
+    if let Told::Nobody(_lock) = admin::told(answer, config)? {
+        let action = OperatorAction { action: action.to_owned(), subject: None, detail: None };
+        offline::record_operator(&config.data_dir, &config.node, &config.journal, &action)
+            .context("the change cannot be journaled, so it is not made")?;
     }
     print(done)?;
     Ok(Ended::Well)
@@ -86,7 +96,7 @@ fn change(config: &Config, action: &str, done: &str) -> anyhow::Result<Ended> {
 /// What was counted.
 #[derive(Default, Serialize)]
 struct Report {
-    /// Refreshes with a verdict.
+    /// Refreshes with a verdict, refused ones included.
     refreshes: u64,
     /// Refused.
     denied: u64,
@@ -120,6 +130,9 @@ impl Share {
 impl Report {
     fn take(&mut self, policy: &gate::Config, record: &Record) {
         let (Kind::Event, Some(event), Some(verdict)) = (record.kind, &record.event, &record.verdict) else { return };
+        if !matches!(Meaning::of(event), Meaning::Refresh | Meaning::Refused) {
+            return;
+        }
         self.refreshes += 1;
         if verdict.action == Action::Deny {
             self.denied += 1;

@@ -170,9 +170,15 @@ fn progress_bar(total: u64) -> indicatif::ProgressBar {
     }
 }
 
-/// What may be printed to a terminal of a text that others wrote: no control characters.
+/// What may be printed to a terminal of a text that others wrote: no control characters, no other end of a line, and
+/// nothing that turns around the order in which the rest is read (Unicode's Bidi_Control).
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    let is_shown = |c: char| {
+        let turns =
+            matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        !c.is_control() && !turns
+    };
+    text.chars().map(|c| if is_shown(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 #[cfg(test)]
@@ -180,6 +186,20 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn nothing_that_is_printed_moves_what_stands_beside_it() {
+        // Every character of Bidi_Control (Unicode 16, PropList.txt), both separators, a control character.
+        for marks in [
+            "\u{61c}\u{200e}\u{200f}",
+            "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}",
+            "\u{2028}\u{2029}\u{1b}\u{9b}",
+            "\u{2066}\u{2067}\u{2068}\u{2069}",
+        ] {
+            assert_eq!(printable(marks), "\u{fffd}".repeat(marks.chars().count()), "{marks:?}");
+        }
+        assert_eq!(printable("a\u{202e}b é\u{a0}\u{5d0}\u{1f600}"), "a\u{fffd}b é\u{a0}\u{5d0}\u{1f600}");
+    }
 
     #[test]
     fn arguments_do_not_contradict_each_other_and_help_has_examples() {

@@ -12,7 +12,7 @@ use crate::{
     config::{Config, ConfigError},
     files,
     keys::{self, Made},
-    telemetry,
+    telemetry::{self, LogFormat},
 };
 
 /// Run the service (also without any command)
@@ -43,7 +43,10 @@ pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>)
         let app = App::build(config.clone(), made)?;
         malformed.count_in(app.metrics());
         let (public, operator) = app.addresses()?;
-        say(&welcome(&config, made, public, operator));
+        match config.log.format {
+            LogFormat::Text => say(&welcome(&config, made, public, operator)),
+            LogFormat::Json => log_addresses(&config, public, operator),
+        }
         anyhow::Ok(app.run_until(stop).await?)
     })?;
     // What hangs (a sink, the index) has had its time.
@@ -64,13 +67,22 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Where to send events.
+fn webhooks(config: &Config, public: SocketAddr) -> impl Iterator<Item = String> {
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    config.sources.iter().map(move |source| format!("{scheme}://{public}/webhooks/{}", source.name))
+}
+
+/// The same for a log that programs read: nothing else may stand in it.
+fn log_addresses(config: &Config, public: SocketAddr, operator: SocketAddr) {
+    let webhooks = webhooks(config, public).collect::<Vec<_>>().join(" ");
+    let data = config.data_dir.display();
+    tracing::info!(webhooks, admin = %format!("http://{operator}/"), %data, "bound; not yet ready");
+}
+
 /// What an operator needs to know at a start. Names files, never what is in them.
 fn welcome(config: &Config, made: Made, public: SocketAddr, operator: SocketAddr) -> String {
-    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
-    let mut lines = Vec::new();
-    for source in &config.sources {
-        lines.push(format!("  webhook    {scheme}://{public}/webhooks/{}", source.name));
-    }
+    let mut lines: Vec<String> = webhooks(config, public).map(|url| format!("  webhook    {url}")).collect();
     lines.push(format!("  admin      http://{operator}/"));
     lines.push(format!("  data       {}", config.data_dir.display()));
     let key = config.data_dir.join("webhook.key");

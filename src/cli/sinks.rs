@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Ended, Format,
-    admin::{self, Admin},
+    admin::{self, Admin, Told},
     block_on, print, table,
 };
 use crate::{
@@ -216,11 +216,9 @@ fn done(
     check: impl FnOnce(&Journal) -> Result<u64, RequestError>,
     change: impl FnOnce(&Journal) -> Result<u64, RequestError>,
 ) -> anyhow::Result<u64> {
-    let _lock = match asked {
-        Ok(Some(answer)) => return Ok(answer["records"].as_u64().unwrap_or_default()),
-        Ok(None) => admin::lock(config)?,
-        // Something else may listen there: the lock tells.
-        Err(error) => admin::lock(config).map_err(|_| error)?,
+    let _lock = match admin::told(asked, config)? {
+        Told::Service(answer) => return Ok(answer["records"].as_u64().unwrap_or_default()),
+        Told::Nobody(lock) => lock,
     };
     offline::renew_if_put_back(&config.data_dir, &positions(&config.data_dir))?;
     let before = journal(config)?;

@@ -13,6 +13,7 @@ use super::{
     document::{Origin, texts_under},
     error::{ConfigError, Place, suggest},
 };
+use crate::detect::catalogue::CATALOGUE;
 
 /// What every override's name begins with.
 const PREFIX: &str = "REFRESH_AUDIT_";
@@ -129,7 +130,9 @@ fn insert<'t>(
         return Err("it names no key".to_owned());
     }
     let key = table.keys().map(|key| key.get_ref().to_string()).find(|key| as_variable(key) == *first);
-    let key = key.unwrap_or_else(|| first.to_ascii_lowercase());
+    // Rules' ids are the only keys in capitals.
+    let rule = || CATALOGUE.iter().map(|rule| rule.id.to_owned()).find(|id| id == first);
+    let key = key.or_else(rule).unwrap_or_else(|| first.to_ascii_lowercase());
     if inner.is_empty() {
         table.insert(Spanned::new(span.clone(), Cow::Owned(key)), value);
         return Ok(());

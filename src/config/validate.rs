@@ -1,10 +1,17 @@
 //! What must hold between settings, and the bounds of single ones. Each failure names the setting, its place and what
 //! to write instead.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Component, Path, PathBuf},
+};
 
 use super::{Config, document::Document, error::ConfigError};
-use crate::units::{ByteSize, Span};
+use crate::{
+    sink::SinkConfig,
+    units::{ByteSize, Span},
+};
 
 /// A smaller segment would be mostly file system overhead.
 const SEGMENT_MIN: ByteSize = ByteSize::new(64 << 10);
@@ -30,6 +37,7 @@ pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<(), Conf
     names(config, document)?;
     listeners(config, document)?;
     journal(config, document)?;
+    files(config, document)?;
     for (number, sink) in config.sinks.iter().enumerate() {
         if let Err(error) = sink.delivery.validate() {
             return Err(document.error(&format!("sinks.{number}"), format!("[[sinks]] \"{}\": {error}", sink.name)));
@@ -126,6 +134,53 @@ fn journal(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> 
         return Err(document.error("journal.checkpoint_every", "journal.checkpoint_every is shorter than 1s"));
     }
     Ok(())
+}
+
+/// What in `data_dir` only the service itself may write.
+const OWN: &[&str] = &[
+    "journal",
+    "index",
+    "state",
+    "sinks",
+    "damaged",
+    "lock",
+    "webhook.key",
+    "fingerprint.key",
+    "checkpoint.key",
+    "checkpoint.pub",
+];
+
+/// Two that write one file would write into each other's lines.
+fn files(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
+    let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for (number, sink) in config.sinks.iter().enumerate() {
+        let SinkConfig::File(file) = &sink.config else { continue };
+        let (path, setting) = (plain(&config.path(file.path())), format!("sinks.{number}.path"));
+        if let Some(own) = OWN.iter().find(|own| path.starts_with(plain(&config.data_dir.join(own)))) {
+            let what = format!("the file of sink `{}` is in {own} of data_dir, which is the service's own", sink.name);
+            return Err(document.error(&setting, what).hint("choose another"));
+        }
+        if let Some(other) = taken.insert(path, &sink.name) {
+            let what = format!("the sinks `{other}` and `{}` write to one file", sink.name);
+            return Err(document.error(&setting, what).hint("give each its own"));
+        }
+    }
+    Ok(())
+}
+
+/// A path without `.` and `..`. Links are not followed: reading a configuration touches nothing else.
+fn plain(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut plain = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 fn within(document: &Document<'_>, path: &str, value: Span, min: Span, max: Span) -> Result<(), ConfigError> {

@@ -6,6 +6,11 @@ use std::net::IpAddr;
 use super::key::{key, short, tiny};
 use crate::event::{Claims, Location, Outcome, RefreshEvent, Token};
 
+mod names;
+
+pub use names::OldNames;
+use names::{current, old_names, tag, writing_key};
+
 /// What an event means to the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
@@ -45,6 +50,8 @@ pub struct Facts {
     pub presented: u64,
     /// The key that these three were fingerprinted with.
     pub keyed: u16,
+    /// What state of before the key was changed calls them.
+    pub old: Vec<OldNames>,
     /// What the issued token says of itself.
     pub issued: Stamp,
     /// What the previous token says of itself.
@@ -184,18 +191,18 @@ impl Facts {
         let tenant_id = text(event.tenant_id.as_ref().map(|id| id.as_str()));
         let application_id = text(event.application_id.as_ref().map(|id| id.as_str()));
         let user_id = text(event.user_id.as_ref().map(|id| id.as_str()));
-        let presented = tag(event.tokens.refresh.presented.as_ref());
         let mut facts = Self {
-            meaning: meaning(event),
+            meaning: Meaning::of(event),
             occurred: event.occurred_at.millis().div_euclid(1_000),
             tenant: key(&["t", &tenant_id]),
             application: key(&["a", &tenant_id, &application_id]),
             user: if user_id.is_empty() { 0 } else { key(&["u", &tenant_id, &user_id]) },
             session: 0,
-            parent: tag(access.previous.as_ref()),
-            child: tag(access.issued.as_ref()),
-            presented,
-            keyed: keyed(event),
+            parent: tag(current(access.previous.as_ref())),
+            child: tag(current(access.issued.as_ref())),
+            presented: tag(current(event.tokens.refresh.presented.as_ref())),
+            keyed: writing_key(event),
+            old: Vec::new(),
             issued,
             previous,
             place: place(event),
@@ -204,7 +211,8 @@ impl Facts {
             issuer: issuer(event, true),
             issuer_family: issuer(event, false),
         };
-        facts.session = session(event, &facts);
+        facts.session = session(event, &facts, facts.presented);
+        facts.old = old_names(event, &facts);
         facts
     }
 
@@ -220,46 +228,34 @@ impl Facts {
     }
 }
 
-fn meaning(event: &RefreshEvent) -> Meaning {
-    if STOPPED.contains(&event.kind.as_str()) {
-        Meaning::Revocation
-    } else if event.tokens.is_empty() && event.kind != "jwt.refresh" {
-        Meaning::Other
-    } else if event.outcome == Outcome::Failure {
-        Meaning::Refused
-    } else {
-        Meaning::Refresh
+impl Meaning {
+    /// Of an event.
+    pub fn of(event: &RefreshEvent) -> Self {
+        if STOPPED.contains(&event.kind.as_str()) {
+            Self::Revocation
+        } else if event.tokens.is_empty() && event.kind != "jwt.refresh" {
+            Self::Other
+        } else if event.outcome == Outcome::Failure {
+            Self::Refused
+        } else {
+            Self::Refresh
+        }
     }
 }
 
 /// What stands for the session: its id; else user and instant of authentication, which no refresh changes; else the
 /// refresh token, which stays the same where it is reusable; else the user in the application.
-fn session(event: &RefreshEvent, facts: &Facts) -> u64 {
+fn session(event: &RefreshEvent, facts: &Facts, presented: u64) -> u64 {
     let tenant = facts.tenant.to_string();
     if let Some(id) = &event.session_id {
         return key(&["s", &tenant, id.as_str()]);
     }
     let (application, user) = (facts.application.to_string(), facts.user.to_string());
     match (facts.user, facts.auth_time()) {
-        (0, _) | (_, 0) if facts.presented != 0 => key(&["r", &application, &user, &facts.presented.to_string()]),
+        (0, _) | (_, 0) if presented != 0 => key(&["r", &application, &user, &presented.to_string()]),
         (0, _) => 0,
         (_, auth_time) => key(&["f", &application, &user, &auth_time.to_string()]),
     }
-}
-
-/// A token's fingerprint as a number: 16 of its 32 hex digits. The key's id before them is left out.
-fn tag(token: Option<&Token>) -> u64 {
-    let fingerprint = token.and_then(|token| token.fingerprint.as_ref()).map(ToString::to_string);
-    let digits = fingerprint.as_deref().and_then(|text| text.split_once(':')).map_or("", |(_, digits)| digits);
-    digits.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)
-}
-
-/// The key's id of the first fingerprint there is.
-fn keyed(event: &RefreshEvent) -> u16 {
-    let tokens = [&event.tokens.refresh.presented, &event.tokens.access.issued, &event.tokens.access.previous];
-    let fingerprint =
-        tokens.into_iter().flatten().find_map(|token| token.fingerprint.as_ref()).map(ToString::to_string);
-    fingerprint.as_deref().and_then(|text| u16::from_str_radix(text.get(..4)?, 16).ok()).unwrap_or(0)
 }
 
 fn stamp(token: Option<&Token>) -> Stamp {
@@ -327,16 +323,20 @@ fn blocks(address: IpAddr) -> (String, String) {
 }
 
 fn agent(event: &RefreshEvent) -> Agent {
-    let Some(text) = &event.user_agent else { return Agent::default() };
-    let mut agent = Agent { text: short(key(&[text])), ..Agent::default() };
+    let mut agent = Agent::default();
     let Some(client) = &event.client else {
-        // A pseudonym, or nothing that parses: the words without the numbers.
-        let words: String = text.chars().filter(|c| c.is_alphabetic()).collect();
-        agent.class = tiny(key(&[&words]));
+        if let Some(text) = &event.user_agent {
+            // A pseudonym, or nothing that parses: the words without the numbers.
+            let words: String = text.chars().filter(|c| c.is_alphabetic()).collect();
+            (agent.text, agent.class) = (short(key(&[text])), tiny(key(&[&words])));
+        }
         return agent;
     };
     let known = |member: &Option<String>| member.clone().unwrap_or_default();
     let (browser, os, kind) = (known(&client.browser), known(&client.os), known(&client.kind));
+    // Where the text is dropped (`privacy.user_agent`), what was read of it stands for it.
+    let read = || key(&["client", &browser, &known(&client.version), &os, &kind]);
+    agent.text = short(event.user_agent.as_ref().map_or_else(read, |text| key(&[text])));
     agent.class = tiny(key(&["class", &browser, &os, &kind]));
     agent.os = if os.is_empty() { 0 } else { tiny(key(&[&os])) };
     agent.browser = if browser.is_empty() { 0 } else { tiny(key(&[&browser])) };
@@ -370,6 +370,7 @@ pub(crate) mod testing {
             child,
             presented: 5,
             keyed: 1,
+            old: Vec::new(),
             issued: Stamp { iat: now, exp: now + 3_600, auth_time: 1 },
             previous: Stamp::default(),
             place: Place::default(),

@@ -122,8 +122,7 @@ pub struct Features {
     #[serde(flatten)]
     numbers: Numbers,
     /// `verdict.risk`: 0 <= risk < 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    risk: Option<f64>,
+    risk: f64,
     /// The hour of the event, UTC, 0 to 23.
     hour_utc: u8,
     /// The day of the event, UTC: 1 is Monday, 7 is Sunday.
@@ -141,7 +140,7 @@ fn weekday_of(shown: i64) -> u8 {
 
 impl Features {
     /// Of an event at `occurred`, seconds since 1970, when the tenant's clock showed `shown`.
-    pub fn new(signals: &Signals, numbers: Numbers, risk: Option<f64>, (occurred, shown): (i64, i64)) -> Self {
+    pub fn new(signals: &Signals, numbers: Numbers, risk: f64, (occurred, shown): (i64, i64)) -> Self {
         let hour = |shown| u8::try_from(hour_of(shown)).unwrap_or(0);
         Self {
             words: Words::of(signals),

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 7;
+pub const STATE_FORMAT: u32 = 8;
 
 /// One event on its way into the journal.
 #[derive(Clone, Copy)]
@@ -246,13 +246,12 @@ impl Judge {
         if let (Action::Deny, Some(before)) = (decision.action, before) {
             self.engine.denied(facts, before);
         }
-        self.group(case, judgement.risk, &mut findings);
+        self.group(case, Some(judgement.risk), &mut findings);
         if findings.iter().all(|finding| finding.severity < self.policy.detect.incidents.at_least) && !evidence.stale {
             self.usual.learn(event, facts, secs);
         }
-        let verdict =
-            judgement.risk.map(|risk| Verdict { action: decision.action, would: decision.would, risk: Some(risk) });
-        Ruling { findings, verdict, signals: judgement.signals, notice, failed_rules }
+        let verdict = Verdict { action: decision.action, would: decision.would, risk: Some(judgement.risk) };
+        Ruling { findings, verdict: Some(verdict), signals: judgement.signals, notice, failed_rules }
     }
 
     /// What the operator's own rules find; returns how many failed. One that panics takes none of ours with it.

@@ -125,10 +125,11 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
     let mut proved = None;
     if facts.session != 0 {
         let session = state.sessions.entry(facts.session, at, limits.sessions, || Session::new(facts, at));
-        if session.keyed != facts.keyed {
+        if !facts.knows_key(session.keyed) {
             // Fingerprints under another key do not compare: the session begins anew.
             *session = Session::new(facts, at);
         }
+        session.keyed = facts.keyed;
         learn_tokens(application, session, facts);
         learn_lapses(application, session, facts, &learned);
         learn_session(session, facts, at, &learned);

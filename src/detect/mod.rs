@@ -33,6 +33,7 @@ mod learn;
 mod others;
 pub mod overview;
 pub mod policy;
+mod rename;
 pub mod rules;
 pub mod score;
 pub mod seen;
@@ -87,16 +88,28 @@ macro_rules! families {
 families! { lineage, claims, cadence, network, device }
 
 /// What an event came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Judgement {
     /// In the order of the rules.
     pub findings: Vec<Finding>,
-    /// 0 <= risk < 1; none for what is not a refresh.
-    pub risk: Option<f64>,
+    /// 0 <= risk < 1. Of what is not a refresh that went through: what is believed of any.
+    pub risk: f64,
     /// What it showed.
     pub signals: signals::Signals,
     /// What was known of its session and user.
     pub numbers: features::Numbers,
+}
+
+impl Judgement {
+    /// Nothing was seen that says anything.
+    fn nothing() -> Self {
+        Self {
+            findings: Vec::new(),
+            risk: score::probability(score::PRIOR),
+            signals: signals::Signals::default(),
+            numbers: features::Numbers::default(),
+        }
+    }
 }
 
 /// See the module.
@@ -171,22 +184,19 @@ impl Engine {
         let now = facts.occurred.clamp(at_secs - BEHIND_SECS, at_secs + AHEAD_SECS);
         let at = seconds(at);
         self.state.now = self.state.now.max(at);
+        rename::rename(&mut self.state, &self.limits, facts, at);
         if evidence.stale {
             // An earlier copy may have been judged long ago: it teaches nothing and accuses nobody.
-            return Judgement {
-                findings: Vec::new(),
-                risk: Some(score::probability(score::PRIOR)),
-                ..Judgement::default()
-            };
+            return Judgement::nothing();
         }
         match facts.meaning {
             Meaning::Refresh => self.refresh(event, facts, evidence, at, now),
             Meaning::Refused => self.refused(event, facts, at),
             Meaning::Revocation => {
                 learn::revoke(&mut self.state, &self.limits, event, facts, at);
-                Judgement::default()
+                Judgement::nothing()
             }
-            Meaning::Other => Judgement::default(),
+            Meaning::Other => Judgement::nothing(),
         }
     }
 
@@ -197,8 +207,8 @@ impl Engine {
         let company = learn::company(state, limits, facts, at);
         let fans = learn::fans(state, limits, facts, at);
         let none = Application::default();
-        let session =
-            state.sessions.get(facts.session).filter(|session| session.keyed == facts.keyed && facts.session != 0);
+        let session = state.sessions.get(facts.session).filter(|session| facts.knows_key(session.keyed));
+        let session = session.filter(|_| facts.session != 0);
         let application = state.applications.get(facts.application).unwrap_or(&none);
         let user = state.users.get(facts.user).filter(|_| facts.user != 0);
         let owners = state.owners.get(learn::owners_key(facts)).copied().unwrap_or(0);
@@ -227,7 +237,7 @@ impl Engine {
         };
         state.ahead = ahead;
         surge(state, config, limits, facts, at, &mut findings);
-        Judgement { findings: findings.into_vec(), risk: Some(risk), signals, numbers }
+        Judgement { findings: findings.into_vec(), risk, signals, numbers }
     }
 
     fn refused(&mut self, event: &RefreshEvent, facts: &Facts, at: u32) -> Judgement {
@@ -243,11 +253,7 @@ impl Engine {
                 cadence::refused(&self.config, event, refusals, &mut findings);
             }
         }
-        Judgement {
-            findings: findings.into_vec(),
-            risk: Some(score::probability(score::PRIOR)),
-            ..Judgement::default()
-        }
+        Judgement { findings: findings.into_vec(), ..Judgement::nothing() }
     }
 
     /// Judges the record that an id came again with another body; `of`: the first record.
@@ -260,7 +266,8 @@ impl Engine {
     /// What is known of a refresh's session and user, to be put back should the gate refuse it.
     pub fn before(&self, facts: &Facts) -> Before {
         let State { sessions, users, .. } = &self.state;
-        Before { session: sessions.get(facts.session).cloned(), user: users.get(facts.user).cloned() }
+        let mut keys = [facts.session].into_iter().chain(facts.old.iter().map(|old| old.session));
+        Before { session: keys.find_map(|key| sessions.get(key)).cloned(), user: users.get(facts.user).cloned() }
     }
 
     /// The gate refused this refresh: its token should never be seen, and where it came from is nobody's usual place, so
@@ -268,9 +275,9 @@ impl Engine {
     pub fn denied(&mut self, facts: &Facts, before: Before) {
         if let Some(session) = self.state.sessions.get_mut(facts.session, self.limits.sessions) {
             session.chain.deny(facts.child);
-            if let Some(before) = before.session.filter(|before| before.keyed == session.keyed) {
+            if let Some(before) = before.session.filter(|before| facts.knows_key(before.keyed)) {
                 let now = std::mem::replace(session, before);
-                (session.chain, session.suspected) = (now.chain, now.suspected);
+                (session.chain, session.suspected, session.keyed) = (now.chain, now.suspected, now.keyed);
             }
         }
         if let (Some(user), Some(before)) = (self.state.users.get_mut(facts.user, self.limits.users), before.user) {

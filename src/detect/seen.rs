@@ -328,6 +328,8 @@ impl<'a> Seen<'a> {
         let place = &self.facts.place;
         // Where many people come and go behind one address.
         let is_shared = place.labels & (labels::OFFICE | labels::MOBILE | labels::ROAMING) != 0;
+        // An application that was never seen elsewhere begins on its server: nobody can have stolen from it yet.
+        let is_shared = is_shared || self.application.addresses.is_only(place.near);
         if place.ip == 0 {
             Company::Unknown
         } else if is_shared || net < Net::Area && net != Net::Unknown {

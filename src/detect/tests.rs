@@ -71,7 +71,7 @@ fn who_reloads_again_and_again_is_no_thief() {
                                 "outcome": "attempted" });
             let at = ReceivedAt::from_micros(facts.occurred * 1_000_000);
             let event = serde_json::from_value(event).unwrap();
-            most = most.max(engine.observe(&event, &facts, &Evidence::default(), at).risk.unwrap());
+            most = most.max(engine.observe(&event, &facts, &Evidence::default(), at).risk);
         }
         most
     };

@@ -55,9 +55,20 @@ pub struct Token {
     /// Keyed fingerprint; equal fingerprints mean the same token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
+    /// The same token's under each of `fingerprint.previous_key_files`, in order: what records from before the key was
+    /// changed call it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub old_fingerprints: Vec<Fingerprint>,
     /// Selected claims, where it is a JWT; decoded, not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claims: Option<Claims>,
+}
+
+impl Token {
+    /// What it is called, under every key: the writing one's first.
+    pub fn names(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.fingerprint.iter().chain(&self.old_fingerprints)
+    }
 }
 
 /// The claims and header members that are kept; every other one is dropped at the decoder.

@@ -61,6 +61,11 @@ fn compress() -> bool {
 const TAIL_BYTES: u64 = 64 << 10;
 
 impl Config {
+    /// The file, as it is written in the configuration.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Builds it; nothing is opened before the first record.
     pub fn build(&self, base: &Path) -> Result<File, BuildError> {
         let path = base.join(&self.path);

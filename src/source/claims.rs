@@ -83,7 +83,11 @@ impl<'a> Secrets<'a> {
 
     /// Its fingerprint and, if it is a JWT, its kept claims.
     pub(in crate::source) fn token(&self, raw: &str, fingerprints: &Fingerprinter) -> Token {
-        Token { fingerprint: Some(fingerprints.fingerprint(raw.as_bytes())), claims: self.claims(raw, fingerprints) }
+        Token {
+            fingerprint: Some(fingerprints.fingerprint(raw.as_bytes())),
+            old_fingerprints: fingerprints.old_fingerprints(raw.as_bytes()),
+            claims: self.claims(raw, fingerprints),
+        }
     }
 
     fn claims(&self, raw: &str, fingerprints: &Fingerprinter) -> Option<Claims> {

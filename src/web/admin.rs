@@ -20,6 +20,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::reading;
 use crate::{
     deliver::{RequestError, SinkHandle, Which},
     ledger::{Ledger, read::Item},
@@ -99,16 +100,16 @@ fn names_loopback(headers: &header::HeaderMap) -> bool {
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .configure(super::page::routes)
-        .route("/healthz", web::get().to(async || "ok\n"))
-        .route("/readyz", web::get().to(ready))
-        .route("/metrics", web::get().to(metrics))
-        .route("/api/records", web::get().to(records))
-        .route("/api/stream", web::get().to(super::stream::stream))
-        .route("/api/alarms", web::get().to(alarms))
-        .route("/api/sinks", web::get().to(sinks))
-        .route("/api/sinks/{name}/redeliver", web::post().to(redeliver))
-        .route("/api/sinks/{name}/parked", web::get().to(parked))
-        .route("/api/sinks/{name}/parked", web::post().to(change_parked))
+        .service(reading("/healthz", async || "ok\n"))
+        .service(reading("/readyz", ready))
+        .service(reading("/metrics", metrics))
+        .service(reading("/api/records", records))
+        // Its body does not end: there is no head of it to ask for.
+        .service(web::resource("/api/stream").get(super::stream::stream))
+        .service(reading("/api/alarms", alarms))
+        .service(reading("/api/sinks", sinks))
+        .service(web::resource("/api/sinks/{name}/redeliver").post(redeliver))
+        .service(reading("/api/sinks/{name}/parked", parked).post(change_parked))
         .configure(super::applications::routes)
         .configure(super::findings::routes);
 }

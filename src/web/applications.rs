@@ -7,7 +7,10 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::admin::{Shared, starting};
+use super::{
+    admin::{Shared, starting},
+    reading,
+};
 use crate::telemetry::ApplicationLabels;
 
 /// Applications with metrics of their own; the rest is `other`.
@@ -17,7 +20,7 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// The paths.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config.route("/api/applications", web::get().to(applications));
+    config.service(reading("/api/applications", applications));
 }
 
 async fn applications(shared: web::Data<Shared>) -> HttpResponse {

@@ -6,7 +6,10 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::admin::{SCANNED_MAX, Shared, starting};
+use super::{
+    admin::{SCANNED_MAX, Shared, starting},
+    reading,
+};
 use crate::{
     ledger::{Admission, read::Item},
     record::{Incident, IncidentChange, OperatorAction, Record, Seq, Severity},
@@ -18,9 +21,9 @@ const ANSWERS_MAX: usize = 1_000;
 /// The paths.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/api/findings", web::get().to(findings))
-        .route("/api/incidents", web::get().to(incidents))
-        .route("/api/gate", web::post().to(gate));
+        .service(reading("/api/findings", findings))
+        .service(reading("/api/incidents", incidents))
+        .service(web::resource("/api/gate").post(gate));
 }
 
 /// What may be asked for.

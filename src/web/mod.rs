@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, http::header, web};
 use serde::Deserialize;
 
 use crate::{
@@ -80,6 +80,15 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)), token_file: None }
     }
+}
+
+/// A path that is read, with GET or HEAD; whatever else comes is answered 405.
+fn reading<Arguments, Handling>(path: &str, handler: Handling) -> Resource
+where
+    Handling: Handler<Arguments, Output: Responder + 'static>,
+    Arguments: FromRequest + 'static,
+{
+    web::resource(path).route(web::get().to(handler.clone())).route(web::head().to(handler))
 }
 
 /// Echoed where a sender sets it.

@@ -26,6 +26,6 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .insert_header((header::CACHE_CONTROL, "no-store"))
                 .body(content)
         };
-        config.route(path, web::get().to(answer));
+        config.service(super::reading(path, answer));
     }
 }

@@ -165,6 +165,45 @@ fn without_a_token_no_foreign_page_can_use_the_operators_listener() {
 }
 
 #[test]
+fn the_operators_paths_are_read_with_head_and_refuse_other_methods() {
+    let app = TestApp::start(Settings::new());
+    let raw = |head: &str| {
+        let mut stream = TcpStream::connect(app.admin).unwrap();
+        let request = format!("{head} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/",
+        "/api/records",
+        "/api/alarms",
+        "/api/sinks",
+        "/api/findings",
+        "/api/incidents",
+        "/api/applications",
+    ] {
+        let (got, head) = (raw(&format!("GET {path}")), raw(&format!("HEAD {path}")));
+        let (got, body) = got.split_once("\r\n\r\n").unwrap();
+        let (head, nothing) = head.split_once("\r\n\r\n").unwrap();
+        assert!(got.starts_with("HTTP/1.1 200 ") && head.starts_with("HTTP/1.1 200 "), "{path}: {got}, {head}");
+        assert!(!body.is_empty() && nothing.is_empty(), "{path}");
+        for method in ["PUT", "DELETE", "POST"] {
+            assert!(raw(&format!("{method} {path}")).starts_with("HTTP/1.1 405 "), "{method} {path}");
+        }
+    }
+    for path in ["/api/gate", "/api/sinks/audit-file/redeliver"] {
+        assert!(raw(&format!("GET {path}")).starts_with("HTTP/1.1 405 "), "{path}");
+    }
+    assert!(raw("PUT /api/stream").starts_with("HTTP/1.1 405 "));
+    assert!(raw("GET /api/nothing").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
 fn the_page_runs_nothing_but_its_own_files() {
     let app = TestApp::start(Settings::new());
     let page = raw(app.admin, "/", &format!("Host: {}\r\n", app.admin));

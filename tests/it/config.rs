@@ -127,6 +127,8 @@ fn variables_override_the_file() {
             ("REFRESH_AUDIT_DEDUPE__WINDOW", "14d"),
             ("REFRESH_AUDIT_SCOPE__TENANTS", r#"["800D17BE-ad77-4f3d-93e1-ef73dfa50cf2"]"#),
             ("REFRESH_AUDIT_SINKS__AUDIT_FILE__BATCH__RECORDS", "9"),
+            ("REFRESH_AUDIT_DETECT__RA401__SPEED_KMH", "700"),
+            ("REFRESH_AUDIT_DETECT__RA402", "{ enabled = false }"),
             ("REFRESH_AUDIT_CONFIG", "not an override"),
             ("REFRESH_AUDITOR", "not ours"),
         ],
@@ -141,6 +143,7 @@ fn variables_override_the_file() {
     assert_eq!(config.dedupe.window.get().as_secs(), 14 * 86_400);
     assert_eq!(config.scope.tenants[0].as_str(), "800d17be-ad77-4f3d-93e1-ef73dfa50cf2");
     assert_eq!(config.sinks[0].delivery.batch.records, 9);
+    assert_eq!((config.policy.detect.ra401.speed_kmh, config.policy.detect.ra402.enabled), (700.0, false));
 }
 
 #[test]

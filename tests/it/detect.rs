@@ -22,6 +22,7 @@ use refresh_audit::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+mod rotation;
 mod steps;
 
 use steps::{Case, Kind, cases};
@@ -37,7 +38,7 @@ node = "fixture"
 name = "fusionauth"
 type = "fusionauth"
 keys = [{ alg = "HS256", secret_file = "never-read.key" }]
-events = ["jwt.refresh", "jwt.refresh-token.revoke", "user.deactivate"]
+events = ["jwt.refresh", "jwt.refresh-token.revoke", "user.deactivate", "user.delete", "user.delete.complete"]
 [enrich]
 networks = "networks.csv"
 "#;

@@ -130,18 +130,6 @@ fn the_gates_report_tells_what_was_denied_from_what_would_have_been() {
 }
 
 #[test]
-fn the_gate_cannot_be_switched_where_no_service_runs() {
-    let mut app = start(settings());
-    app.stop();
-    for switch in ["stop", "start"] {
-        let output = app.run(&["gate", switch]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("no service answers at admin.listen"), "{said}");
-    }
-}
-
-#[test]
 fn incidents_are_listed_once_each_as_they_stand() {
     let closing = DETECT.to_owned() + "incidents = { idle = \"1s\" }\n";
     let mut app = start(Settings { tables: settings().tables.replace(DETECT, &closing), ..settings() });

@@ -97,6 +97,55 @@ fn the_kill_switch_works_at_once_and_outlives_a_crash() {
 }
 
 #[test]
+fn it_is_stopped_and_let_work_again_while_no_service_runs() {
+    let mut app = TestApp::start(Settings::new().and(ENFORCE));
+    for (number, action, status) in [(1, "stop", 200), (2, "start", 403)] {
+        app.stop();
+        let output = app.run(&["gate", action]);
+        assert!(output.status.success(), "{output:?}");
+        app.launch();
+        let [first, theft] = Session::new(number).theft();
+        send(&app, &first);
+        assert_eq!(send(&app, &theft).status, status, "{action}");
+        assert_eq!(record_of(&app, &theft)["verdict"]["would"], "deny");
+    }
+    app.stop();
+    let operators = records(&app).into_iter().filter(|record| record["kind"] == "operator");
+    let actions: Vec<Value> = operators.map(|record| record["operator"]["action"].clone()).collect();
+    assert_eq!(actions, ["gate_stop", "gate_start"]);
+    assert!(app.journal().has_alarm("gate_stopped", "raised") && app.journal().has_alarm("gate_stopped", "cleared"));
+    app.verify();
+}
+
+#[test]
+fn a_gate_that_nobody_can_stop_says_who_has_the_data() {
+    let app = TestApp::start(Settings::new().and(ENFORCE));
+    // Another address for the admin API: nothing answers there, and a service holds the data all the same.
+    let config = fs::read_to_string(app.path("config.toml")).unwrap();
+    fs::write(app.path("other.toml"), config.replace(&app.admin.to_string(), "127.0.0.1:9")).unwrap();
+    let output = app.run_with("other.toml", &["gate", "stop"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("in use by pid {}", app.pid())), "{said}");
+}
+
+#[test]
+fn every_record_of_an_event_has_a_verdict_with_a_risk() {
+    let source = "events = [\"jwt.refresh\", \"jwt.refresh-token.revoke\", \"user.deactivate\"]\n".to_owned();
+    let app = TestApp::start(Settings { source, ..Settings::new() });
+    let session = Session::new(1);
+    for event in [session.refresh(1, 10, From::Home), session.revocation(11), session.deactivation(12)] {
+        assert_eq!(answered(&send(&app, &event)), (200, "accepted"));
+        let verdict = &record_of(&app, &event)["verdict"];
+        let risk = verdict["risk"].as_f64().unwrap_or(-1.0);
+        assert!((0.0..1.0).contains(&risk) && verdict["action"] == "allow" && verdict["would"] == "allow", "{verdict}");
+    }
+    let refresh = session.refresh(10, 13, From::Home);
+    send(&app, &refresh);
+    assert!(rules(&record_of(&app, &refresh)).contains(&("RA106".to_owned(), "critical".to_owned())));
+}
+
+#[test]
 fn past_the_cap_the_rest_is_let_through_with_an_alarm() {
     let mut app = TestApp::start(Settings::new().and(ENFORCE).and("max_denials_per_minute = 2\n"));
     let thefts: Vec<[Event; 2]> = (0..8).map(|number| Session::new(number).theft()).collect();

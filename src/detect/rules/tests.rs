@@ -25,7 +25,7 @@ fn found_with(
 ) -> (Vec<Finding>, u32) {
     // 2026-11-22 06:40 UTC, a Sunday: date -u -d @1795329600; by a clock eight hours behind it is Saturday, 22:40.
     let when = (1_795_329_600, 1_795_329_600 - 8 * 3_600);
-    let features = Features::new(&Signals::default(), Numbers::default(), Some(0.25), when);
+    let features = Features::new(&Signals::default(), Numbers::default(), 0.25, when);
     let at = ReceivedAt::from_micros(at * 1_000_000);
     let mut findings = before;
     let failed = rules.observe(said, &Asked { event, evidence: &Evidence::default(), features, at }, &mut findings);

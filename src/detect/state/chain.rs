@@ -259,6 +259,14 @@ impl Chain {
         self.links[LINKS - 1] = link;
     }
 
+    /// A token is called by another key's fingerprint from now on.
+    pub fn rename(&mut self, from: u64, to: u64) {
+        let Some(at) = self.find(from) else { return };
+        let (before, now) = (end(self.links[at].tag), cut(to));
+        self.links[at].tag = now;
+        self.links.iter_mut().filter(|link| link.parent == before).for_each(|link| link.parent = end(now));
+    }
+
     /// The gate refused the refresh that issued this token: it should not exist, and is not the newest.
     pub fn deny(&mut self, child: u64) {
         if let Some(at) = self.find(child).filter(|_| child != 0) {

@@ -24,6 +24,13 @@ impl Distinct {
         self.0[register] = self.0[register].max(rank);
     }
 
+    /// Whether this key is the only one there is.
+    pub fn is_only(&self, key: u64) -> bool {
+        let mut only = Self::default();
+        only.add(key);
+        *self == only
+    }
+
     /// About how many.
     pub fn estimate(&self) -> f64 {
         let registers = REGISTERS as f64;
@@ -66,5 +73,15 @@ mod tests {
             assert!(off < 0.4, "{many}: {}", distinct.estimate());
         }
         assert_eq!(Distinct::default().estimate(), 0.0);
+    }
+
+    #[test]
+    fn one_key_is_told_from_none_and_from_two() {
+        let mut distinct = Distinct::default();
+        assert!(!distinct.is_only(key_of(1)));
+        (0..3).for_each(|_| distinct.add(key_of(1)));
+        assert!(distinct.is_only(key_of(1)) && !distinct.is_only(key_of(2)));
+        distinct.add(key_of(2));
+        assert!(!distinct.is_only(key_of(1)));
     }
 }

@@ -136,6 +136,9 @@ impl State {
             Some(Name { kind: Kind::Session, key, seq })
         };
         names.extend(session(facts.session));
+        // Under a key of before a session may have had another name.
+        let old = || facts.old.iter().map(|old| old.session).filter(|key| *key != 0 && *key != facts.session);
+        names.extend(old().filter_map(session));
         let user = self.users.outside(facts.user, at, limits.users);
         let user = user.map(|seq| Name { kind: Kind::User, key: facts.user, seq });
         names.extend(user);
@@ -144,7 +147,7 @@ impl State {
             None => self.users.get(facts.user),
         };
         let others = known.iter().flat_map(|user| user.sessions).filter(|key| *key != 0 && *key != facts.session);
-        names.extend(others.filter_map(session));
+        names.extend(others.filter(|key| old().all(|old| old != *key)).filter_map(session));
         names
     }
 

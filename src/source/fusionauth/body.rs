@@ -17,7 +17,7 @@ use crate::{
     source::{
         Decoded, SourceError,
         claims::{Secrets, longer_than},
-        json::{Object, Text, Value, object, read, text, too_deep, without_half_pairs},
+        json::{Object, Text, Value, mend, object, read, text, too_deep},
     },
     time::EventTime,
 };
@@ -37,10 +37,22 @@ const KIND_CHARS_SHOWN: usize = 64;
 
 /// The type in which `refreshToken` is the token itself; elsewhere it is an object around it.
 const JWT_REFRESH: &str = "jwt.refresh";
+/// How the types of the events about a person begin.
+const ABOUT_A_USER: &str = "user.";
 
 object! {
     /// The wrapper.
     Body at "" { "event" => event: Event }
+}
+
+object! {
+    /// The wrapper, of whose event only the type is asked.
+    OnlyType at "" { "event" => event: Typed }
+}
+
+object! {
+    /// See [`OnlyType`].
+    Typed at "event." { "type" => kind: Value }
 }
 
 object! {
@@ -49,8 +61,13 @@ object! {
         "type" => kind: Value, "id" => id: Value, "createInstant" => create_instant: Value,
         "tenantId" => tenant_id: Value, "applicationId" => application_id: Value, "userId" => user_id: Value,
         "linkedObjectId" => linked_object_id: Value, "original" => original: Value, "token" => token: Value,
-        "refreshToken" => refresh_token: RefreshToken, "info" => info: Info,
+        "refreshToken" => refresh_token: RefreshToken, "info" => info: Info, "user" => user: User,
     }
+}
+
+object! {
+    /// The person, in the events about them; nothing else of it is read.
+    User at "event.user." { "id" => id: Value }
 }
 
 object! {
@@ -90,9 +107,12 @@ pub(super) fn decode(
     let mended;
     let (text, event) = match event(&text) {
         Ok(event) => (&*text, event),
-        // Clients choose their user agent: no odd character in it may keep a refresh from being recorded.
         Err(error) => {
-            mended = without_half_pairs(&text).ok_or(error)?;
+            // Of a type that is not taken nothing else has to be readable.
+            if let Some(kind) = kind_of(&text).filter(|kind| !taken.contains(kind)) {
+                return Ok(ignored(&kind));
+            }
+            mended = mend(&text).ok_or(error)?;
             (&**mended, self::event(&mended)?)
         }
     };
@@ -101,11 +121,22 @@ pub(super) fn decode(
         return unreadable("event.type", "stands there twice");
     }
     if !taken.iter().any(|taken| taken == kind) {
-        return Ok(Decoded::Ignored { kind: kind.chars().take(KIND_CHARS_SHOWN).collect() });
+        return Ok(ignored(kind));
     }
     let mut made = refresh_event(&event, kind, fingerprints, |secrets| keep.pick(text, secrets))?;
     made.session_id = session(&made.tokens);
     Ok(Decoded::Event(Box::new(made)))
+}
+
+fn ignored(kind: &str) -> Decoded {
+    Decoded::Ignored { kind: kind.chars().take(KIND_CHARS_SHOWN).collect() }
+}
+
+/// The event's type alone, whatever stands beside it; none where that cannot be told.
+fn kind_of(text: &str) -> Option<String> {
+    let body: OnlyType<'_> = serde_json::from_str(text).ok()?;
+    let event = body.event.filter(|event| body.twice.is_empty() && event.twice.is_empty())?;
+    string(&event.kind, "event.type").ok()?.map(str::to_owned)
 }
 
 /// The event inside its wrapper.
@@ -143,6 +174,7 @@ fn refresh_event(
     let secrets = Secrets::new([original, token, refresh].into_iter().flatten());
     let read = Reader(&secrets);
     let Some(id) = read.id(&event.id, "event.id")? else { return unreadable("event.id", "is missing") };
+    let linked = read.id(&event.linked_object_id, "event.linkedObjectId")?;
     let fingerprint = |raw: Option<&str>| raw.map(|raw| secrets.token(raw, fingerprints));
     Ok(RefreshEvent {
         id: EventId::new(id),
@@ -151,9 +183,9 @@ fn refresh_event(
         outcome: Outcome::Attempted,
         tenant_id: read.id(&event.tenant_id, "event.tenantId")?.map(TenantId::new),
         application_id: read.id(&event.application_id, "event.applicationId")?.map(ApplicationId::new),
-        user_id: read.id(&event.user_id, "event.userId")?.map(UserId::new),
+        user_id: read.user(event, kind, linked.as_deref())?.map(UserId::new),
         session_id: None,
-        linked_object_id: read.id(&event.linked_object_id, "event.linkedObjectId")?.map(normalise_id),
+        linked_object_id: linked.map(normalise_id),
         ip: info.map(|info| read.ip(info)).transpose()?.flatten(),
         user_agent: info.map(|info| read.user_agent(info)).transpose()?.flatten(),
         device: info.map(|info| read.device(info)).transpose()?.filter(|device| !device.is_empty()),
@@ -182,6 +214,7 @@ fn parts<'e, 'a>(event: &'e Event<'a>) -> Result<(Option<&'e Info<'a>>, Option<&
     let lists = [
         Some(&event.twice),
         event.refresh_token.as_ref().map(|token| &token.twice),
+        event.user.as_ref().map(|user| &user.twice),
         info.map(|info| &info.twice),
         place.map(|place| &place.twice),
     ];
@@ -255,6 +288,17 @@ impl Reader<'_, '_> {
             return unreadable(field, "must have at most 128 characters");
         }
         Ok(id.filter(|id| !self.0.in_text(id)).map(str::to_owned))
+    }
+
+    /// Whose event it is. The events about a person (`user.deactivate`) have no `userId`: they hold the user, and since
+    /// FusionAuth 1.53 `linkedObjectId`, which is the same id (`BaseUserEvent.getLinkedObjectId` of its Java client).
+    fn user(&self, event: &Event<'_>, kind: &str, linked: Option<&str>) -> Result<Option<String>, SourceError> {
+        if let Some(id) = self.id(&event.user_id, "event.userId")? {
+            return Ok(Some(id));
+        }
+        let user = nested(event.user.as_ref(), |user| &user.shape, "event.user")?;
+        let id = user.map(|user| self.id(&user.id, "event.user.id")).transpose()?.flatten();
+        Ok(id.or_else(|| linked.filter(|_| kind.starts_with(ABOUT_A_USER)).map(str::to_owned)))
     }
 
     /// At most `bytes_max` of it, cut between two characters.

@@ -228,7 +228,13 @@ impl Script {
                 put("type", json!("jwt.refresh-token.revoke"));
                 event.remove("userId");
             }
-            Some("deactivate") => put("type", json!("user.deactivate")),
+            // About a person: the user, and neither userId nor applicationId.
+            Some(kind @ ("deactivate" | "delete" | "delete-complete")) => {
+                put("type", json!(format!("user.{}", kind.replace('-', "."))));
+                put("user", json!({"active": false, "id": user, "registrations": [], "tenantId": "elsewhere"}));
+                event.remove("userId");
+                event.remove("applicationId");
+            }
             Some(other) => panic!("line {line}: kind={other}"),
         }
         (id, json!({"event": event}))

@@ -92,6 +92,15 @@ impl Session {
             "tenantId": "tenant-fixture", "type": "jwt.refresh-token.revoke", "userId": user,
         }))
     }
+
+    /// The user is deactivated when `token` would be issued.
+    pub fn deactivation(&self, token: u32) -> Event {
+        let user = json!({ "active": false, "id": format!("user-{}", self.user), "registrations": [] });
+        body(json!({
+            "createInstant": self.issued(token) * 1_000, "tenantId": "tenant-fixture", "type": "user.deactivate",
+            "user": user,
+        }))
+    }
 }
 
 /// An event of a new id.
