@@ -202,11 +202,17 @@ async fn refused_ones_are_alarmed_and_left_behind_and_an_operator_has_them_again
     assert_eq!(running.handle.redeliver(3, Some(5)).await.unwrap(), 3);
     running.crash().await;
     let running = world.start("s", CONFIG, sink.clone());
-    eventually("those of the range", || (seen.checkpoints() == [8, 4, 8, 4]).then_some(())).await;
+    // What a crash kept from being noted comes once more.
+    let taken = || {
+        let mut taken = seen.checkpoints();
+        taken.dedup();
+        taken
+    };
+    eventually("those of the range", || (taken() == [8, 4, 8, 4]).then_some(())).await;
     world.events(1);
     signing.sign(&[9]);
     running.until("the next", |status| status.checkpoint == Some(9)).await;
-    assert_eq!(seen.checkpoints(), [8, 4, 8, 4, 9]);
+    assert_eq!(taken(), [8, 4, 8, 4, 9]);
     assert_eq!(counts(&running.stop().await), [9, 0, 0, 0, 0, 0]);
 }
 

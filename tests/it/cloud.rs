@@ -329,17 +329,18 @@ async fn no_request_is_larger_than_a_vendor_takes() {
     let datadog =
         parsed("http", "preset = 'datadog'\nheaders = { DD-API-KEY = { file = 'key' } }").build(dir.path()).unwrap();
     let small: Vec<_> = (1..=1_500).map(|seq| message(seq, Kind::Event, AT, EVENT)).collect();
-    assert_eq!(datadog.fits(&small), 1_000, "the documented number of logs");
+    let fits = |messages: Vec<Message>| datadog.fits(&datadog.pack().packed(messages));
+    assert_eq!(fits(small), 1_000, "the documented number of logs");
     // 900 kB each: five are 4.5 MB, the sixth would pass 5 MB.
     let mut large = message(1, Kind::Event, AT, EVENT);
     large.body = vec![b'x'; 900_000].into();
-    assert_eq!(datadog.fits(&vec![large.clone(); 9]), 5);
+    assert_eq!(fits(vec![large.clone(); 9]), 5);
     // In JSON a quote takes two bytes: 400 kB of them are 800 kB.
     large.body = vec![b'"'; 400_000].into();
-    assert_eq!(datadog.fits(&vec![large.clone(); 9]), 6);
+    assert_eq!(fits(vec![large.clone(); 9]), 6);
     // One that is too large alone is sent alone, for the other side to refuse.
     large.body = vec![b'x'; 9_000_000].into();
-    assert_eq!(datadog.fits(&vec![large; 2]), 1);
+    assert_eq!(fits(vec![large; 2]), 1);
 }
 
 #[test]
