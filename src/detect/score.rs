@@ -29,9 +29,11 @@ const HABIT_WEIGHT: f64 = 8.0;
 const SHARED_CAUSE: f64 = 0.3;
 /// Each refresh leaves this much of the evidence before it: the last ten or so count together.
 const KEEPS: f64 = 0.9;
-/// A session with this much evidence (99 %) stays suspect: only time takes from it. It is not told with every refresh:
-/// who was told once need not hear it again, and where it is wrong it would be wrong a hundred times.
+/// A session with this much evidence (99 %) stays suspect: only time takes from it. It is not told with every refresh: where
+/// it is wrong, it would be wrong a hundred times.
 const SURE: f64 = 13.8;
+/// With this much it is: one branch beside another, again and again.
+const CERTAIN: f64 = 24.0;
 /// A refresh with this much evidence is told with all that came before it; one with less, with its share of that.
 const WHOLE: f64 = 1.0;
 /// Past this many, all counts of a table are halved: old habits fade.
@@ -290,7 +292,7 @@ pub fn accumulate(weights: &mut Weights, evidence: &[f64; WAYS], secs: u32) -> f
         let (before, new) = (f64::from(weights[way]) * fade, evidence[way]);
         let kept = if before > SURE { before - new.min(0.0) } else { before * KEEPS };
         // What adds nothing is no worse for what came before it.
-        let told = (new / WHOLE).clamp(0.0, 1.0);
+        let told = if before > CERTAIN { 1.0 } else { (new / WHOLE).clamp(0.0, 1.0) };
         weights[way] = (kept + new).clamp(0.0, WEIGHT_MAX) as f32;
         said[way] = if told < 1.0 { new + kept * told } else { f64::from(weights[way]) };
     }
