@@ -122,6 +122,9 @@ mod tests {
     const HOTEL: u64 = 8;
     const BROWSER: u16 = 1;
 
+    /// From where and by what, and when first and last.
+    type Other = ((u64, u16), (u32, u32));
+
     fn at(now: u32, near: u64, class: u16, session: u64) -> Facts {
         let place = Place { ip: short(near), near, wide: short(near), ..Place::default() };
         let agent = Agent { text: u32::from(class), class, ..Agent::default() };
@@ -134,7 +137,7 @@ mod tests {
         said_in(State::default(), this, &[(other, times)])
     }
 
-    fn said_in(mut state: State, this: (u64, u16), others: &[((u64, u16), (u32, u32))]) -> (Elsewhere, Renewal) {
+    fn said_in(mut state: State, this: (u64, u16), others: &[Other]) -> (Elsewhere, Renewal) {
         let mut user = User::default();
         user.adopt(&at(1, HOME, BROWSER, 1), 1);
         let sessions = [((HOME, BROWSER), (100, 5_000))].into_iter().chain(others.iter().copied());

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_one_piece() {
-        let apart: Vec<Slice> = ["a", "bc", "d"].map(|text| Slice::from(text)).into();
+        let apart: Vec<Slice> = ["a", "bc", "d"].map(Slice::from).into();
         assert_eq!(bodies(&Pack::Plain, &apart), ["a", "bc", "d"]);
         assert_eq!(bodies(&Pack::Line, &apart), ["a\nbc\nd\n"]);
         let quoted = Pack::written(2, |message, out| {

@@ -60,6 +60,6 @@ impl Envelope {
         }
         out.extend_from_slice(b",\"fields\":{\"record_key\":");
         json::text(out, message.key.as_bytes());
-        let _ = write!(out, ",\"record_seq\":\"{}\"}}}}\n", message.seq);
+        let _ = writeln!(out, ",\"record_seq\":\"{}\"}}}}", message.seq);
     }
 }
