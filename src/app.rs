@@ -174,11 +174,8 @@ impl App {
                 (ledger, running, Ok(early))
             }
         };
-        let knows_old = !self.config.fingerprint.previous_key_files.is_empty();
-        if self.made.fingerprint && !knows_old && *ledger.synced().borrow() > 0 {
-            let message = "the fingerprint key was missing and made anew: fingerprints from before no longer compare; \
-                           put the old key back, or name it in fingerprint.previous_key_files";
-            self.alarms.raise(Alarm::FingerprintKeyNew, None, message);
+        if self.made.fingerprint {
+            warn_of_new_key(&ledger, &self.config, &self.alarms);
         }
         warn_of_bare_keys(&ledger, &self.config);
         let context = deliver::Context {
@@ -229,6 +226,15 @@ impl App {
             alarms: self.alarms.clone(),
             metrics: Arc::clone(&self.metrics),
         }
+    }
+}
+
+/// Without the old one, sessions of before count as new.
+fn warn_of_new_key(ledger: &Ledger, config: &Config, alarms: &Alarms) {
+    if config.fingerprint.previous_key_files.is_empty() && *ledger.synced().borrow() > 0 {
+        let message = "the fingerprint key was missing and made anew: fingerprints from before no longer compare; \
+                       put the old key back, or name it in fingerprint.previous_key_files";
+        alarms.raise(Alarm::FingerprintKeyNew, None, message);
     }
 }
 
