@@ -64,6 +64,11 @@ impl ReceivedAt {
         Self::from_micros(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// Whole seconds since 1970, as state keeps them.
+    pub fn secs(self) -> u32 {
+        u32::try_from(self.0.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX)
+    }
+
     /// How much later than `earlier`; zero when it is not.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

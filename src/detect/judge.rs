@@ -219,7 +219,7 @@ impl Judge {
 
     fn rule(&mut self, case: Case<'_>, decider: Decider<'_>) -> Ruling {
         let Case { event, facts, evidence, at, .. } = case;
-        let secs = u32::try_from(at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
+        let secs = at.secs();
         self.incidents.close_idle(&self.policy.detect.incidents, at, &mut self.unwritten);
         let may_deny = match decider {
             Decider::Gate(_) => self.policy.gate.enforces() && !self.gate.stopped,
@@ -292,7 +292,7 @@ impl Judge {
 
     /// Whether the gate's cap, and clients that do not give up, are no trouble any more.
     pub fn is_calm(&self, at: ReceivedAt) -> (bool, bool) {
-        self.gate.is_calm(u32::try_from(at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX))
+        self.gate.is_calm(at.secs())
     }
 
     /// The incident records that have to be written before the next event is judged.

@@ -159,7 +159,7 @@ impl Engine {
     }
 
     fn wanted(&self, (facts, evidence, at): (&Facts, &Evidence, ReceivedAt), guests: &Guests) -> Vec<Name> {
-        self.state.wanted(&self.limits, (facts, evidence, seconds(at)), guests)
+        self.state.wanted(&self.limits, (facts, evidence, at.secs()), guests)
     }
 
     /// The event of this seq begins; `guests` were brought for it.
@@ -182,7 +182,7 @@ impl Engine {
     pub fn observe(&mut self, event: &RefreshEvent, facts: &Facts, evidence: &Evidence, at: ReceivedAt) -> Judgement {
         let at_secs = at.micros().div_euclid(1_000_000);
         let now = facts.occurred.clamp(at_secs - BEHIND_SECS, at_secs + AHEAD_SECS);
-        let at = seconds(at);
+        let at = at.secs();
         self.state.now = self.state.now.max(at);
         rename::rename(&mut self.state, &self.limits, facts, at);
         if evidence.stale {
@@ -284,11 +284,6 @@ impl Engine {
             *user = before;
         }
     }
-}
-
-/// Of the ledger's clock, since 1970.
-fn seconds(at: ReceivedAt) -> u32 {
-    u32::try_from(at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX)
 }
 
 /// The published score as a risk: S / (1 + S), which keeps its order. 0 where it says nothing.

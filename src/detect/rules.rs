@@ -150,7 +150,7 @@ impl Rules {
         self.set("event", asked.event);
         self.set("evidence", asked.evidence);
         self.set("features", &asked.features);
-        let secs = u32::try_from(asked.at.micros().div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
+        let secs = asked.at.secs();
         let mut failed = 0;
         let mut told = None;
         for number in 0..self.rules.len() {

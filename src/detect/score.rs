@@ -356,6 +356,9 @@ mod tests {
         assert!(weights.iter().all(|weight| (weight - 20.0).abs() < 1e-6), "{weights:?}");
         let later = accumulate(&mut weights, &[-3.0; WAYS], 4 * 86_400);
         assert!((later - (PRIOR - 3.0)).abs() < 1e-9, "{later}");
+        // Far past it, it is told by every refresh.
+        let certain = accumulate(&mut [30.0; WAYS], &[-3.0; WAYS], 0);
+        assert!((certain - (PRIOR + 30.0)).abs() < 1e-6, "{certain}");
         assert!(weights.iter().all(|weight| (weight - 6.0).abs() < 1e-6), "{weights:?}");
         let most = PRIOR + WEIGHT_MAX;
         assert!(probability(most) < 1.0 && probability(most - 1e-3) < probability(most));

@@ -127,11 +127,9 @@ impl<V: Clone + Serialize> Tiers<V> {
             outside.0.remove(key);
             guest.map_or_else(new, |at| guests.swap_remove(at).value)
         });
+        let gone = gone.into_iter().filter(|_| limits.spilled > 0);
         for (key, used, value) in gone {
             let Ok(bytes) = postcard::to_stdvec(&*value) else { continue };
-            if limits.spilled == 0 {
-                continue;
-            }
             let keeps = |known: Outside| now.saturating_sub(known.used) <= limits.hot.kept;
             let most = limits.spilled.div_ceil(super::shards::SHARDS);
             outside.0.make_room(key, most, keeps, |known| known.used);
