@@ -28,7 +28,7 @@ use tokio_rustls::{
 
 use crate::{
     fake_http::{FakeHttp, Reply, serve},
-    journal::World,
+    journal::{ID, World},
 };
 
 /// Not a secret: bytes for tests.
@@ -77,8 +77,8 @@ async fn every_attempt_is_signed_over_one_connection() {
     fs::write(world.dir.path().join("token"), format!("{TOKEN}\n")).unwrap();
     for (name, body, ids) in [
         ("one", "single", vec![World::event_id(1), World::event_id(2), World::event_id(3)]),
-        ("array", "array", vec!["1-3".to_owned()]),
-        ("lines", "lines", vec!["1-3".to_owned()]),
+        ("array", "array", vec![format!("{ID}-1-3")]),
+        ("lines", "lines", vec![format!("{ID}-1-3")]),
     ] {
         let before = server.requests().len();
         let members = format!(
