@@ -143,8 +143,8 @@ async fn serve(stream: TcpStream, calls: Arc<Mutex<Vec<Call>>>, script: Arc<Mute
 async fn drip(mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
     let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
     let mut stream = respond.send_response(head, false)?;
-    // A message of 1,000 bytes is announced.
-    stream.send_data(Bytes::from_static(&[0, 0, 0, 3, 0xe8]), false)?;
+    // A message of 1,000,000 bytes is announced: hours of it.
+    stream.send_data(Bytes::from_static(&[0, 0, 0x0f, 0x42, 0x40]), false)?;
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         stream.send_data(Bytes::from_static(&[0]), false)?;
