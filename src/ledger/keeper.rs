@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader},
+    io::{self, BufReader, Read},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
@@ -43,8 +43,11 @@ const TIDY_EVERY: Duration = Duration::from_secs(30);
 const ZSTD_LEVEL: i32 = 1;
 /// How long to wait for what a copy of detection's state needs: what was evicted before has to be written first.
 const NEEDED_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Bytes read at a time while compressing.
-const COPY_BYTES: usize = 1 << 20;
+/// Bytes read at a time while compressing: a tenth of a millisecond's work.
+const COPY_BYTES: usize = 64 << 10;
+/// Leaves the core to others before each of these. Whoever wakes while work goes on has to wait for its slice of time,
+/// however low its priority, and on few cores that is what the slowest answers wait for.
+const BREATH: Duration = Duration::from_micros(100);
 /// Priority of the thread (on Linux of the thread alone): 10 steps below the rest of the service.
 const NICENESS: i32 = 10;
 
@@ -243,10 +246,20 @@ fn started(segment: &Segment) -> io::Result<Option<ReceivedAt>> {
     Ok(line.and_then(|line| serde_json::from_slice::<Record>(&line).ok()).map(|record| record.received_at))
 }
 
+/// Takes a breath before each read.
+struct Unhurried<R>(R);
+
+impl<R: Read> Read for Unhurried<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        thread::sleep(BREATH);
+        self.0.read(buffer)
+    }
+}
+
 /// Replaces a plain segment by its compressed form, after reading that back.
 fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
     let temporary = dir.join(format!("{:020}.tmp", segment.first));
-    let mut source = BufReader::with_capacity(COPY_BYTES, File::open(&segment.path)?);
+    let mut source = BufReader::with_capacity(COPY_BYTES, Unhurried(File::open(&segment.path)?));
     let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     let mut encoder = zstd::Encoder::new(target, ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
@@ -254,7 +267,7 @@ fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
     encoder.finish()?.sync_all()?;
 
     // Reading it back checks the frame's checksum over the plain content.
-    let back = io::copy(&mut zstd::Decoder::new(File::open(&temporary)?)?, &mut io::sink());
+    let back = io::copy(&mut zstd::Decoder::new(Unhurried(File::open(&temporary)?))?, &mut io::sink());
     if !back.is_ok_and(|bytes| bytes == plain_bytes) {
         fs::remove_file(&temporary)?;
         return Err(io::Error::other("a compressed segment does not read back as it was; the plain one is kept"));
