@@ -33,7 +33,9 @@ pub struct Head<'a> {
     #[serde(borrow)]
     pub event: Option<EventHead<'a>>,
     alarm: Option<AlarmHead>,
-    incident: Option<Rated>,
+    /// See [`super::Record`].
+    #[serde(borrow)]
+    pub incident: Option<IncidentHead<'a>>,
     #[serde(default)]
     findings: Vec<Rated>,
     #[serde(borrow)]
@@ -54,6 +56,18 @@ pub struct EventHead<'a> {
     pub application_id: Option<Text<'a>>,
     #[serde(borrow)]
     user_id: Option<Text<'a>>,
+}
+
+/// Of the incident.
+#[derive(Debug, Deserialize)]
+pub struct IncidentHead<'a> {
+    severity: Severity,
+    /// The tenant's id, where it is one.
+    #[serde(borrow)]
+    pub tenant_id: Option<Text<'a>>,
+    /// The application's id, where it is one.
+    #[serde(borrow)]
+    pub application_id: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
