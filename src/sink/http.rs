@@ -202,11 +202,18 @@ impl SignConfig {
     }
 }
 
+/// One CloudEvent in structured mode.
+const CLOUDEVENT: &str = "application/cloudevents+json";
+/// A JSON array of them (JSON Event Format for CloudEvents, section 4).
+const CLOUDEVENTS: &str = "application/cloudevents-batch+json";
+
 impl Body {
     /// Of one record what its format says.
     fn content_type(self, batch: &[Message]) -> &'static str {
         match (self, batch) {
             (Self::Single, [message]) => message.media_type,
+            // The one format whose batches have a name of their own.
+            (Self::Array, [first, ..]) if first.media_type == CLOUDEVENT => CLOUDEVENTS,
             (Self::Single | Self::Array, _) => "application/json",
             (Self::Lines, _) => "application/x-ndjson",
         }

@@ -122,6 +122,8 @@ async fn a_body_is_said_to_be_what_its_format_is() {
         ("cloudevents", "single", "", "application/cloudevents+json"),
         ("cef", "single", "", "text/plain; charset=utf-8"),
         ("leef", "single", "", "text/plain; charset=utf-8"),
+        // Section 3.3 (batched mode).
+        ("cloudevents", "array", "", "application/cloudevents-batch+json"),
         ("cef", "array", "", "application/json"),
         ("cef", "lines", "", "application/x-ndjson"),
         ("cef", "single", "headers = { Content-Type = 'text/x-cef' }", "text/x-cef"),
