@@ -267,7 +267,11 @@ impl Checker<'_> {
     fn pattern(&mut self, expr: &IdedExpr) -> Result<Type, Wrong> {
         let text = text_of(expr).ok_or_else(|| self.wrong(expr, "a pattern is written out in the rule"))?;
         let made = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
-        let pattern = made.map_err(|error| self.wrong(expr, format!("not a pattern: {error}")))?;
+        // The last of its lines says what is wrong, those before it show where.
+        let pattern = made.map_err(|error| {
+            let error = error.to_string();
+            self.wrong(expr, format!("not a pattern: {}", error.lines().last().unwrap_or_default()))
+        })?;
         self.needs.patterns.insert(text.to_owned(), pattern);
         Ok(Type::Bool)
     }
