@@ -195,6 +195,10 @@ fn networks(config: &Config, document: &Document<'_>) -> Result<(), ConfigError>
     let silenced = config.policy.suppressions.iter().enumerate();
     let silenced = silenced.filter_map(|(number, one)| Some((format!("suppress.{number}.network"), one.network?)));
     for (path, network) in allowed.chain(silenced) {
+        if network.trunc() != network {
+            let error = document.error(&path, format!("{network} has bits behind its prefix"));
+            return Err(error.hint(format!("write {} for all of it, or an address with /32 or /128", network.trunc())));
+        }
         let mode = match config.privacy.ip {
             Mode::Keep => continue,
             Mode::Truncate if network.prefix_len() <= truncated_to(&network) => continue,

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use reqwest::{
     Method, Url,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
 
@@ -99,6 +99,8 @@ fn timeout() -> Span {
     client::TIMEOUT
 }
 
+/// The idempotency key.
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 /// Headers that are the sink's own.
 const OWN_HEADERS: &[&str] = &["webhook-id", "webhook-timestamp", "webhook-signature"];
 
@@ -274,6 +276,10 @@ impl Sink for Http {
         let mut headers = self.headers.clone();
         // One that is configured wins.
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+        if self.signer.is_none() && matches!(self.shape, Shape::Body(_)) {
+            // Also who signs nothing says what comes twice.
+            headers.insert(WEBHOOK_ID, signing::id(&id)?);
+        }
         if let Some(signer) = &self.signer {
             signer.sign(&mut headers, &id, SystemTime::now(), &pieces)?;
         }

@@ -278,8 +278,11 @@ impl Checker<'_> {
 
     fn network(&mut self, expr: &IdedExpr) -> Result<Type, Wrong> {
         let text = text_of(expr).ok_or_else(|| self.wrong(expr, "a network is written out in the rule"))?;
-        let network =
+        let network: IpNet =
             text.parse().map_err(|_| self.wrong(expr, format!("`{text}` is no network such as 10.0.0.0/8")))?;
+        if network.trunc() != network {
+            return Err(self.wrong(expr, format!("`{text}` has bits behind its prefix; write {}", network.trunc())));
+        }
         self.needs.networks.insert(text.to_owned(), network);
         Ok(Type::Bool)
     }
