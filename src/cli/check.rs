@@ -13,6 +13,7 @@ use crate::{
     secret::Secret,
     sink::{AnySink, Message, Sink as _, SinkError},
     source::{AnySource, BuildError, Source as _},
+    time::ReceivedAt,
 };
 
 /// Check the configuration, the key files and, with --connect, every sink and JWKS
@@ -36,6 +37,11 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let missing = missing_default_keys(&config);
     for file in &missing {
         print(&format!("note {} does not exist yet: `refresh-audit serve` makes it", file.display()))?;
+    }
+    for (number, one) in config.policy.suppressions.iter().enumerate() {
+        if one.until.0 <= ReceivedAt::wall() {
+            print(&format!("note [[suppress]] {} ended at {} and silences nothing any more", number + 1, one.until.0))?;
+        }
     }
     let enricher =
         config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error, &config.at))?;

@@ -58,6 +58,15 @@ fn a_check_says_of_no_key_that_it_will_be_made_that_will_not() {
 }
 
 #[test]
+fn a_check_tells_of_suppressions_that_are_over() {
+    let one = |until: &str| format!("[[suppress]]\nrule = \"RA403\"\nreason = \"r\"\nuntil = \"{until}\"\n");
+    let app = TestApp::prepare(Settings::new().and(&one("2999-01-01")).and(&one("2020-01-01")));
+    let text = said(&app.run(&["check"]));
+    assert!(text.contains("note [[suppress]] 2 ended at 2020-01-01T00:00:00.000000Z"), "{text}");
+    assert!(!text.contains("[[suppress]] 1"), "{text}");
+}
+
+#[test]
 fn commands_that_ask_for_nothing_say_so() {
     let mut rng = StdRng::seed_from_u64(seed("edges"));
     let mut app = TestApp::prepare(Settings::new());
@@ -66,7 +75,9 @@ fn commands_that_ask_for_nothing_say_so() {
     app.launch();
     assert!(app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded());
     eventually("it is delivered", || app.file_sink_lines().len() == 1);
+    let mut refused = Vec::new();
     for running in [true, false] {
+        refused.push(said(&app.run(&["sinks", "redeliver", "audit-file", "--from", "9"])));
         for (arguments, code) in [
             (&["sinks", "parked", "audit-file"][..], 0),
             (&["sinks", "parked", "audit-file", "--retry"], 2),
@@ -85,6 +96,8 @@ fn commands_that_ask_for_nothing_say_so() {
             app.stop();
         }
     }
+    assert!(refused[0].contains("nothing to deliver again"), "{refused:?}");
+    assert_eq!(refused[0], refused[1], "with a service and without one");
     // A public key that is none is no key to check by; without one, only hashes are checked.
     fs::write(app.data().join("checkpoint.pub"), "none\n").unwrap();
     let output = app.run(&["verify"]);
