@@ -75,7 +75,7 @@ impl Ledger {
         report(&found, &settings.alarms);
         let last = core.tail.next - 1;
         let vouched = recovery::vouched_for(&places.journal_dir());
-        warn_if_cut(&vouched, last, &settings.alarms);
+        warn_if_cut(&vouched, &meta, last, &settings.alarms);
         renew_if_put_back(&settings, &mut places, (&core, &mut store), &mut meta, &vouched)?;
         state::forget_after(&places.state_dir(), last)?;
         // Both at once, and only now: loading takes its time.
@@ -212,12 +212,14 @@ fn report_lost(lost: usize, alarms: &Alarms) {
 }
 
 /// A checkpoint past the end means that records were cut off, or an older copy was put back.
-fn warn_if_cut(vouched: &BTreeMap<String, Seq>, last: Seq, alarms: &Alarms) {
+fn warn_if_cut(vouched: &BTreeMap<String, Seq>, meta: &Meta, last: Seq, alarms: &Alarms) {
     if let Some(seq) = vouched.values().max().filter(|seq| **seq > last) {
         let message = format!(
             "a checkpoint vouches for seq {seq}, but the journal ends at {last}: records were cut off, or an older copy was \
              put back; `refresh-audit verify` says the same until the rest is restored"
         );
         alarms.raise(Alarm::DamageFound, Some("checkpoints"), message);
+    } else if vouched.iter().all(|(journal, seq)| meta.shared_with(journal).is_some_and(|end| *seq <= end)) {
+        alarms.clear(Alarm::DamageFound, Some("checkpoints"), "the journal holds what every checkpoint vouches for");
     }
 }
