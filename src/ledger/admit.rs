@@ -61,7 +61,7 @@ pub struct Waiting {
     /// What was brought for it, of what is not in memory.
     pub fetched: Fetched,
     /// What it takes of the queue, for as long as it is there: whether or not its sender waits.
-    pub room: Room,
+    pub(super) _room: Room,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Admission>,
 }

@@ -320,7 +320,8 @@ impl Ledger {
         let (reply, answer) = oneshot::channel();
         let key = dedupe::id_key(&entry.source, entry.event.id.as_str());
         let fetched = cold::Fetched::default();
-        let waiting = admit::Waiting { entry: Box::new(entry), key, asked: Instant::now(), fetched, room, reply };
+        let waiting =
+            admit::Waiting { entry: Box::new(entry), key, asked: Instant::now(), fetched, _room: room, reply };
         self.ask(Command::Admit(waiting), answer).await
     }
 
