@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    config::Config,
+    config::{At, Config, ConfigError},
     deliver::{self, Deliverer, SinkHandle, SinkState},
     enrich::{self, Enricher},
     files,
@@ -36,22 +36,14 @@ use crate::{
     },
 };
 
+mod standing;
+
 /// How often sources are compared with what is normal for them.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Healthy sinks have this long at shutdown to take what is left.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// A batch in flight has this long at shutdown.
 const LAST_BATCH_MAX: Duration = Duration::from_secs(5);
-
-/// What an operator must know of a gate that enforces.
-const ENFORCING: &str = "the gate enforces: FusionAuth undoes a refresh that is answered 403 only where the tenant's \
-                         transaction setting for jwt.refresh is \"All the webhooks must succeed\" (AbsoluteMajority); \
-                         under \"None\" and, with other webhooks, \"Any\" or a majority it goes through all the same";
-
-/// What an operator must know of a source that was added to a journal.
-const ONE_SOURCE_ONCE: &str = "several sources are configured, but this journal began with one: sinks get the event's id alone as \
-                               its key, so an id that two sources send is one record to whoever goes by it (Elasticsearch, \
-                               JetStream); a journal of its own for the new source, or a new one for all, keeps them apart";
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,20 +85,21 @@ impl App {
         let lock = DataLock::acquire(&config.data_dir).map_err(|error| StartError::Failed(error.to_string()))?;
         let metrics = Metrics::new();
         let alarms = Alarms::new(Arc::clone(&metrics));
-        let enricher = config.enrich.build(&config.base).map_err(|error| StartError::Config(error.to_string()))?;
+        let wrong = |what: &str, error: &dyn std::error::Error| {
+            StartError::Config(ConfigError::from_part(what, error, &config.at).to_string())
+        };
+        let enricher = config.enrich.build(&config.base).map_err(|error| wrong("[enrich]", &error))?;
         enricher.summary().iter().for_each(|file| tracing::info!("enrichment from {file}"));
         let intake = Arc::new(build_intake(&config, enricher.clone(), &alarms, &metrics)?);
         let sinks = build_sinks(&config)?;
-        if config.policy.gate.enforces() {
-            tracing::warn!("{ENFORCING}");
-        }
-        let signer =
-            keys::signer(&config.checkpoint_key_file()).map_err(|error| StartError::Config(error.to_string()))?;
+        standing::of_gate(&config);
+        let signer = keys::signer(&config.checkpoint_key_file());
+        let signer = signer.map_err(|error| wrong("journal.checkpoint_key_file", &error))?;
         let bind = |address: SocketAddr| {
             Bound::new(address).map_err(|error| failed(&format!("cannot listen on {address}"), error))
         };
         let shared = admin::Shared {
-            token: config.admin_token().map_err(|error| StartError::Config(error.to_string()))?,
+            token: config.admin_token().map_err(|error| wrong("admin.token_file", &error))?,
             metrics: Arc::clone(&metrics),
             alarms: alarms.clone(),
             starting: Mutex::new("recovering the journal".to_owned()),
@@ -175,10 +168,9 @@ impl App {
                 (ledger, running, Ok(early))
             }
         };
-        if self.made.fingerprint {
-            warn_of_new_key(&ledger, &self.config, &self.alarms);
-        }
-        warn_of_bare_keys(&ledger, &self.config);
+        standing::of_fingerprint_key(self.made.fingerprint, &ledger, &self.config, &self.alarms);
+        standing::of_what_is_gone(&self.config, &self.alarms);
+        standing::of_bare_keys(&ledger, &self.config);
         let context = deliver::Context {
             data_dir: self.config.data_dir.clone(),
             journal_dir: ledger.journal_dir().to_owned(),
@@ -230,21 +222,6 @@ impl App {
     }
 }
 
-/// Without the old one, sessions of before count as new.
-fn warn_of_new_key(ledger: &Ledger, config: &Config, alarms: &Alarms) {
-    if config.fingerprint.previous_key_files.is_empty() && *ledger.synced().borrow() > 0 {
-        let message = "the fingerprint key was missing and made anew: fingerprints from before no longer compare; \
-                       put the old key back, or name it in fingerprint.previous_key_files";
-        alarms.raise(Alarm::FingerprintKeyNew, None, message);
-    }
-}
-
-fn warn_of_bare_keys(ledger: &Ledger, config: &Config) {
-    if ledger.meta().keys == KeyScheme::EventId && config.sources.len() > 1 {
-        tracing::warn!("{ONE_SOURCE_ONCE}");
-    }
-}
-
 fn build_intake(
     config: &Config,
     enricher: Enricher,
@@ -253,14 +230,18 @@ fn build_intake(
 ) -> Result<Intake, StartError> {
     let sources = config.sources.iter().map(|entry| {
         let built = entry.config.build(&config.base);
-        built.map(|source| (entry.name.clone(), source)).map_err(|error| in_entry("sources", &entry.name, &error))
+        built
+            .map(|source| (entry.name.clone(), source))
+            .map_err(|error| in_entry("source", &entry.name, &error, &entry.at))
     });
     Ok(Intake::new(Parts {
         sources: sources.collect::<Result<_, _>>()?,
         scope: config.scope.clone(),
         enricher,
         privacy: config.privacy,
-        fingerprints: config.fingerprinter().map_err(|error| StartError::Config(error.to_string()))?,
+        fingerprints: config.fingerprinter().map_err(|error| {
+            StartError::Config(ConfigError::from_part("[fingerprint]", &error, &config.at).to_string())
+        })?,
         on_storage_failure: config.server.on_storage_failure,
         detects: config.policy.detect.enabled,
         alarms: alarms.clone(),
@@ -272,14 +253,16 @@ type NamedSink = (String, deliver::DeliveryConfig, AnySink);
 
 fn build_sinks(config: &Config) -> Result<Vec<NamedSink>, StartError> {
     let build = |entry: &crate::config::SinkEntry| {
-        let sink = entry.config.build(&config.base).map_err(|error| in_entry("sinks", &entry.name, &error))?;
+        let sink =
+            entry.config.build(&config.base).map_err(|error| in_entry("sink", &entry.name, &error, &entry.at))?;
+        entry.delivery.suits(&sink).map_err(|error| in_entry("sink", &entry.name, &error, &entry.at))?;
         Ok((entry.name.clone(), entry.delivery.clone(), sink))
     };
     config.sinks.iter().map(build).collect()
 }
 
-fn in_entry(list: &str, name: &str, error: &dyn std::error::Error) -> StartError {
-    StartError::Config(format!("{list} `{name}`: {error}"))
+fn in_entry(what: &str, name: &str, error: &dyn std::error::Error, at: &At) -> StartError {
+    StartError::Config(ConfigError::from_part(&format!("{what} {name}"), error, at).to_string())
 }
 
 fn listener(bound: Bound) -> Result<std::net::TcpListener, StartError> {

@@ -30,13 +30,14 @@ mod document;
 mod error;
 mod overrides;
 mod policy;
+mod thresholds;
 mod validate;
 
 use document::{Document, Origin};
 use error::Place;
 use policy::RuleTests;
 
-pub use error::ConfigError;
+pub use error::{At, ConfigError};
 
 /// What applies where no file is found; also the documentation of every key.
 pub const EMBEDDED: &str = include_str!("../config.toml");
@@ -95,6 +96,8 @@ pub struct Config {
     pub sinks: Vec<SinkEntry>,
     /// What relative paths are relative to: the config file's directory.
     pub base: PathBuf,
+    /// The configuration itself.
+    pub at: At,
 }
 
 /// One of `[[sources]]`.
@@ -106,6 +109,8 @@ pub struct SourceEntry {
     pub config: SourceConfig,
     /// The files its members name, as written.
     pub files: Vec<PathBuf>,
+    /// Where it begins.
+    pub at: At,
 }
 
 /// One of `[[sinks]]`.
@@ -119,6 +124,8 @@ pub struct SinkEntry {
     pub delivery: DeliveryConfig,
     /// The sink's own.
     pub config: SinkConfig,
+    /// Where it begins.
+    pub at: At,
 }
 
 /// `[fingerprint]`.
@@ -208,6 +215,7 @@ impl Config {
             policy,
             sinks,
             base: base.to_owned(),
+            at: document.whole(),
         };
         document.finish(ROOT_KEYS)?;
         validate::check(&config, &document)?;
@@ -254,9 +262,9 @@ fn sources(document: &mut Document<'_>) -> Result<Vec<SourceEntry>, ConfigError>
     let mut sources = Vec::new();
     for entry in document.entries("sources", SourceConfig::TYPES)? {
         let name = entry.name.clone();
-        let files = entry.files().into_iter().map(PathBuf::from).collect();
+        let (files, at) = (entry.files().into_iter().map(PathBuf::from).collect(), document.at(&entry));
         let (NoMembers {}, config) = document.split(entry, &[], SourceConfig::parse)?;
-        sources.push(SourceEntry { name, config, files });
+        sources.push(SourceEntry { name, config, files, at });
     }
     Ok(sources)
 }
@@ -264,9 +272,9 @@ fn sources(document: &mut Document<'_>) -> Result<Vec<SourceEntry>, ConfigError>
 fn sinks(document: &mut Document<'_>) -> Result<Vec<SinkEntry>, ConfigError> {
     let mut sinks = Vec::new();
     for entry in document.entries("sinks", SinkConfig::TYPES)? {
-        let (name, kind) = (entry.name.clone(), entry.kind.clone());
+        let (name, kind, at) = (entry.name.clone(), entry.kind.clone(), document.at(&entry));
         let (delivery, config) = document.split(entry, DeliveryConfig::KEYS, SinkConfig::parse)?;
-        sinks.push(SinkEntry { name, kind, delivery, config });
+        sinks.push(SinkEntry { name, kind, delivery, config, at });
     }
     Ok(sinks)
 }

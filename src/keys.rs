@@ -66,22 +66,30 @@ pub struct Made {
     pub checkpoint: bool,
 }
 
+/// The three that are made where they are missing.
+const DEFAULTS: [&str; 3] = ["webhook.key", "fingerprint.key", "checkpoint.key"];
+
+/// Those of them that the configuration uses.
+pub fn default_keys(config: &Config) -> Vec<PathBuf> {
+    let of_sources = config.sources.iter().flat_map(|source| &source.files).map(|file| config.path(file));
+    let used: Vec<PathBuf> = of_sources.chain([config.fingerprint_key_file(), config.checkpoint_key_file()]).collect();
+    DEFAULTS.map(|name| config.data_dir.join(name)).into_iter().filter(|file| used.contains(file)).collect()
+}
+
 /// Makes those of `webhook.key`, `fingerprint.key` and `checkpoint.key` in the data directory that the configuration
 /// uses and that do not exist. A missing key file anywhere else is left for its user to report.
 pub fn ensure_default_keys(config: &Config) -> Result<Made, KeyError> {
     files::create_dir(&config.data_dir).map_err(|cause| cannot_make(&config.data_dir, cause))?;
     let default = |name: &str| config.data_dir.join(name);
-    let webhook = default("webhook.key");
-    let wants_webhook = config.sources.iter().flat_map(|source| &source.files).any(|file| config.path(file) == webhook);
-    let checkpoint = default("checkpoint.key");
+    let used = default_keys(config);
+    let is_used = |file: &PathBuf| used.contains(file);
+    let [webhook, fingerprint, checkpoint] = DEFAULTS.map(default);
     let made = Made {
-        webhook: wants_webhook && unless_there(make_hmac(&webhook))?,
-        fingerprint: config.fingerprint_key_file() == default("fingerprint.key")
-            && unless_there(make_hmac(&config.fingerprint_key_file()))?,
-        checkpoint: config.checkpoint_key_file() == checkpoint
-            && unless_there(make_private(&checkpoint, &config.node))?,
+        webhook: is_used(&webhook) && unless_there(make_hmac(&webhook))?,
+        fingerprint: is_used(&fingerprint) && unless_there(make_hmac(&fingerprint))?,
+        checkpoint: is_used(&checkpoint) && unless_there(make_private(&checkpoint, &config.node))?,
     };
-    if config.checkpoint_key_file() == checkpoint {
+    if is_used(&checkpoint) {
         // Also after a crash between the two files, and over the public half of a key that was taken away.
         let public = public_half(&checkpoint)?;
         let path = public_path(&checkpoint);

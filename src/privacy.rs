@@ -132,8 +132,15 @@ impl Config {
 /// The /24 or /48 an address lies in; nothing of what is no address.
 fn truncated(ip: &str) -> Option<String> {
     let address = ip.parse::<IpAddr>().ok()?.to_canonical();
-    let bits = if address.is_ipv4() { 24 } else { 48 };
-    IpNet::new(address, bits).ok().map(|net| net.network().to_string())
+    IpNet::new(address, truncated_to(&address.into())).ok().map(|net| net.network().to_string())
+}
+
+/// Bits that [`Mode::Truncate`] leaves of the addresses in a network.
+pub fn truncated_to(network: &IpNet) -> u8 {
+    match network {
+        IpNet::V4(_) => 24,
+        IpNet::V6(_) => 48,
+    }
 }
 
 /// To one decimal, never -0.

@@ -11,13 +11,14 @@ use serde_json::value::RawValue;
 
 use crate::{event::RefreshEvent, time::ReceivedAt};
 
+mod about;
 mod brief;
 mod head;
 mod incident;
 mod text;
 
 pub use brief::{Brief, EventBrief};
-pub use head::{EventHead, Head, Kept};
+pub use head::{EventHead, Head, IncidentHead, Kept};
 pub use incident::{Changed, ConfigChange, Incident, IncidentChange, IncidentKey, IncidentKeyKind};
 pub use text::Text;
 

@@ -48,21 +48,31 @@ impl Scope {
 
     /// The same, of an event's two ids.
     pub fn takes_ids(&self, tenant: Option<&TenantId>, application: Option<&ApplicationId>) -> bool {
+        self.takes_or(tenant, application, self.when_absent == WhenAbsent::Keep)
+    }
+
+    /// The same, of what several events have in common: an id is absent where they differ, so that some may be inside.
+    pub fn takes_common(&self, tenant: Option<&TenantId>, application: Option<&ApplicationId>) -> bool {
+        self.takes_or(tenant, application, true)
+    }
+
+    fn takes_or(&self, tenant: Option<&TenantId>, application: Option<&ApplicationId>, absent: bool) -> bool {
         let lists_empty = self.tenants.is_empty() && self.applications.is_empty();
         if self.allow.is_empty() || !lists_empty {
-            let by_lists = self.one_of(&self.tenants, tenant) && self.one_of(&self.applications, application);
+            let by_lists = one_of(&self.tenants, tenant, absent) && one_of(&self.applications, application, absent);
             if by_lists {
                 return true;
             }
         }
         self.allow.iter().any(|pair| {
-            self.one_of(std::slice::from_ref(&pair.tenant), tenant) && self.one_of(&pair.applications, application)
+            one_of(std::slice::from_ref(&pair.tenant), tenant, absent)
+                && one_of(&pair.applications, application, absent)
         })
     }
+}
 
-    fn one_of<T: PartialEq>(&self, list: &[T], value: Option<&T>) -> bool {
-        list.is_empty() || value.map_or(self.when_absent == WhenAbsent::Keep, |value| list.contains(value))
-    }
+fn one_of<T: PartialEq>(list: &[T], value: Option<&T>, absent: bool) -> bool {
+    list.is_empty() || value.map_or(absent, |value| list.contains(value))
 }
 
 #[cfg(test)]

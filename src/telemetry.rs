@@ -325,7 +325,7 @@ pub struct Metrics {
     pub state: StateMetrics,
     /// How many refreshes name the previous token, by application.
     pub applications: ApplicationMetrics,
-    /// Bytes of all journal segments on disk.
+    /// Bytes of all files of the journal on disk.
     pub journal_bytes: Gauge,
     /// The last synced seq.
     pub synced_seq: Gauge,
@@ -366,7 +366,7 @@ impl Metrics {
         registry.register("failed_rules", "Failures of the operator's own rules", this.failed_rules.clone());
         this.state.register(&mut registry);
         this.applications.register(&mut registry);
-        registry.register("journal_bytes", "Bytes of all journal segments", this.journal_bytes.clone());
+        registry.register("journal_bytes", "Bytes of all files of the journal", this.journal_bytes.clone());
         registry.register("synced_seq", "Last synced seq", this.synced_seq.clone());
         Arc::new(Self { registry, ..this })
     }

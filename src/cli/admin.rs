@@ -88,6 +88,8 @@ impl Admin {
             StatusCode::UNAUTHORIZED => {
                 bail!("the admin API at {} wants another token: check admin.token_file", self.base)
             }
+            // What makes no sense is told in the same words with and without a running service.
+            StatusCode::UNPROCESSABLE_ENTITY => bail!("{}", reason(&text)),
             _ => bail!("the admin API at {} answers {status} to {path}: {}", self.base, reason(&text)),
         }
     }

@@ -141,7 +141,10 @@ impl<'a> Backtest<'a> {
             config,
             source: &entry.name,
             decoder: entry.config.decoder().with_context(|| format!("sources `{}`", entry.name))?,
-            enricher: config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error))?,
+            enricher: config
+                .enrich
+                .build(&config.base)
+                .map_err(|error| ConfigError::from_part("[enrich]", &error, &config.at))?,
             // What is remembered names tokens under the service's key.
             fingerprints: if given.from_live { config.fingerprinter()? } else { Fingerprinter::new(&[]) },
             judge,

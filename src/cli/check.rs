@@ -13,6 +13,7 @@ use crate::{
     secret::Secret,
     sink::{AnySink, Message, Sink as _, SinkError},
     source::{AnySource, BuildError, Source as _},
+    time::ReceivedAt,
 };
 
 /// Check the configuration, the key files and, with --connect, every sink and JWKS
@@ -37,7 +38,13 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     for file in &missing {
         print(&format!("note {} does not exist yet: `refresh-audit serve` makes it", file.display()))?;
     }
-    let enricher = config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error))?;
+    for (number, one) in config.policy.suppressions.iter().enumerate() {
+        if one.until.0 <= ReceivedAt::wall() {
+            print(&format!("note [[suppress]] {} ended at {} and silences nothing any more", number + 1, one.until.0))?;
+        }
+    }
+    let enricher =
+        config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error, &config.at))?;
     for file in enricher.summary() {
         print(&format!("ok   enrichment from {}", printable(&file)))?;
     }
@@ -47,14 +54,18 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
         if entry.files.iter().any(|file| missing.contains(&config.path(file))) {
             continue;
         }
-        sources.push((what.clone(), entry.config.build(&config.base).map_err(|error| unbuilt(&what, &error))?));
+        sources.push((
+            what.clone(),
+            entry.config.build(&config.base).map_err(|error| ConfigError::from_part(&what, &error, &entry.at))?,
+        ));
         print(&format!("ok   {what}"))?;
     }
     let mut sinks = Vec::new();
     for entry in &config.sinks {
         let what = format!("sink {}", entry.name);
-        let sink = entry.config.build(&config.base).map_err(|error| unbuilt(&what, &error))?;
-        entry.delivery.suits(&sink).map_err(|error| unbuilt(&what, &error))?;
+        let sink =
+            entry.config.build(&config.base).map_err(|error| ConfigError::from_part(&what, &error, &entry.at))?;
+        entry.delivery.suits(&sink).map_err(|error| ConfigError::from_part(&what, &error, &entry.at))?;
         let test = probe(&config.node, &entry.name, &entry.delivery, &sink)?;
         sinks.push((what.clone(), sink, test));
         print(&format!("ok   {what}"))?;
@@ -65,10 +76,13 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
 
 /// Reads what else `serve` reads before it listens.
 fn keys_of_ours(config: &Config, missing: &[PathBuf]) -> anyhow::Result<()> {
-    let part = |what: &str, error: &dyn std::error::Error| ConfigError::from_part(what, error);
+    let part = |what: &str, error: &dyn std::error::Error| ConfigError::from_part(what, error, &config.at);
     let previous = config.fingerprint.previous_key_files.iter().map(|file| config.path(file));
-    for file in previous.chain([config.fingerprint_key_file()]).filter(|file| !missing.contains(file)) {
-        Secret::from_file(&file).map_err(|error| part("[fingerprint]", &error))?;
+    let previous = previous.map(|file| ("fingerprint.previous_key_files", file));
+    for (key, file) in previous.chain([("fingerprint.key_file", config.fingerprint_key_file())]) {
+        if !missing.contains(&file) {
+            Secret::from_file(&file).map_err(|error| part(key, &error))?;
+        }
     }
     if !missing.contains(&config.checkpoint_key_file()) {
         keys::signer(&config.checkpoint_key_file()).map_err(|error| part("journal.checkpoint_key_file", &error))?;
@@ -78,14 +92,9 @@ fn keys_of_ours(config: &Config, missing: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The key files that `serve` would make.
+/// The key files that `serve` would make: those that the configuration uses and that are not there.
 fn missing_default_keys(config: &Config) -> Vec<PathBuf> {
-    let names = ["webhook.key", "fingerprint.key", "checkpoint.key"];
-    names.iter().map(|name| config.data_dir.join(name)).filter(|file| !file.exists()).collect()
-}
-
-fn unbuilt(what: &str, error: &BuildError) -> ConfigError {
-    ConfigError::from_part(what, error)
+    keys::default_keys(config).into_iter().filter(|file| !file.exists()).collect()
 }
 
 async fn connect(sources: Vec<(String, AnySource)>, sinks: Vec<(String, AnySink, Message)>) -> anyhow::Result<Ended> {

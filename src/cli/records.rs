@@ -26,28 +26,29 @@ use crate::{
 
 /// Print records of the journal, oldest first
 ///
-/// Instants for --since and --until are compared with `received_at`.
+/// Instants for --since and --until are compared with `received_at`. Incidents have the user, the session, the address of
+/// their last event, and the rules that spoke, as far as these are one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   refresh-audit records --since 2h --format table
   refresh-audit records --follow --kind alarm --format table
-  refresh-audit records --user 0f2c3a51-92d6-4a7e-8d52-6c1f0b7e9a44 --since 2026-11-01 | jq .event.ip
+  refresh-audit records --user 0f2c3a51-92d6-4a7e-8d52-6c1f0b7e9a44 --kind event --since 2026-11-01 | jq .event.ip
   refresh-audit records --ip 203.0.113.0/24 --until 2026-11-22T08:00:00+01:00 --limit 100")]
 pub(super) struct Arguments {
     /// Go on with what comes
     #[arg(long)]
     follow: bool,
-    /// Only this user id
+    /// Only of this user id
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// Only this session id
+    /// Only of this session id
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// Only this address or network
+    /// Only from this address or network
     #[arg(long, value_name = "IP|CIDR", value_parser = parse_network)]
     ip: Option<IpNet>,
-    /// Only with a finding of this rule
+    /// Only where this rule spoke
     #[arg(long, value_name = "ID")]
     rule: Option<String>,
     /// Only of this kind: event, alarm, replay, operator, config, incident
@@ -177,19 +178,15 @@ impl<'a> Printer<'a> {
 }
 
 fn wanted(given: &Arguments, record: &Record) -> bool {
-    let event = record.event.as_ref();
     let id_is = |wanted: &Option<String>, found: Option<&str>| {
         wanted.as_ref().is_none_or(|wanted| found.is_some_and(|found| found.eq_ignore_ascii_case(wanted)))
     };
     given.kind.is_none_or(|kind| record.kind == kind)
         && given.since.is_none_or(|since| record.received_at >= since)
-        && id_is(&given.user, event.and_then(|event| event.user_id.as_ref()).map(|id| id.as_str()))
-        && id_is(&given.session, event.and_then(|event| event.session_id.as_ref()).map(|id| id.as_str()))
-        && given.ip.is_none_or(|net| event.and_then(|event| event.address()).is_some_and(|ip| net.contains(&ip)))
-        && given
-            .rule
-            .as_ref()
-            .is_none_or(|rule| record.findings.iter().any(|finding| finding.rule.eq_ignore_ascii_case(rule)))
+        && id_is(&given.user, record.user_id().map(|id| id.as_str()))
+        && id_is(&given.session, record.session_id().map(|id| id.as_str()))
+        && given.ip.is_none_or(|net| record.address().is_some_and(|ip| net.contains(&ip)))
+        && given.rule.as_ref().is_none_or(|rule| record.has_rule(rule))
 }
 
 fn row(record: &Record, width: Option<usize>) -> String {
@@ -202,8 +199,8 @@ fn row(record: &Record, width: Option<usize>) -> String {
         format!("{}Z", received.get(..19).unwrap_or(&received)),
         record.kind.as_str().to_owned(),
         outcome,
-        event.and_then(|event| event.user_id.as_ref()).map(ToString::to_string).unwrap_or_default(),
-        event.and_then(|event| event.ip.clone()).unwrap_or_default(),
+        record.user_id().map(ToString::to_string).unwrap_or_default(),
+        record.ip().unwrap_or_default().to_owned(),
         what(record),
     ];
     table::line(cells.iter().map(String::as_str).zip(COLUMNS.iter().map(|(_, width)| *width)), width)
@@ -223,6 +220,12 @@ fn what(record: &Record) -> String {
             .collect::<Vec<_>>()
             .join(" ");
     }
+    if let Some(incident) = &record.incident {
+        return format!("{} {}: {}", incident.id, incident.change.as_str(), printable(&incident.summary));
+    }
+    if let Some(config) = &record.config {
+        return format!("{} changed, SHA-256 {}", config.what, config.digest);
+    }
     if let Some(replay) = &record.replay {
         return format!("another body under the id of {}", replay.of);
     }
@@ -240,7 +243,63 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
         .map_err(|_| "one of event, alarm, replay, operator, config, incident".to_owned())
 }
 
+/// Records have addresses in their one canonical form.
 fn parse_network(text: &str) -> Result<IpNet, String> {
-    let address = text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip));
+    let address = text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip.to_canonical()));
     address.or_else(|_| text.parse()).map_err(|_| "an address or a network such as 203.0.113.0/24".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        given: Arguments,
+    }
+
+    const INCIDENT: &str = include_str!("../../fixtures/formats/records/incident.json");
+    const CONFIG: &str = include_str!("../../fixtures/formats/records/config.json");
+    const EVENT: &str = include_str!("../../fixtures/formats/records/event.json");
+
+    #[test]
+    fn who_asks_for_a_user_gets_their_incidents_too() {
+        let incident: Record = serde_json::from_str(INCIDENT).unwrap();
+        for (flags, expected) in [
+            ("--user 00000000-0000-0001-0000-000000000000", true),
+            ("--user someone-else", false),
+            ("--session FIXTURE-SESSION", true),
+            ("--session other", false),
+            ("--ip 2001:db8::/32 --rule ra401 --kind incident", true),
+            ("--ip 192.0.2.0/24", false),
+            ("--rule RA102", false),
+        ] {
+            let words = ["records"].into_iter().chain(flags.split(' '));
+            let given = Line::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).given;
+            assert_eq!(wanted(&given, &incident), expected, "{flags}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_found_however_it_is_written() {
+        let mut event: Record = serde_json::from_str(EVENT).unwrap();
+        for (recorded, asked) in [("192.0.2.10", "::ffff:192.0.2.10"), ("2001:db8::a", "2001:DB8:0::A")] {
+            event.event.as_mut().unwrap().ip = Some(recorded.to_owned());
+            let given =
+                Line::try_parse_from(["records", "--ip", asked]).unwrap_or_else(|error| panic!("{error}")).given;
+            assert!(wanted(&given, &event), "{asked}");
+        }
+    }
+
+    #[test]
+    fn every_kind_says_something_in_the_table() {
+        let said = |line: &str| what(&serde_json::from_str(line).unwrap());
+        assert_eq!(said(INCIDENT), "00112233aabbccdd opened: One session, two places.");
+        assert!(said(CONFIG).contains(" changed, SHA-256 "), "{}", said(CONFIG));
+        let row = row(&serde_json::from_str(INCIDENT).unwrap(), None);
+        assert!(row.contains("00000000-0000-0001-0000-000000000000") && row.contains("2001:db8::a"), "{row}");
+    }
 }

@@ -47,6 +47,7 @@ pub(super) fn each(
     part: Part,
     take: impl FnMut(Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
+    admin::expect_data(config)?;
     let dir = segment::journal_dir(&config.data_dir);
     let start = part.since.map_or(Ok(1), |since| seq_before(&dir, since)).context("cannot read the journal")?;
     each_from(config, start, part, take)

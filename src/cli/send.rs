@@ -173,10 +173,13 @@ async fn post(client: &Client, url: &Url, signer: &Signer, body: Vec<u8>) -> any
         .header(header::CONTENT_TYPE, "application/json")
         .header(HEADER, signer.sign(&body)?)
         .body(body);
-    let answer = request
-        .send()
-        .await
-        .with_context(|| format!("no answer from {url}; start the service first, or name another --url"))?;
+    let answer = request.send().await.map_err(|error| {
+        let advice = match is_about_certificates(&error) {
+            true => "its certificate is not accepted; name its CA's with --ca-file",
+            false => "start the service first, or name another --url",
+        };
+        anyhow::Error::new(error).context(format!("no answer from {url}; {advice}"))
+    })?;
     let status = answer.status();
     let text = answer.text().await.unwrap_or_default();
     let value: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -184,6 +187,12 @@ async fn post(client: &Client, url: &Url, signer: &Signer, body: Vec<u8>) -> any
     let class = printable(&format!("{} {word}", status.as_u16()));
     let seq = value["seq"].as_u64().map(|seq| format!(" seq {seq}")).unwrap_or_default();
     Ok(Answer { taken: status.is_success(), text: format!("{class}{seq}"), class })
+}
+
+/// Whether TLS failed at who the other side is.
+fn is_about_certificates(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.into_iter().any(|cause| cause.to_string().starts_with("invalid peer certificate"))
 }
 
 fn read_bodies(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {

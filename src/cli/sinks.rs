@@ -1,7 +1,7 @@
 //! `sinks`: how far every sink is, the two things an operator can do about one, and the proof of what was delivered.
 //! Through the admin API of a running service, else on the files.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -105,16 +105,16 @@ Examples:
         /// The sink
         name: String,
         /// Try them again
-        #[arg(long, conflicts_with = "drop")]
+        #[arg(long, group = "what", requires = "which")]
         retry: bool,
         /// Give them up; they stay in the journal
-        #[arg(long)]
+        #[arg(long, group = "what", requires = "which")]
         drop: bool,
         /// Which
-        #[arg(value_name = "SEQ", conflicts_with = "all")]
+        #[arg(value_name = "SEQ", group = "which", requires = "what", conflicts_with = "all")]
         seqs: Vec<Seq>,
         /// All of them
-        #[arg(long)]
+        #[arg(long, group = "which", requires = "what")]
         all: bool,
     },
 }
@@ -182,9 +182,6 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
         }
         Some(Action::Parked { name, retry, seqs, all, .. }) => {
             let entry = sink(config, name)?;
-            if seqs.is_empty() && !all {
-                bail!("say which: their seqs, or --all");
-            }
             let which = if *all { Which::All } else { Which::Seqs(seqs.clone()) };
             let asked = json!({ "action": if *retry { "retry" } else { "drop" }, "seqs": seqs, "all": all });
             let asked = admin.post(&format!("/api/sinks/{name}/parked"), &asked).await;

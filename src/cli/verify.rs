@@ -54,6 +54,13 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let public = keys::public_path(&config.checkpoint_key_file());
     let verifier = match Verifier::from_file(&public) {
         Ok(verifier) => Some(verifier),
+        // Whoever wrote something else there must not get a pass for it.
+        Err(error) if public.exists() => {
+            bail!(
+                "{}: {error}; put checkpoint.pub back, or take the file away to check no signatures, only hashes",
+                public.display()
+            )
+        }
         Err(error) => {
             say(&format!("note: the checkpoints' signatures are not checked, only their hashes: {error}"));
             None

@@ -13,7 +13,7 @@ use toml::{
 };
 
 use super::{
-    error::{ConfigError, Place, line_and_column},
+    error::{At, ConfigError, Place, line_and_column},
     overrides::{self, Override},
 };
 
@@ -130,6 +130,16 @@ impl<'t> Document<'t> {
         let kind = text("type").map_err(|error| error.hint(format!("types: {}", types.join(", "))))?;
         let section = format!("[[{key}]] \"{name}\"");
         Ok(Entry { name, kind, section, path: format!("{key}.{number}"), table, span })
+    }
+
+    /// Where an entry begins.
+    pub(super) fn at(&self, entry: &Entry<'_>) -> At {
+        At::new(self.origin.place(Some(entry.span.clone())))
+    }
+
+    /// The text as a whole.
+    pub(super) fn whole(&self) -> At {
+        At::new(self.origin.place(None))
     }
 
     /// Reads an entry's members among `keys` as one thing and its other members as another.

@@ -12,6 +12,23 @@ pub struct ConfigError {
     mistyped: bool,
 }
 
+/// Where something stands in a configuration, for errors that are found when it is built.
+#[derive(Clone, Default)]
+pub struct At(Option<Place>);
+
+impl At {
+    pub(super) fn new(place: Place) -> Self {
+        Self(Some(place))
+    }
+}
+
+/// Where it stands says nothing of what it is.
+impl fmt::Debug for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("At")
+    }
+}
+
 /// Where a configuration is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -36,8 +53,8 @@ impl ConfigError {
     }
 
     /// A part that cannot be built from its configuration: `what` names the part.
-    pub fn from_part(what: &str, error: &dyn std::error::Error) -> Self {
-        Self::new(format!("{what}: {error}"), Place::Nowhere)
+    pub fn from_part(what: &str, error: &dyn std::error::Error, at: &At) -> Self {
+        Self::new(format!("{what}: {error}"), at.0.clone().unwrap_or(Place::Nowhere))
     }
 
     /// The override whose value was read as another type than its key takes.
@@ -66,7 +83,7 @@ impl ConfigError {
             return Self::new(format!("{key} lacks the key `{missing}`"), place);
         }
         let mistyped = message.starts_with("invalid type");
-        Self { mistyped, ..Self::new(format!("{key}: {}", without_text(message)), place) }
+        Self { mistyped, ..Self::new(format!("{key}: {}", in_words(&without_text(message))), place) }
     }
 
     /// A key that nothing reads.
@@ -164,6 +181,19 @@ fn without_text(message: &str) -> String {
     message.to_owned()
 }
 
+/// serde's messages end in what was expected, at times by the name of a type of ours.
+fn in_words(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let expected = match expected {
+        "f32" | "f64" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        name if name.starts_with("a nonzero ") => "a whole number from 1 on",
+        name if name.starts_with("struct ") => "a table",
+        words => words,
+    };
+    format!("{found}, expected {expected}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +203,22 @@ mod tests {
         let text = "a = 1\né = \"ü\"\nlast";
         for (at, place) in [(0, (1, 1)), (4, (1, 5)), (6, (2, 1)), (8, (2, 2)), (16, (3, 1)), (99, (3, 5))] {
             assert_eq!(line_and_column(text, &(at..at)), place, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_was_expected_is_told_without_the_names_of_types() {
+        for (message, words) in [
+            ("invalid type: string, expected f64", "invalid type: string, expected a number"),
+            ("invalid value: integer `-1`, expected u32", "invalid value: integer `-1`, expected a whole number"),
+            ("invalid type: string, expected struct ServerConfig", "invalid type: string, expected a table"),
+            (
+                "invalid value: integer `0`, expected a nonzero usize",
+                "invalid value: integer `0`, expected a whole number from 1 on",
+            ),
+            ("`x` is not a duration", "`x` is not a duration"),
+        ] {
+            assert_eq!(in_words(message), words);
         }
     }
 

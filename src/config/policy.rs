@@ -1,14 +1,13 @@
 //! `[detect]`, `[[rules]]`, `[gate]` and `[[suppress]]`: what decides findings and verdicts. Refuses what nothing would act
 //! on, so that nobody believes to be protected by it.
 
-use super::{document::Document, error::ConfigError};
+use super::{document::Document, error::ConfigError, thresholds};
 use crate::detect::{
     Policy,
     catalogue::CATALOGUE,
     gate,
     policy::{SUPPRESSIONS_MAX, Suppression},
     rules::{self, Rule, RuleError, Rules},
-    state::burst::REFUSALS_MAX,
 };
 
 /// Whether the tests of `[[rules]]` are run.
@@ -27,7 +26,7 @@ pub(super) fn take(document: &mut Document<'_>, tests: RuleTests) -> Result<Poli
     let gate: gate::Config = document.take("gate")?;
     let suppressions: Vec<Suppression> = document.take("suppress")?;
     let policy = Policy { detect, rules, gate, suppressions };
-    check_attempts(&policy, document)?;
+    thresholds::check(&policy.detect, document)?;
     check_rules(&policy.rules, document, tests)?;
     check_gate(&policy, document)?;
     check_suppressions(&policy, document)?;
@@ -49,15 +48,6 @@ fn check_rules(all: &[Rule], document: &Document<'_>, tests: RuleTests) -> Resul
     let error =
         document.error(&path, format!("[[rules]]: rule `{}` fails its test `{title}`: {}", rule.id, first.what));
     Err(error.hint("`refresh-audit rules test` shows all of them"))
-}
-
-fn check_attempts(policy: &Policy, document: &Document<'_>) -> Result<(), ConfigError> {
-    let attempts = policy.detect.ra107.attempts as usize;
-    if (1..=REFUSALS_MAX).contains(&attempts) {
-        return Ok(());
-    }
-    let what = format!("RA107.attempts is not between 1 and {REFUSALS_MAX}");
-    Err(document.error("detect.RA107.attempts", what).hint("more are not told apart"))
 }
 
 fn check_gate(policy: &Policy, document: &Document<'_>) -> Result<(), ConfigError> {

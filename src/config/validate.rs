@@ -9,6 +9,7 @@ use std::{
 
 use super::{Config, document::Document, error::ConfigError};
 use crate::{
+    privacy::{Mode, truncated_to},
     sink::SinkConfig,
     units::{ByteSize, Span},
 };
@@ -27,6 +28,8 @@ const WINDOW_MIN: Span = Span::from_secs(60);
 const BODY_MIN: ByteSize = ByteSize::new(4 << 10);
 /// A quarter of the room that all bodies together have (`web::webhook`).
 const BODY_MAX: ByteSize = ByteSize::from_mib(16);
+/// Each is a thread; more than any machine has processors.
+const WORKERS_MAX: usize = 1_024;
 /// Each checkpoint is kept for ever.
 const CHECKPOINT_EVERY_MIN: Span = Span::from_secs(1);
 /// Names become directories, metric labels and parts of environment variables.
@@ -38,17 +41,29 @@ pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<(), Conf
     listeners(config, document)?;
     journal(config, document)?;
     files(config, document)?;
+    networks(config, document)?;
     for (number, sink) in config.sinks.iter().enumerate() {
         if let Err(error) = sink.delivery.validate() {
             return Err(document.error(&format!("sinks.{number}"), format!("[[sinks]] \"{}\": {error}", sink.name)));
         }
     }
-    if tracing_subscriber::EnvFilter::try_new(&config.log.level).is_err() {
-        let error = document.error("log.level", "log.level is not a filter");
-        return Err(error.hint("write error, warn, info, debug, trace or e.g. \"info,refresh_audit=debug\""));
-    }
+    log_level(&config.log.level, document)?;
     Ok(())
 }
+
+/// What has no `=` is a level: as a filter a misspelt one would be the name of a part, and turn everything else off.
+fn log_level(level: &str, document: &Document<'_>) -> Result<(), ConfigError> {
+    let word = |part: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
+    let words = level.split(',').map(str::trim).all(|part| part.contains('=') || word(part));
+    if words && tracing_subscriber::EnvFilter::try_new(level).is_ok() {
+        return Ok(());
+    }
+    let error = document.error("log.level", "log.level is not a filter");
+    Err(error.hint("write error, warn, info, debug, trace or e.g. \"info,refresh_audit=debug\""))
+}
+
+/// Of log lines.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 fn names(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
     if !is_node(&config.node) {
@@ -102,6 +117,10 @@ fn listeners(config: &Config, document: &Document<'_>) -> Result<(), ConfigError
     within(document, "server.ack_deadline", server.ack_deadline, ACK_DEADLINE_MIN, ACK_DEADLINE_MAX)?;
     if server.max_body < BODY_MIN || server.max_body > BODY_MAX {
         return Err(document.error("server.max_body", "server.max_body is not between 4KiB and 16MiB"));
+    }
+    if server.workers.is_some_and(|workers| workers.get() > WORKERS_MAX) {
+        let error = document.error("server.workers", format!("server.workers is more than {WORKERS_MAX}"));
+        return Err(error.hint("one per processor is usual: leave it out"));
     }
     Ok(())
 }
@@ -164,6 +183,33 @@ fn files(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
             let what = format!("the sinks `{other}` and `{}` write to one file", sink.name);
             return Err(document.error(&setting, what).hint("give each its own"));
         }
+    }
+    Ok(())
+}
+
+/// Findings and verdicts go by what `[privacy]` leaves of an address: a network that it can never lie in protects and
+/// silences nobody.
+fn networks(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
+    let allowed = config.policy.gate.allow.networks.iter().enumerate();
+    let allowed = allowed.map(|(number, net)| (format!("gate.allow.networks.{number}"), *net));
+    let silenced = config.policy.suppressions.iter().enumerate();
+    let silenced = silenced.filter_map(|(number, one)| Some((format!("suppress.{number}.network"), one.network?)));
+    for (path, network) in allowed.chain(silenced) {
+        if network.trunc() != network {
+            let error = document.error(&path, format!("{network} has bits behind its prefix"));
+            return Err(error.hint(format!("write {} for all of it, or an address with /32 or /128", network.trunc())));
+        }
+        let mode = match config.privacy.ip {
+            Mode::Keep => continue,
+            Mode::Truncate if network.prefix_len() <= truncated_to(&network) => continue,
+            Mode::Truncate => format!("truncate\" leaves the /{}", truncated_to(&network)),
+            Mode::Pseudonym => "pseudonym\" leaves none".to_owned(),
+            Mode::Drop => "drop\" leaves none".to_owned(),
+        };
+        let what = format!("no address is ever known to be in {network}: privacy.ip = \"{mode}");
+        return Err(document
+            .error(&path, what)
+            .hint("name users or applications instead, or keep more of the address"));
     }
     Ok(())
 }

@@ -79,13 +79,20 @@ impl Selection {
         {
             return false;
         }
-        match (&self.scope, &head.event) {
-            (Some(scope), Some(event)) => {
-                let tenant = event.tenant_id.as_deref().map(TenantId::new);
-                let application = event.application_id.as_deref().map(ApplicationId::new);
-                scope.takes_ids(tenant.as_ref(), application.as_ref())
-            }
-            _ => true,
+        let Some(scope) = &self.scope else { return true };
+        let tenant = |id: Option<&str>| id.map(TenantId::new);
+        let application = |id: Option<&str>| id.map(ApplicationId::new);
+        match (&head.event, &head.incident) {
+            (Some(event), _) => scope.takes_ids(
+                tenant(event.tenant_id.as_deref()).as_ref(),
+                application(event.application_id.as_deref()).as_ref(),
+            ),
+            // It names people and addresses of its events, and is for whoever may see those.
+            (None, Some(incident)) => scope.takes_common(
+                tenant(incident.tenant_id.as_deref()).as_ref(),
+                application(incident.application_id.as_deref()).as_ref(),
+            ),
+            (None, None) => true,
         }
     }
 
@@ -285,11 +292,16 @@ mod tests {
             line(3, "event", &event("t1", &(finding("low") + "," + &finding("critical")))),
             line(4, "alarm", ""),
             line(5, "replay", ""),
+            line(6, "incident", r#""incident":{"severity":"high","tenant_id":"t1"},"#),
+            line(7, "incident", r#""incident":{"severity":"high","tenant_id":"t2","application_id":"a2"},"#),
+            // Of a network that several tenants were in.
+            line(8, "incident", r#""incident":{"severity":"high"},"#),
         ];
-        assert_eq!(selected("", &lines), [1, 2, 3, 4, 5]);
+        assert_eq!(selected("", &lines), [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(selected("kinds = ['event', 'alarm']", &lines), [1, 2, 3, 4]);
-        assert_eq!(selected("scope = { tenants = ['t1'] }", &lines), [1, 3, 4, 5]);
-        assert_eq!(selected("findings_at_least = 'medium'", &lines), [3, 4, 5]);
+        assert_eq!(selected("scope = { tenants = ['t1'] }", &lines), [1, 3, 4, 5, 6, 8]);
+        assert_eq!(selected("scope = { allow = [{ tenant = 't2', applications = ['a2'] }] }", &lines), [4, 5, 7, 8]);
+        assert_eq!(selected("findings_at_least = 'medium'", &lines), [3, 4, 5, 6, 7, 8]);
         assert_eq!(selected("findings_at_least = 'low'\nkinds = ['event']", &lines), [2, 3]);
     }
 

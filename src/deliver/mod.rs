@@ -179,6 +179,11 @@ impl DeliveryConfig {
         if !self.ordered && sink.one_at_a_time() {
             return Err(BuildError("its type takes one batch at a time: leave ordered = false out".to_owned()));
         }
+        if sink.json_only() && !self.format.media_type().ends_with("json") {
+            return Err(BuildError(
+                "its type takes JSON only: write format = \"json\", \"ecs\", \"ocsf\" or \"cloudevents\"".to_owned(),
+            ));
+        }
         if self.checkpoints && sink.kinds().is_some() {
             return Err(BuildError("its type is for people: leave checkpoints = true out".to_owned()));
         }

@@ -8,7 +8,7 @@ use super::{
     cursor::Cursor,
     redrive::{RANGES_MAX, Range, Redrive},
 };
-use crate::{files, record::Seq};
+use crate::{files, ledger::segment, record::Seq};
 
 /// Which parked records a command is about.
 #[derive(Clone, Debug)]
@@ -45,16 +45,20 @@ impl Books {
         }
         let last = self.cursor.next - 1;
         let to = to.unwrap_or(last).min(last);
-        if from == 0 || from > to {
-            let problem =
-                format!("nothing to deliver again: seqs 1 to {last} can be, the rest is still to come anyway");
+        // What retention deleted, or what gave way for room, nobody can deliver any more.
+        let first = segment::list(&journal.dir)?.first().map_or(1, |segment| segment.first);
+        if from == 0 || from > to || to < first {
+            let problem = format!(
+                "nothing to deliver again: seqs {first} to {last} can be; what is before is gone from the journal, what is \
+                 behind is still to come anyway"
+            );
             return Err(RequestError::Refused(problem));
         }
         if self.redrive.ranges.len() >= RANGES_MAX {
             let problem = format!("{RANGES_MAX} ranges wait to be delivered again already; wait for them");
             return Err(RequestError::Refused(problem));
         }
-        Ok(to - from + 1)
+        Ok(to - from.max(first) + 1)
     }
 
     /// How many parked records these are; says why a command on them would not be done. Changes nothing.

@@ -63,11 +63,11 @@ fn say_issuer(seen: &Seen<'_>, issued: &Claims, findings: &mut Findings) {
 fn say_clock(seen: &Seen<'_>, findings: &mut Findings) {
     let (facts, rule) = (seen.facts, &seen.config.ra203);
     let limit = i64::try_from(rule.skew.get().as_secs()).unwrap_or(i64::MAX);
-    let off = facts.issued.iat - facts.occurred;
+    let off = facts.issued.iat.saturating_sub(facts.occurred);
     let moved = seen.session.map_or(0, |session| session.auth_time);
     let auth_time = facts.issued.auth_time;
-    let problem = if facts.issued.iat != 0 && off.abs() > limit {
-        Some(format!("the access token was issued {} s {} the event", off.abs(), if off > 0 { "after" } else { "before" }))
+    let problem = if facts.issued.iat != 0 && off.saturating_abs() > limit {
+        Some(format!("the access token was issued {} s {} the event", off.unsigned_abs(), if off > 0 { "after" } else { "before" }))
     } else if facts.previous.iat > facts.issued.iat && facts.issued.iat != 0 {
         Some("the previous access token is younger than the issued one".to_owned())
     } else if moved != 0 && auth_time != 0 && i64::from(moved) != auth_time {
@@ -84,7 +84,7 @@ fn say_age(seen: &Seen<'_>, findings: &mut Findings) {
     let rule = &seen.config.ra204;
     let signed_in = seen.facts.auth_time();
     let said = seen.session.is_some_and(|session| session.said & SAID_OVER_AGE != 0);
-    let age = seen.now - signed_in;
+    let age = seen.now.saturating_sub(signed_in);
     if signed_in > 0 && !said && age > i64::try_from(rule.age.get().as_secs()).unwrap_or(i64::MAX) {
         let days = age / 86_400;
         findings.say(rule, Severity::Low, format!("the session is {days} days old"), [("days", json!(days))]);

@@ -23,6 +23,8 @@ use crate::{
 const RISK: f64 = 0.005;
 /// Open incidents; about 700 bytes each. Past it the one that is quiet for longest is closed.
 const OPEN_MAX: usize = 20_000;
+/// Incidents that are closed at once: the ledger writes and syncs their records together, while senders wait.
+const CLOSED_AT_ONCE: usize = 256;
 /// The table's own limit is never reached.
 const NO_LIMIT: Limits = Limits { entries: usize::MAX >> 1, kept: u32::MAX };
 /// Rules named in one incident.
@@ -175,10 +177,12 @@ impl Incidents {
         open.id.clone()
     }
 
-    /// Closes what was quiet for long enough.
+    /// Closes what was quiet for long enough; where that is much, some of it.
     pub fn close_idle(&mut self, config: &Config, at: ReceivedAt, told: &mut Vec<Incident>) {
         let idle = micros(config.idle);
-        while let Some(quietest) = self.order.first().copied().filter(|(last, _)| at.micros() - last >= idle) {
+        for _ in 0..CLOSED_AT_ONCE {
+            let quietest = self.order.first().copied().filter(|(last, _)| at.micros() - last >= idle);
+            let Some(quietest) = quietest else { break };
             told.extend(self.close(quietest, "nothing more came"));
         }
     }

@@ -112,6 +112,25 @@ fn more_than_can_be_open_closes_the_quietest() {
 }
 
 #[test]
+fn after_a_storm_they_close_a_few_at_a_time() {
+    let mut story = Story::new();
+    for n in 0..600 {
+        story.event(0, &format!("s{n}"), &[("RA101", "high")]);
+    }
+    let day_later = ReceivedAt::from_micros(START + 24 * HOUR);
+    let mut closed = Vec::new();
+    loop {
+        let mut told = Vec::new();
+        story.incidents.close_idle(&Config::default(), day_later, &mut told);
+        if told.is_empty() {
+            break;
+        }
+        closed.push(told.len());
+    }
+    assert_eq!((closed, story.incidents.how_many()), (vec![256, 256, 88], 0));
+}
+
+#[test]
 fn a_durable_copy_goes_on_as_the_original() {
     let mut story = Story::new();
     story.event(0, "s", &[("RA101", "high")]);

@@ -245,7 +245,7 @@ fn learn_fork(session: &mut Session, signals: &Signals) {
         (Lineage::Retry | Lineage::Stale, _) => (session.twins, session.fork_open) = (false, 1),
         (Lineage::Left, _) | (_, Fork::Twins) => (session.twins, session.fork_open) = (true, 0),
         (_, Fork::Lone) => session.fork_open = 0,
-        _ if session.fork_open > 0 => session.fork_open += 1,
+        _ if session.fork_open > 0 => session.fork_open = session.fork_open.saturating_add(1),
         _ => {}
     }
 }

@@ -164,6 +164,12 @@ impl Engine {
 
     /// The event of this seq begins; `guests` were brought for it.
     pub fn begin(&mut self, seq: Seq, case: (&Facts, &Evidence, ReceivedAt), guests: Guests) {
+        let (facts, evidence, at) = case;
+        if evidence.cold {
+            let warm = Evidence { cold: false, ..evidence.clone() };
+            let wanted = self.wanted((facts, &warm, at), &Guests::default());
+            self.state.forget(&wanted);
+        }
         let names = if guests.is_empty() { Vec::new() } else { self.wanted(case, &guests) };
         self.state.begin(seq, &names, guests);
     }

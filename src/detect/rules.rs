@@ -10,6 +10,7 @@ use cel::{Context, IdedExpr, Value, extractors::This};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    catalogue::CATALOGUE,
     features::Features,
     incidents::subject,
     key::key,
@@ -232,17 +233,49 @@ struct Made {
     needs: Needs,
     rules: Vec<Ready>,
     asked: BTreeSet<String>,
+    /// Whose findings the next one can ask for.
+    rules_before: Vec<String>,
+}
+
+/// `event.client.kind`, as `enrich` tells it.
+const CLIENTS: &[&str] = &["browser", "app", "tool", "server", "bot"];
+/// `evidence.channel`.
+const CHANNELS: &[&str] = &["webhook", "import", "gateway_log", "app_report"];
+/// `evidence.authenticity`.
+const PROOFS: &[&str] = &["signed", "shared_secret"];
+
+fn words(all: &[&str]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
+}
+
+/// The findings that a rule can see: the product's own, and those of the rules before it.
+fn findings_of(rules_before: &[String]) -> Type {
+    let own = CATALOGUE.iter().map(|rule| rule.id.to_owned());
+    let ids: Vec<String> = own.chain(rules_before.iter().cloned()).collect();
+    Type::of(&schemars::schema_for!(Vec<Finding>)).with_words(&["rule"], &ids)
 }
 
 impl Made {
     fn new() -> Self {
         let variables = BTreeMap::from([
-            ("event", Type::of(&schemars::schema_for!(RefreshEvent))),
-            ("evidence", Type::of(&schemars::schema_for!(Evidence))),
+            ("event", Type::of(&schemars::schema_for!(RefreshEvent)).with_words(&["client", "kind"], &words(CLIENTS))),
+            (
+                "evidence",
+                Type::of(&schemars::schema_for!(Evidence))
+                    .with_words(&["channel"], &words(CHANNELS))
+                    .with_words(&["authenticity"], &words(PROOFS)),
+            ),
             ("features", Type::of(&schemars::schema_for!(Features))),
-            ("findings", Type::of(&schemars::schema_for!(Vec<Finding>))),
+            ("findings", findings_of(&[])),
         ]);
-        Self { variables, ids: BTreeSet::new(), needs: Needs::default(), rules: Vec::new(), asked: BTreeSet::new() }
+        Self {
+            variables,
+            ids: BTreeSet::new(),
+            needs: Needs::default(),
+            rules: Vec::new(),
+            asked: BTreeSet::new(),
+            rules_before: Vec::new(),
+        }
     }
 
     fn add(&mut self, rule: &Rule) -> Result<(), RuleError> {
@@ -256,8 +289,13 @@ impl Made {
         if !self.ids.insert(rule.id.clone()) {
             return Err(refuse("id", "there are two of this id".to_owned()));
         }
-        if rule.dedup.is_some_and(|dedup| dedup > DEDUP_MAX) {
-            return Err(refuse("dedup", "`dedup` is at most \"30d\"".to_owned()));
+        if rule.dedup.is_some_and(|dedup| dedup > DEDUP_MAX || dedup.get().is_zero()) {
+            return Err(refuse("dedup", "`dedup` is more than zero and at most \"30d\"".to_owned()));
+        }
+        for (member, text) in [("name", &rule.name), ("reason", &rule.reason)] {
+            if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+                return Err(refuse(member, format!("`{member}` is empty: leave it out, or say something")));
+            }
         }
         if let Some(id) = rule.attack.iter().find(|id| !is_technique(id)) {
             return Err(refuse("attack", format!("`{id}` is no ATT&CK technique such as \"T1078\" or \"T1550.001\"")));
@@ -266,6 +304,8 @@ impl Made {
             return Err(refuse("when", format!("the condition is longer than {CONDITION_MAX} bytes")));
         }
         let (condition, needs) = read(&rule.when, &self.variables).map_err(|what| refuse("when", what))?;
+        self.rules_before.push(rule.id.clone());
+        self.variables.insert("findings", findings_of(&self.rules_before));
         self.needs.steps += needs.steps;
         if self.needs.steps > STEPS_TOGETHER_MAX {
             let what = format!("with this one, all rules together can take more than {STEPS_TOGETHER_MAX} steps");

@@ -299,7 +299,7 @@ impl<'a> Seen<'a> {
             return Pace::Unknown;
         }
         // Where the parent says when it was issued, its holder's own time counts, not that of another tab.
-        let own = self.now - self.facts.previous.iat;
+        let own = self.now.saturating_sub(self.facts.previous.iat);
         let gap = if self.facts.previous.iat > 0 && own >= 0 { u32::try_from(own).unwrap_or(gap) } else { gap };
         let lifetime = f64::from(session.lifetime);
         let usual = if session.pace == 0 { self.application.pace } else { session.pace };

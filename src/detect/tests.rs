@@ -110,3 +110,50 @@ fn of_a_session_under_suspicion_every_fourth_oddity_becomes_a_habit() {
     // The twelfth and the sixteenth.
     assert_eq!((session.events, far, session.forked), (18, 2, 2));
 }
+
+#[test]
+fn whatever_tokens_say_of_themselves_judging_does_not_fail() {
+    let extremes = [i64::MIN, -1, 1, START, i64::MAX];
+    let mut engine = Engine::new(Config::default());
+    let at = ReceivedAt::from_micros(START * 1_000_000);
+    for (iat, exp) in extremes.into_iter().flat_map(|iat| extremes.map(|exp| (iat, exp))) {
+        for (auth_time, before) in extremes.into_iter().flat_map(|one| extremes.map(|other| (one, other))) {
+            let session = format!("{iat} {exp} {auth_time} {before}");
+            for token in ["a", "b"] {
+                let fingerprint = |of: &str| format!("1a2b:{:032x}", u64::from(of.as_bytes()[0]));
+                let claims = json!({ "iat": iat, "exp": exp, "auth_time": auth_time, "iss": "i", "scope": "s" });
+                let event: RefreshEvent = serde_json::from_value(json!({
+                    "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
+                    "outcome": "attempted", "session_id": session, "user_id": "u",
+                    "tokens": { "access": {
+                        "issued": { "fingerprint": fingerprint(token), "claims": claims },
+                        "previous": { "fingerprint": fingerprint("x"), "claims": { "iat": before, "scope": "s" } },
+                    } },
+                }))
+                .unwrap();
+                let risk = engine.observe(&event, &Facts::of(&event), &Evidence::default(), at).risk;
+                assert!((0.0..1.0).contains(&risk), "{session}: {risk}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fork_that_stays_open_for_ever_is_counted_no_further() {
+    use signals::{Lineage, Signals};
+    let mut engine = Engine::new(Config::default());
+    observe(&mut engine, &refresh(START, 1, 2));
+    // Tabs with a token each, in an application whose clients do so: of such a fork nobody ever says what became of it.
+    let tabs = Signals { lineage: Lineage::Branch, ..Signals::default() };
+    (0..9).for_each(|_| engine.state.applications.get_mut(2).unwrap().rates.learn(&tabs, 1.0));
+    observe(&mut engine, &refresh(START + 4_000, 1, 3));
+    let mut heads = [2, 3];
+    for number in 0..300 {
+        let tab = &mut heads[number % 2];
+        let child = 4 + number as u64;
+        let signals = observe(&mut engine, &refresh(START + 8_000 + 2_000 * number as i64, *tab, child));
+        assert_eq!(signals.lineage, Lineage::Branch, "{number}");
+        *tab = child;
+    }
+    assert_eq!(engine.state.sessions.get(4).unwrap().fork_open, u8::MAX);
+}

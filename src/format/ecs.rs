@@ -161,8 +161,12 @@ fn write_threat(threat: &mut Members<'_>, gist: &Gist<'_>) {
     if techniques.is_empty() {
         return;
     }
-    let mut parents: Vec<&str> = techniques.iter().map(|id| id.split('.').next().unwrap_or(id)).collect();
-    parents.dedup();
+    let mut parents: Vec<&str> = Vec::new();
+    for parent in techniques.iter().map(|id| id.split('.').next().unwrap_or(id)) {
+        if !parents.contains(&parent) {
+            parents.push(parent);
+        }
+    }
     threat.put("framework", "MITRE ATT&CK");
     threat.object("technique", |technique| {
         technique.put("id", &parents);

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Admission, Command, Entry, Settings, Unavailable,
+    Admission, Command, Entry, Room, Settings, Unavailable,
     asked::{Asked, Watched},
     cellar::Keep,
     chain,
@@ -60,6 +60,8 @@ pub struct Waiting {
     pub asked: Instant,
     /// What was brought for it, of what is not in memory.
     pub fetched: Fetched,
+    /// What it takes of the queue, for as long as it is there: whether or not its sender waits.
+    pub(super) _room: Room,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Admission>,
 }
@@ -122,7 +124,7 @@ pub struct Admitter {
     pub(super) checked: Instant,
     pub(super) checkpointed: (Instant, Seq),
     pub(super) filters_saved: Seq,
-    pub(super) state_saved: Seq,
+    pub(super) state_saved: (Instant, Seq),
 }
 
 impl Admitter {
@@ -158,7 +160,7 @@ impl Admitter {
             checked: now,
             checkpointed: (now, last),
             filters_saved: 0,
-            state_saved: last,
+            state_saved: (now, last),
         }
     }
 
@@ -205,7 +207,7 @@ impl Admitter {
         self.committed >= CROWD_MIN && self.batch.answers.len() < 2 * self.committed && !self.batch_is_full()
     }
 
-    fn batch_is_full(&self) -> bool {
+    pub(super) fn batch_is_full(&self) -> bool {
         self.batch.answers.len() >= BATCH_RECORDS_MAX || self.batch.lines.len() >= BATCH_BYTES_MAX
     }
 

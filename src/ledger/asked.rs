@@ -70,9 +70,8 @@ impl Asked {
 
     /// Lets an entry wait behind another of its id; gives it back when there is none, or no room.
     pub fn join(&mut self, key: &IdKey, waiting: Waiting) -> Result<(), Waiting> {
-        let Some(question) = self.by_key.get(key).and_then(|token| self.by_token.get_mut(token)) else {
-            return Err(waiting);
-        };
+        let token = self.by_key.get(key).filter(|_| self.has_room());
+        let Some(question) = token.and_then(|token| self.by_token.get_mut(token)) else { return Err(waiting) };
         question.waiting.push(waiting);
         self.waiting += 1;
         Ok(())

@@ -143,7 +143,8 @@ impl Work {
     fn work(&mut self, ask: Ask) -> bool {
         match ask {
             Ask::Put(entries) => {
-                let kept = entries.iter().try_for_each(|entry| self.store.add(entry));
+                // One that fails takes none with it that comes after it.
+                let kept = entries.iter().map(|entry| self.store.add(entry)).fold(Ok(()), io::Result::and);
                 self.look(kept);
             }
             Ask::Read(token, names) => {
@@ -174,4 +175,41 @@ fn failed(alarms: &Alarms, why: &str) {
          concerns is judged without it (evidence.cold); check the disk under the data directory"
     );
     alarms.raise(Alarm::StateNotSpilled, None, message);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{
+        ledger::spill::tests::{break_current, found, small, spilled},
+        telemetry::Metrics,
+    };
+
+    #[test]
+    fn one_that_cannot_be_kept_takes_none_with_it_that_comes_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, gone) = spilled(200);
+        let alarms = Alarms::new(Metrics::new());
+        let mut work = Work {
+            store: small(Store::open(dir.path(), &BTreeSet::new(), &state)),
+            written: 0,
+            answers: Arc::new(|_| true),
+            alarms: alarms.clone(),
+            ended: Arc::default(),
+        };
+        assert!(work.work(Ask::Put(gone[..1].to_vec())));
+        break_current(&mut work.store);
+        assert!(work.work(Ask::Put(gone[1..].to_vec())));
+        // An entry of these has 100 bytes at least, and a file is ended at 4,000: not more than 40 waited for the first one.
+        let kept = found(&work.store, &state, &gone);
+        assert!((159..199).contains(&kept), "{kept}");
+        assert_eq!(alarms.raised().len(), 1);
+        // The next that is written says that it is over.
+        assert!(work.work(Ask::Put(gone[..1].to_vec())));
+        work.store.write().unwrap();
+        work.look(Ok(()));
+        assert_eq!(alarms.raised(), []);
+    }
 }

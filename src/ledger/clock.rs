@@ -67,9 +67,11 @@ impl Clock {
         }
     }
 
-    /// Whether old ids may be forgotten now.
-    pub fn may_expire(&self, now: Instant) -> bool {
-        now >= self.expires_from
+    /// The instant that what is old is forgotten by: the earlier one where journal and wall clock differ, since what is kept
+    /// for a time is kept for that at least. None while the wall clock may have jumped.
+    pub fn forgets_at(&mut self, wall: ReceivedAt, now: Instant) -> Option<ReceivedAt> {
+        let at = self.tick(wall, now).min(wall);
+        (now >= self.expires_from).then_some(at)
     }
 
     /// The last instant given out.
@@ -116,12 +118,23 @@ mod tests {
     #[test]
     fn after_a_forward_jump_at_start_nothing_expires_for_ten_minutes() {
         let now = Instant::now();
-        let (clock, jump) = Clock::start(at(10_000), Some(at(1_000)), HOUR, now);
+        let (mut clock, jump) = Clock::start(at(10_000), Some(at(1_000)), HOUR, now);
         assert_eq!(jump, Some(Jump::Forward(Duration::from_secs(9_000))));
-        assert!(!clock.may_expire(now + Duration::from_secs(599)));
-        assert!(clock.may_expire(now + Duration::from_secs(600)));
-        let (clock, jump) = Clock::start(at(4_000), Some(at(1_000)), HOUR, now);
-        assert_eq!(jump, None);
-        assert!(clock.may_expire(now));
+        let later = |secs| now + Duration::from_secs(secs);
+        assert_eq!(clock.forgets_at(at(10_599), later(599)), None);
+        assert_eq!(clock.forgets_at(at(10_600), later(600)), Some(at(10_600)));
+        let (mut clock, jump) = Clock::start(at(4_000), Some(at(1_000)), HOUR, now);
+        assert_eq!((jump, clock.forgets_at(at(4_000), now)), (None, Some(at(4_000))));
+        // Set forward while it runs: nothing ages faster for it.
+        assert_eq!(clock.forgets_at(at(900_000), later(5)), Some(at(4_005)));
+    }
+
+    #[test]
+    fn what_is_recorded_ahead_of_time_ages_nothing_that_was_recorded_before() {
+        // A start under a clock that was 4,000 s ahead has left a record; the clock is right again.
+        let now = Instant::now();
+        let (mut clock, _) = Clock::start(at(1_000), Some(at(5_000)), HOUR, now);
+        assert_eq!(clock.forgets_at(at(1_010), now + Duration::from_secs(10)), Some(at(1_010)));
+        assert_eq!(clock.last(), at(5_000));
     }
 }

@@ -110,6 +110,10 @@ impl Admitter {
             self.parked.by_token.iter().filter(|(_, waiting)| is_late(waiting)).map(|(token, _)| *token).collect();
         late.sort_unstable();
         for token in late {
+            if self.batch_is_full() {
+                // The others go on with the next one.
+                break;
+            }
             if let Some(waiting) = self.parked.by_token.remove(&token) {
                 self.admit(waiting);
             }

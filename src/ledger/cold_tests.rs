@@ -32,13 +32,13 @@ use crate::{
     time::ReceivedAt,
 };
 
-const USERS: usize = 24;
+pub(super) const USERS: usize = 24;
 const SESSIONS_EACH: usize = 3;
 /// Seconds from one event to the next.
 const STEP: i64 = 97;
 
 /// Room for one session and one user in a shard.
-fn tiny() -> Policy {
+pub(super) fn tiny() -> Policy {
     let mut policy = Policy::default();
     (policy.detect.sessions_max, policy.detect.users_max) = (1, 1);
     policy
@@ -49,6 +49,7 @@ fn crowded(make: impl Fn(u64) -> (String, u64)) -> impl Iterator<Item = String> 
     (0..).map(make).filter(|(_, key)| shard_of(*key) < SHARDS / 2_048).map(|(name, _)| name)
 }
 
+#[derive(Clone)]
 struct Line {
     user: String,
     name: String,
@@ -57,7 +58,8 @@ struct Line {
 }
 
 /// People who refresh in turns: mostly as they should; now and then with an old token, from elsewhere, after a revocation.
-struct Story {
+#[derive(Clone)]
+pub(super) struct Story {
     lines: Vec<Line>,
     dice: u64,
     step: i64,
@@ -65,7 +67,7 @@ struct Story {
 }
 
 impl Story {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let tenant = key(&["t", ""]).to_string();
         let mut users = crowded(|n| (format!("u{n}"), key(&["u", "", &format!("u{n}")])));
         let mut sessions = crowded(|n| (format!("s{n}"), key(&["s", &tenant, &format!("s{n}")])));
@@ -84,7 +86,7 @@ impl Story {
         (self.dice >> 33) % sides
     }
 
-    fn next(&mut self) -> RefreshEvent {
+    pub(super) fn next(&mut self) -> RefreshEvent {
         self.step += 1;
         let (at, step) = (self.from + self.step * STEP, u64::try_from(self.step).unwrap());
         let line = usize::try_from(self.roll(self.lines.len() as u64)).unwrap();
@@ -170,7 +172,7 @@ fn with_room_for_almost_none_the_same_is_found() {
     assert_ne!(said(&forgets, &events).0, with_room);
 }
 
-fn start(dir: &Path) -> (Ledger, Running, std::sync::Arc<Metrics>) {
+pub(super) fn start(dir: &Path) -> (Ledger, Running, std::sync::Arc<Metrics>) {
     let mut settings = settings(dir);
     settings.policy = tiny();
     settings.dedupe = DedupeConfig { window: crate::units::Span::from_days(30) };
@@ -191,7 +193,7 @@ fn entry(event: RefreshEvent) -> Entry {
 }
 
 /// Sends events, several at a time.
-async fn send(ledger: &Ledger, story: &mut Story, count: usize) {
+pub(super) async fn send(ledger: &Ledger, story: &mut Story, count: usize) {
     for _ in 0..count / 8 {
         let eight: Vec<_> = (0..8).map(|_| entry(story.next())).collect();
         let sent = eight.into_iter().map(|entry| ledger.admit(entry));
@@ -201,7 +203,7 @@ async fn send(ledger: &Ledger, story: &mut Story, count: usize) {
     }
 }
 
-fn records(dir: &Path) -> Vec<Record> {
+pub(super) fn records(dir: &Path) -> Vec<Record> {
     let mut reader = Reader::new(&journal_dir(dir), 1);
     let mut records: Vec<Record> = Vec::new();
     loop {
@@ -235,7 +237,7 @@ fn other_ones(records: &[Record]) -> BTreeMap<Seq, (Vec<Finding>, Vec<Finding>)>
     others
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
@@ -245,7 +247,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// What is remembered after a start with these files, how much was lost, and how many files the newest copy needs.
-fn remembered(dir: &Path) -> (Vec<u8>, usize) {
+pub(super) fn remembered(dir: &Path) -> (Vec<u8>, usize) {
     let meta = super::Meta::read(&journal_dir(dir)).unwrap();
     let places = Places {
         data_dir: dir.to_owned(),
@@ -259,7 +261,7 @@ fn remembered(dir: &Path) -> (Vec<u8>, usize) {
 }
 
 /// The same where only the journal is left.
-fn relearned(dir: &Path) -> Vec<u8> {
+pub(super) fn relearned(dir: &Path) -> Vec<u8> {
     let other = tempfile::tempdir().unwrap();
     copy(dir, other.path());
     fs::remove_dir_all(other.path().join("state")).unwrap();
@@ -267,7 +269,7 @@ fn relearned(dir: &Path) -> Vec<u8> {
     remembered(other.path()).0
 }
 
-fn files(dir: &Path, prefix: &str) -> Vec<std::path::PathBuf> {
+pub(super) fn files(dir: &Path, prefix: &str) -> Vec<std::path::PathBuf> {
     let all = fs::read_dir(dir.join("state")).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         all.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).collect();
@@ -315,28 +317,4 @@ async fn an_id_that_comes_twice_while_its_session_is_fetched_is_recorded_once() 
     }
     assert!(metrics.state.fetched.get() > before + 50);
     running.stop();
-}
-
-#[tokio::test]
-async fn what_is_lost_stops_nothing_and_the_record_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut story = Story::new();
-    let (ledger, running, _) = start(dir.path());
-    send(&ledger, &mut story, 400).await;
-    running.stop();
-    for file in files(dir.path(), "spill-") {
-        let half = fs::metadata(&file).unwrap().len() / 2;
-        fs::File::options().write(true).open(file).unwrap().set_len(half).unwrap();
-    }
-    assert!(remembered(dir.path()).1 > 10);
-    let (ledger, running, metrics) = start(dir.path());
-    let alarm = |name| metrics.text().contains(&format!("refresh_audit_alarm{{name=\"{name}\"}} 1"));
-    assert!(alarm("state_not_spilled"));
-    send(&ledger, &mut story, 400).await;
-    running.stop();
-    let cold = |record: &&Record| record.evidence.as_ref().is_some_and(|evidence| evidence.cold);
-    let said = records(dir.path()).iter().filter(cold).count();
-    assert!(said > 5 && said as u64 == metrics.state.cold.get(), "{said}");
-    // A replay is told which they were, and needs nothing that was lost.
-    assert_eq!(remembered(dir.path()).0, relearned(dir.path()));
 }

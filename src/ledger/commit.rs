@@ -26,6 +26,8 @@ use crate::{
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 /// How often old ids are forgotten and the clock is compared.
 const CHORES_EVERY: Duration = Duration::from_secs(10);
+/// Where few records come, a durable copy of detection's state is made this often: retention waits for it.
+const STATE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 /// How often the open segment is looked at while nothing is written.
 const SEGMENT_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Records after which a durable copy of the filters is made, so that a start has little to read: 150,000 records take
@@ -91,7 +93,7 @@ impl Admitter {
     /// A segment ended with `last`: vouch for it and let it be compressed.
     fn sealed(&mut self, last: Seq, hash: Hash) {
         self.checkpoint(last, hash);
-        self.keeper.hand(Job::Sealed);
+        self.keeper.opened(last + 1);
     }
 
     fn checkpoint(&mut self, seq: Seq, hash: Hash) {
@@ -135,6 +137,7 @@ impl Admitter {
         let (core, _, store) = core::load(&self.places, self.clock.last())?;
         self.keep = self.keep.anew(store)?;
         self.cut_to = core.synced;
+        self.keeper.opened(core.synced.0);
         self.core = Some(core);
         self.stage_config();
         Ok(())
@@ -156,7 +159,11 @@ impl Admitter {
                 self.fail(&error, Batch::default());
             }
         }
-        self.is_open();
+        if self.core.is_none() {
+            // What this stages comes with the next batch: nobody vouches for it, and nothing is kept of it, before that is synced.
+            self.is_open();
+            return;
+        }
         let Some(core) = &self.core else { return };
         let (last, hash, remembered) = (core.tail.next - 1, core.tail.hash, core.judge.remembered());
         self.settings.metrics.state.spilled.set(i64::try_from(core.judge.outside()).unwrap_or(i64::MAX));
@@ -164,7 +171,9 @@ impl Admitter {
             self.save_filters();
         }
         // A copy costs what is remembered, so it is made once for as many records at least.
-        if last >= self.state_saved + FILTERS_EVERY_SEQS.max(remembered as Seq) {
+        let (saved, state) = self.state_saved;
+        let is_due = last > state && now - saved >= STATE_EVERY;
+        if is_due || last >= state + FILTERS_EVERY_SEQS.max(remembered as Seq) {
             self.save_state();
         }
         if last > self.checkpointed.1 && self.checkpointed.0.elapsed() >= self.settings.journal.checkpoint_every.get() {
@@ -185,18 +194,17 @@ impl Admitter {
     }
 
     fn save_state(&mut self) {
-        let Some(core) = self.core.as_ref().filter(|_| self.settings.policy.detect.enabled) else { return };
-        self.state_saved = core.tail.next - 1;
+        let Some(core) = &self.core else { return };
+        let last = core.tail.next - 1;
+        self.state_saved = (Instant::now(), last);
         let memory = Box::new(core.judge.memory());
         let needed = self.keep.save(&memory.state);
-        self.keeper.hand(Job::SaveState(self.state_saved, memory, needed));
+        self.keeper.hand(Job::SaveState(last, memory, needed));
     }
 
     fn expire(&mut self, now: Instant) {
-        if !self.clock.may_expire(now) {
-            return;
-        }
-        let at = self.clock.tick(ReceivedAt::wall(), now);
+        let Some(at) = self.clock.forgets_at(ReceivedAt::wall(), now) else { return };
+        self.keeper.forgets_at(at);
         if let Some(before) = self.core.as_mut().and_then(|core| core.dedupe.expire(at)) {
             self.index.expire(before);
         }

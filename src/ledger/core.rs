@@ -12,7 +12,7 @@ use super::{
     dedupe::{self, Dedupe, Remembered as RememberedId},
     filter::{self, Filters},
     journal::{Tail, Writer},
-    read::{Item, LineReader, Reader},
+    read::{Item, Reader, started},
     recovery::{self, CutTail, Damage},
     segment::{self, journal_dir},
     spill::Store,
@@ -104,6 +104,8 @@ pub struct Found {
     pub damage: Vec<Damage>,
     /// Sessions and users that should be on disk and are not.
     pub lost: usize,
+    /// What detection learned up to here needs the journal no more.
+    pub copied: Seq,
 }
 
 /// Loads everything from disk; what detection remembers beside memory is in the store.
@@ -112,11 +114,11 @@ pub fn load(places: &Places, now: ReceivedAt) -> io::Result<(Core, Found, Store)
     let last = recovered.tail.next - 1;
     let now = recovered.tail.last_received.map_or(now, |received| received.min(now));
     let filters = load_filters(places, last, now)?;
-    let (judge, store, lost) = load_judge(places, last, now)?;
+    let (judge, store, lost, copied) = load_judge(places, last, now)?;
     let synced = recovered.writer.position();
     let dedupe = Dedupe::new(places.window, filters);
     let core = Core { tail: recovered.tail, writer: recovered.writer, dedupe, judge, synced };
-    Ok((core, Found { cut: recovered.cut, damage: recovered.damage, lost }, store))
+    Ok((core, Found { cut: recovered.cut, damage: recovered.damage, lost, copied }, store))
 }
 
 /// The filters up to `last`: the durable copy and the journal after it, or the journal alone.
@@ -155,15 +157,10 @@ fn load_filters(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Filte
 }
 
 /// What detection remembers up to `last`: its durable copy and the journal after it, or as much of the journal as it would
-/// remember.
-fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<(Judge, Store, usize)> {
+/// remember. The same where detection is off: that it was on is known by what was recorded, and so is the change.
+fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<(Judge, Store, usize, Seq)> {
     let dir = places.state_dir();
     let nothing = |seq| Remembered { seq, memory: Memory::default(), spilled: BTreeSet::new() };
-    if !places.policy.detect.enabled {
-        let memory = Memory::default();
-        let store = Store::open(&dir, &BTreeSet::new(), &memory.state);
-        return Ok((Judge::new(&places.policy, memory), store, 0));
-    }
     let loaded = match state::load(&dir, &places.journal, last) {
         Some(loaded) => loaded,
         None => nothing(first_within(places, now, places.policy.detect.session_kept.get())?.saturating_sub(1)),
@@ -193,7 +190,7 @@ fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<(Judge,
             tracing::info!(seq = reader.next() - 1, of = last, "detection learns from the journal what it had learned");
         }
     }
-    Ok((judge, store, lost))
+    Ok((judge, store, lost, covered))
 }
 
 fn replay(line: &[u8], bucket_secs: u64, filters: &mut Filters) {
@@ -209,14 +206,9 @@ fn first_in_window(places: &Places, now: ReceivedAt) -> io::Result<Seq> {
     first_within(places, now, places.window)
 }
 
-/// The first seq of the newest segment that begins more than `span` ago.
+/// The first seq of the newest segment that begins more than `span` ago, as far as can be read.
 fn first_within(places: &Places, now: ReceivedAt, span: Duration) -> io::Result<Seq> {
-    for segment in segment::list(&places.journal_dir())?.iter().rev() {
-        let Some(line) = LineReader::open(segment)?.next_line()? else { continue };
-        let received = serde_json::from_slice::<RememberedId<'_>>(&line).ok().map(|record| record.received_at);
-        if received.is_some_and(|received| now.since(received) > span) {
-            return Ok(segment.first);
-        }
-    }
-    Ok(1)
+    let segments = segment::list(&places.journal_dir())?;
+    let is_before = |segment: &&segment::Segment| started(segment).is_some_and(|started| now.since(started) > span);
+    Ok(segments.iter().rev().find(is_before).map_or(1, |segment| segment.first))
 }

@@ -183,6 +183,55 @@ fn verify_finds_every_change_of_a_single_byte() {
 }
 
 #[test]
+fn a_line_that_is_there_again_does_not_take_the_journal_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = lines(10);
+    // A block of the file stands there twice: whole lines, and older ones.
+    write(dir.path(), &[(1, [&lines[..], &lines[3..6]].concat().concat())]);
+    let recovered = recover(&journal_dir(dir.path()), &dir.path().join("damaged"), SEGMENT_BYTES).unwrap();
+    assert_eq!(recovered.tail.next, 11, "seqs 7 to 10 name the records that they named");
+    assert_eq!(fs::read(recovered.cut.unwrap().kept).unwrap(), lines[3..6].concat());
+    assert_eq!(fs::read(plain_path(&journal_dir(dir.path()), 1)).unwrap(), lines.concat());
+}
+
+#[test]
+fn a_segment_of_which_nothing_is_left_keeps_its_name_and_its_bytes() {
+    let lines = lines(3);
+    let zeros = vec![0; usize::try_from(TAIL_BYTES_MAX).unwrap() + 1];
+    let (plain, sealed) = ("00000000000000000004.jsonl", "00000000000000000004.jsonl.zst");
+    for (name, bytes) in [(plain, &zeros[..]), (sealed, b"damaged"), (sealed, b"")] {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[(1, lines.concat())]);
+        let path = journal_dir(dir.path()).join(name);
+        fs::write(&path, bytes).unwrap();
+        for _ in 0..2 {
+            let recovered = recover(&journal_dir(dir.path()), &dir.path().join("damaged"), SEGMENT_BYTES).unwrap();
+            // What comes is found under another name: it had one record at least.
+            assert_eq!((recovered.tail.next, recovered.writer.position()), (5, (5, 0)), "{name}");
+            assert_eq!(recovered.tail.hash, chain::check_line(&lines[2]).unwrap().hash, "{name}");
+            assert_eq!(fs::read(&path).unwrap(), bytes, "{name}");
+            assert!(recovered.cut.is_none(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_that_cannot_be_kept_aside_holds_up_no_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = lines(4);
+    let torn = [&lines[..3].concat()[..], &lines[3][..50]].concat();
+    write(dir.path(), &[(1, torn.clone())]);
+    // As on a full disk: nothing can be put there.
+    fs::write(dir.path().join("damaged"), b"").unwrap();
+    let recovered = recover(&journal_dir(dir.path()), &dir.path().join("damaged"), SEGMENT_BYTES).unwrap();
+    // 4 may have been its seq; what comes goes into a file of its own.
+    assert_eq!((recovered.cut, recovered.damage.len(), recovered.tail.next), (None, 1, 5));
+    assert_eq!(recovered.tail.hash, chain::check_line(&lines[2]).unwrap().hash);
+    assert_eq!(recovered.writer.position(), (5, 0));
+    assert_eq!(fs::read(plain_path(&journal_dir(dir.path()), 1)).unwrap(), torn);
+}
+
+#[test]
 fn bad_bytes_longer_than_a_batch_are_damage_and_stay() {
     let dir = tempfile::tempdir().unwrap();
     let lines = lines(2);

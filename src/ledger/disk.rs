@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     Consumers, JournalConfig, WhenFull,
-    segment::{self, sync_dir},
+    segment::{self, Open, sync_dir},
 };
 use crate::{
     record::Seq,
@@ -58,6 +58,7 @@ fn signed(bytes: u64) -> i64 {
 /// Looks at the disk.
 pub struct Disk {
     journal_dir: PathBuf,
+    open: Open,
     config: JournalConfig,
     consumers: Consumers,
     alarms: Alarms,
@@ -81,13 +82,14 @@ impl Disk {
     /// Has not looked yet.
     pub fn new(
         journal_dir: PathBuf,
+        open: Open,
         config: JournalConfig,
         consumers: Consumers,
         (alarms, metrics): (Alarms, Arc<Metrics>),
     ) -> Self {
         // Before it has looked it is in nobody's way.
         let room = Room { left: Arc::new(AtomicI64::new(i64::MAX)), low: signed(headroom(&config) / 2) };
-        Self { journal_dir, config, consumers, alarms, metrics, room, dropped: None, dropped_at: Instant::now() }
+        Self { journal_dir, open, config, consumers, alarms, metrics, room, dropped: None, dropped_at: Instant::now() }
     }
 
     /// Where others see how much is left.
@@ -148,7 +150,7 @@ impl Disk {
         let segments = segment::list(&self.journal_dir)?;
         for pair in segments.windows(2) {
             let [oldest, following] = pair else { break };
-            if self.left(found) >= signed(headroom(&self.config)) {
+            if self.left(found) >= signed(headroom(&self.config)) || !self.open.is_behind(oldest) {
                 break;
             }
             let bytes = fs::metadata(&oldest.path)?.len();
@@ -161,7 +163,7 @@ impl Disk {
 
     /// One alarm for as long as it goes on; each deletion is logged.
     fn dropped(&mut self, first: Seq, last: Seq) {
-        let lost = self.consumers.lowest().unwrap_or(Seq::MAX) <= last;
+        let lost = self.consumers.undelivered().unwrap_or(Seq::MAX) <= last;
         tracing::warn!(first, last, undelivered = lost, "a journal file was deleted to make room");
         self.dropped = Some((self.dropped.map_or(first, |(first, _)| first), last));
         self.dropped_at = Instant::now();
@@ -206,8 +208,9 @@ mod tests {
         };
         let consumers = Consumers::default();
         consumers.complete();
-        let metrics = Metrics::new();
-        Disk::new(dir.to_owned(), config, consumers, (Alarms::new(Arc::clone(&metrics)), metrics))
+        let (metrics, open) = (Metrics::new(), Open::default());
+        open.begins(Seq::MAX);
+        Disk::new(dir.to_owned(), open, config, consumers, (Alarms::new(Arc::clone(&metrics)), metrics))
     }
 
     fn write(dir: &Path, first: Seq) {

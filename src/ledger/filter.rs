@@ -170,12 +170,14 @@ pub fn save(filters: &Filters, dir: &Path, journal: &str, bucket_secs: u64) -> i
         }
         manifest.filters.push(saved);
     }
-    files::replace(&dir.join("manifest.json"), &serde_json::to_vec(&manifest)?)?;
+    let list = dir.join("manifest.json");
+    files::replace(&list, &serde_json::to_vec(&manifest)?)?;
     sync_dir(dir)?;
-    let needed: Vec<PathBuf> = manifest.filters.iter().map(|saved| saved.path(dir)).collect();
+    let needed: Vec<PathBuf> = manifest.filters.iter().map(|saved| saved.path(dir)).chain([list]).collect();
     for entry in fs::read_dir(dir)? {
+        // What a stop left half-written, too.
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "bloom") && !needed.contains(&path) {
+        if !needed.contains(&path) {
             fs::remove_file(path)?;
         }
     }

@@ -3,11 +3,12 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader},
+    io::{self, BufReader, Read},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
+        atomic::{AtomicI64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -19,15 +20,16 @@ use super::{
     checkpoint::Checkpoint,
     disk::{Disk, Room},
     filter::{self, Filters},
-    read::LineReader,
+    read::started,
+    recovery,
     scrub::Scrub,
-    segment::{self, Segment, compressed_path, plain_path, sync_dir},
+    segment::{self, Open, Segment, compressed_path, plain_path, sync_dir},
     spill::Needed,
     state,
 };
 use crate::{
     detect::judge::Memory,
-    record::{Record, Seq},
+    record::Seq,
     telemetry::{Alarms, Metrics},
     time::ReceivedAt,
 };
@@ -43,13 +45,13 @@ const TIDY_EVERY: Duration = Duration::from_secs(30);
 const ZSTD_LEVEL: i32 = 1;
 /// How long to wait for what a copy of detection's state needs: what was evicted before has to be written first.
 const NEEDED_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Bytes read at a time while compressing.
-const COPY_BYTES: usize = 1 << 20;
+/// Bytes read at a time while compressing: a tenth of a millisecond's work.
+const COPY_BYTES: usize = 64 << 10;
+/// Leaves the core to others before each of these. Whoever wakes while work goes on has to wait for its slice of time,
+/// however low its priority, and on few cores that is what the slowest answers wait for.
+const BREATH: Duration = Duration::from_micros(100);
 /// Priority of the thread (on Linux of the thread alone): 10 steps below the rest of the service.
 const NICENESS: i32 = 10;
-
-/// Detection's place in the journal: what is older can be learned from its copy only.
-pub const STATE_CONSUMER: &str = "detection's state";
 
 /// What the ledger hands over.
 pub enum Job {
@@ -75,12 +77,16 @@ pub struct Home {
     pub filters_dir: PathBuf,
     /// `state/`.
     pub state_dir: PathBuf,
+    /// The instance's name.
+    pub node: String,
     /// The journal's id.
     pub journal: String,
     /// Width of a dedupe bucket.
     pub bucket_secs: u64,
     /// `[journal]`.
     pub config: JournalConfig,
+    /// What is sealed.
+    pub open: Open,
     /// Who still needs what.
     pub consumers: Consumers,
     /// Where trouble goes.
@@ -93,20 +99,34 @@ pub struct Home {
 pub struct Keeper {
     jobs: SyncSender<Job>,
     room: Room,
+    open: Open,
+    forgets_at: Arc<AtomicI64>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// Retention has heard no instant yet.
+const NEVER: i64 = i64::MIN;
 
 impl Keeper {
     /// Looks at the disk once, then starts the thread.
     pub fn start(home: Home, checkpoints: Option<checkpoint::Log>, scrub: Scrub) -> io::Result<Self> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
-        let told = (home.alarms.clone(), Arc::clone(&home.metrics));
-        let disk = Disk::new(home.journal_dir.clone(), home.config.clone(), home.consumers.clone(), told);
-        let room = disk.room();
-        let mut work = Work { home, checkpoints, scrub, disk };
+        let mut work = Work::new(home, checkpoints, scrub);
+        let (room, open, forgets_at) = (work.disk.room(), work.home.open.clone(), Arc::clone(&work.forgets_at));
         work.watch_disk();
         let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || work.run(&inbox))?;
-        Ok(Self { jobs, room, thread: Some(thread) })
+        Ok(Self { jobs, room, open, forgets_at, thread: Some(thread) })
+    }
+
+    /// The open segment begins with this seq: what is before it may be compressed, and deleted.
+    pub fn opened(&self, first: Seq) {
+        self.open.begins(first);
+        self.hand(Job::Sealed);
+    }
+
+    /// What is older than `retention` at this instant may go.
+    pub fn forgets_at(&self, at: ReceivedAt) {
+        self.forgets_at.store(at.micros(), Ordering::Release);
     }
 
     /// Hands a job over; false when too many wait.
@@ -140,9 +160,18 @@ struct Work {
     checkpoints: Option<checkpoint::Log>,
     scrub: Scrub,
     disk: Disk,
+    /// By which instant retention goes: the ledger's, see [`Clock::forgets_at`](super::clock::Clock::forgets_at).
+    forgets_at: Arc<AtomicI64>,
 }
 
 impl Work {
+    fn new(home: Home, checkpoints: Option<checkpoint::Log>, scrub: Scrub) -> Self {
+        let told = (home.alarms.clone(), Arc::clone(&home.metrics));
+        let (dir, open) = (home.journal_dir.clone(), home.open.clone());
+        let disk = Disk::new(dir, open, home.config.clone(), home.consumers.clone(), told);
+        Self { home, checkpoints, scrub, disk, forgets_at: Arc::new(AtomicI64::new(NEVER)) }
+    }
+
     fn run(&mut self, inbox: &Receiver<Job>) {
         // Behind everything that someone waits for. Where the system refuses, it is merely less polite.
         let _ = rustix::process::setpriority_process(None, NICENESS);
@@ -196,7 +225,7 @@ impl Work {
         let home = &self.home;
         let needed = needed.recv_timeout(NEEDED_WAIT_MAX).map_err(|_| io::Error::other("what it needs is not known"));
         match needed.and_then(|needed| state::save(&home.state_dir, &home.journal, seq, memory, &needed)) {
-            Ok(()) => home.consumers.set(STATE_CONSUMER, seq + 1),
+            Ok(()) => home.consumers.copied(seq),
             Err(error) => {
                 tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");
             }
@@ -204,30 +233,56 @@ impl Work {
     }
 
     /// Compresses sealed segments and deletes what retention lets go.
-    fn tidy(&self) -> io::Result<()> {
-        let segments = segment::list(&self.home.journal_dir)?;
-        let sealed = segments.len().saturating_sub(1);
-        for segment in segments.iter().take(sealed).filter(|segment| !segment.compressed) {
-            compress(&self.home.journal_dir, segment)?;
-        }
-        self.retain()
+    fn tidy(&mut self) -> io::Result<()> {
+        let (dir, open) = (&self.home.journal_dir, &self.home.open);
+        let segments = segment::list(dir)?;
+        let plain = segments.iter().filter(|segment| open.is_behind(segment) && !segment.compressed);
+        // One that cannot be compressed is in the way of no other, and of nothing that may go.
+        let compressed = plain.map(|segment| compress(dir, segment)).fold(Ok(()), Result::and);
+        self.retain().and(compressed)
     }
 
-    fn retain(&self) -> io::Result<()> {
-        let needed = self.home.consumers.lowest().unwrap_or(Seq::MAX);
+    /// A segment has passed its retention when a later one began that long ago.
+    fn retain(&mut self) -> io::Result<()> {
+        let at = self.forgets_at.load(Ordering::Acquire);
+        if at == NEVER {
+            return Ok(());
+        }
+        let (now, needed) = (ReceivedAt::from_micros(at), self.home.consumers.lowest().unwrap_or(Seq::MAX));
         let segments = segment::list(&self.home.journal_dir)?;
-        for pair in segments.windows(2) {
-            let [old, following] = pair else { break };
-            let age = started(following)?.map(|started| ReceivedAt::wall().since(started));
-            let is_old = age.is_some_and(|age| age > self.home.config.retention.get());
-            if !is_old || following.first > needed {
+        let mut passed = 0;
+        for (number, following) in segments.iter().enumerate().skip(1) {
+            if following.first > needed || !self.home.open.is_behind(&segments[number - 1]) {
                 break;
             }
-            tracing::info!(first = old.first, next = following.first, "a segment has passed its retention");
+            match started(following).map(|started| now.since(started) > self.home.config.retention.get()) {
+                Some(true) => passed = number,
+                Some(false) => break,
+                // Its beginning is damaged: the one behind it tells.
+                None => {}
+            }
+        }
+        if let (Some(last), Some(first)) = (segments[..passed].last(), segments.get(passed)) {
+            self.vouch_for(last, first.first - 1)?;
+        }
+        for old in &segments[..passed] {
+            tracing::info!(first = old.first, "a segment has passed its retention");
             fs::remove_file(&old.path)?;
             sync_dir(&self.home.journal_dir)?;
         }
         Ok(())
+    }
+
+    /// Signs for the end of what is about to go, where a stop or a full disk was in the way when it was sealed: what is left
+    /// begins with what a checkpoint vouches for.
+    fn vouch_for(&mut self, last: &Segment, seq: Seq) -> io::Result<()> {
+        let Some(log) = &mut self.checkpoints else { return Ok(()) };
+        let signed = checkpoint::read(&self.home.journal_dir, None)?;
+        if signed.iter().filter_map(|note| note.checkpoint.as_ref()).any(|signed| signed.seq == seq) {
+            return Ok(());
+        }
+        let Some(hash) = recovery::scan(last)?.hash_of_last(seq) else { return Ok(()) };
+        log.append(&Checkpoint { origin: format!("{}/{}", self.home.node, self.home.journal), seq, hash })
     }
 
     fn watch_disk(&mut self) {
@@ -237,30 +292,47 @@ impl Work {
     }
 }
 
-/// When the first record of a segment was received.
-fn started(segment: &Segment) -> io::Result<Option<ReceivedAt>> {
-    let line = LineReader::open(segment)?.next_line()?;
-    Ok(line.and_then(|line| serde_json::from_slice::<Record>(&line).ok()).map(|record| record.received_at))
+/// Takes a breath before each read.
+struct Unhurried<R>(R);
+
+impl<R: Read> Read for Unhurried<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        thread::sleep(BREATH);
+        self.0.read(buffer)
+    }
 }
 
-/// Replaces a plain segment by its compressed form, after reading that back.
+/// Replaces a plain segment by its compressed form.
 fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
     let temporary = dir.join(format!("{:020}.tmp", segment.first));
-    let mut source = BufReader::with_capacity(COPY_BYTES, File::open(&segment.path)?);
-    let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let mut encoder = zstd::Encoder::new(target, ZSTD_LEVEL)?;
-    encoder.include_checksum(true)?;
-    let plain_bytes = io::copy(&mut source, &mut encoder)?;
-    encoder.finish()?.sync_all()?;
-
-    // Reading it back checks the frame's checksum over the plain content.
-    let back = io::copy(&mut zstd::Decoder::new(File::open(&temporary)?)?, &mut io::sink());
-    if !back.is_ok_and(|bytes| bytes == plain_bytes) {
-        fs::remove_file(&temporary)?;
-        return Err(io::Error::other("a compressed segment does not read back as it was; the plain one is kept"));
+    if let Err(error) = write_compressed(segment, &temporary) {
+        // Half of it only takes the room that may be wanting.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
     }
     fs::rename(&temporary, compressed_path(dir, segment.first))?;
     sync_dir(dir)?;
     fs::remove_file(plain_path(dir, segment.first))?;
     sync_dir(dir)
 }
+
+/// Writes the compressed form, and reads it back.
+fn write_compressed(segment: &Segment, to: &Path) -> io::Result<()> {
+    let mut source = BufReader::with_capacity(COPY_BYTES, Unhurried(File::open(&segment.path)?));
+    let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let mut encoder = zstd::Encoder::new(target, ZSTD_LEVEL)?;
+    encoder.include_checksum(true)?;
+    let plain_bytes = io::copy(&mut source, &mut encoder)?;
+    encoder.finish()?.sync_all()?;
+
+    // Reading it back checks the frame's checksum over the plain content.
+    let back = io::copy(&mut zstd::Decoder::new(Unhurried(File::open(to)?))?, &mut io::sink());
+    if !back.is_ok_and(|bytes| bytes == plain_bytes) {
+        return Err(io::Error::other("a compressed segment does not read back as it was; the plain one is kept"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

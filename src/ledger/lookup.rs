@@ -106,7 +106,7 @@ fn search(dir: &Path, bucket_secs: u64, question: &Question) -> Result<Option<Kn
     Ok(None)
 }
 
-/// The first record in `first..=last` that holds the id's text and that `pick` takes. Of millions of lines one has the
+/// The first record in `first..=last` that holds the id's text and that `pick` takes, as far as can be read. Of millions of lines one has the
 /// text, and only that one is worth a hash and a parse: 300,000 full records are searched in time.
 fn scan<T>(
     dir: &Path,
@@ -119,18 +119,25 @@ fn scan<T>(
     let last = last.min(question.synced);
     let segments = segment::list(dir).map_err(|_| ())?;
     let mut buffer = Vec::with_capacity(SLICE_BYTES);
+    let mut is_damaged = false;
     for (number, segment) in segments.iter().enumerate() {
         let ends_before = segments.get(number + 1).is_some_and(|following| following.first <= first);
         if ends_before || segment.first > last {
             continue;
         }
-        let mut from = segment.open().map_err(|_| ())?;
+        let Ok(mut from) = segment.open() else {
+            is_damaged = true;
+            continue;
+        };
         buffer.clear();
         loop {
             if question.asked.elapsed() > LOOKUP_TIME_MAX || buffer.len() > LINE_BYTES_MAX {
                 return Err(());
             }
-            let read = from.by_ref().take(SLICE_BYTES as u64).read_to_end(&mut buffer).map_err(|_| ())?;
+            let before = buffer.len();
+            // What came before an unreadable place is still good, and so is what is in the other segments.
+            let is_read = from.by_ref().take(SLICE_BYTES as u64).read_to_end(&mut buffer).is_ok();
+            is_damaged |= !is_read;
             let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
             let lines = finder.find_iter(&buffer[..whole]).flat_map(|at| lines_around(&buffer[..whole], at));
             for line in lines {
@@ -141,13 +148,13 @@ fn scan<T>(
                     return Ok(Some(picked));
                 }
             }
-            if read == 0 {
+            if !is_read || buffer.len() == before {
                 break;
             }
             buffer.drain(..whole);
         }
     }
-    Ok(None)
+    if is_damaged { Err(()) } else { Ok(None) }
 }
 
 /// The line around a place, with its LF; and, for where the LF before it was damaged, the record that begins inside.
@@ -200,5 +207,18 @@ mod tests {
         let found: Vec<_> = (1..=7).map(|seq| search(seq, (1, 6), 6)).collect();
         assert_eq!(found, [Some(1), None, Some(3), Some(4), Some(5), Some(6), None]);
         assert_eq!((search(6, (1, 6), 5), search(4, (5, 6), 6), search(4, (4, 4), 6)), (None, None, Some(4)));
+        // One that cannot be read hides what is in it, and nothing else.
+        std::fs::write(segment::compressed_path(dir.path(), 4), b"damaged").unwrap();
+        assert_eq!((search(1, (1, 6), 6), search(6, (1, 6), 6)), (Some(1), Some(6)));
+        let question = Question {
+            token: 0,
+            key: id_key("s", "id-4"),
+            id: "id-4".to_owned(),
+            body: [0; 8],
+            stretches: vec![Stretch { bucket: 0, first: 1, last: 6 }],
+            synced: 6,
+            asked: Instant::now(),
+        };
+        assert!(super::search(dir.path(), 3_600, &question).is_err());
     }
 }

@@ -113,8 +113,10 @@ pub fn new_id() -> String {
 /// Of the last good line.
 fn id_in_records(journal_dir: &Path) -> io::Result<Option<String>> {
     for segment in segment::list(journal_dir)?.iter().rev() {
-        let (mut lines, mut last) = (LineReader::open(segment)?, None);
-        while let Some(line) = lines.next_line()? {
+        let Ok(mut lines) = LineReader::open(segment) else { continue };
+        let mut last = None;
+        // What cannot be read of it is another one's business.
+        while let Ok(Some(line)) = lines.next_line() {
             last = chain::check_line(&line).map(|_| line).or(last);
         }
         if let Some(record) = last.and_then(|line| serde_json::from_slice::<Record>(&line).ok()) {

@@ -56,6 +56,8 @@ mod keeper;
 mod link;
 pub mod lock;
 mod lookup;
+#[cfg(test)]
+mod lost_tests;
 mod meta;
 pub mod notes;
 pub mod offline;
@@ -197,6 +199,7 @@ pub struct Consumers(Arc<Mutex<Positions>>);
 #[derive(Default)]
 struct Positions {
     next: BTreeMap<String, Seq>,
+    copied: Option<Seq>,
     seen: Vec<(String, Seq)>,
     begins: Seq,
     complete: bool,
@@ -206,6 +209,11 @@ impl Consumers {
     /// `name` still needs `next` and everything after it.
     pub fn set(&self, name: &str, next: Seq) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).next.insert(name.to_owned(), next);
+    }
+
+    /// What detection learned up to `seq` is in a durable copy; what comes after it can be learned from the journal only.
+    pub fn copied(&self, seq: Seq) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).copied = Some(seq);
     }
 
     /// What readers had read of which journal before this start: its id, the last seq.
@@ -234,6 +242,12 @@ impl Consumers {
 
     /// The lowest seq anyone needs; `None` when nobody reads.
     pub fn lowest(&self) -> Option<Seq> {
+        let copied = self.0.lock().unwrap_or_else(PoisonError::into_inner).copied;
+        self.undelivered().into_iter().chain(copied.map(|copied| copied + 1)).min()
+    }
+
+    /// The lowest seq that a reader has yet to take.
+    pub fn undelivered(&self) -> Option<Seq> {
         let positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if positions.complete { positions.next.values().min().copied() } else { Some(0) }
     }
@@ -275,7 +289,7 @@ pub struct Ledger {
 
 /// Entries that may wait for the thread.
 const QUEUE_ENTRIES_MAX: usize = 4_096;
-/// Bytes of events that may wait for the thread, or for its sync.
+/// Bytes of events that may wait for the thread.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// What the ledger's thread is asked to do, or told.
@@ -300,14 +314,14 @@ impl Ledger {
     /// Admits one entry: resolves once it is synced, or known to be recorded already, or not to be had now.
     /// Dropping the future before then means the sender has left: an entry not yet admitted is skipped.
     pub async fn admit(&self, entry: Entry) -> Admission {
-        let _room = match Room::take(&self.queued_bytes, entry.event_json.get().len()) {
-            Some(room) => room,
-            None => return Admission::Unavailable(Unavailable::QueueFull),
+        let Some(room) = Room::take(&self.queued_bytes, entry.event_json.get().len()) else {
+            return Admission::Unavailable(Unavailable::QueueFull);
         };
         let (reply, answer) = oneshot::channel();
         let key = dedupe::id_key(&entry.source, entry.event.id.as_str());
         let fetched = cold::Fetched::default();
-        let waiting = admit::Waiting { entry: Box::new(entry), key, asked: Instant::now(), fetched, reply };
+        let waiting =
+            admit::Waiting { entry: Box::new(entry), key, asked: Instant::now(), fetched, _room: room, reply };
         self.ask(Command::Admit(waiting), answer).await
     }
 
@@ -356,19 +370,19 @@ impl Ledger {
 }
 
 /// A share of [`QUEUE_BYTES_MAX`], given back when dropped.
-struct Room<'a>(&'a AtomicUsize, usize);
+pub(crate) struct Room(Arc<AtomicUsize>, usize);
 
-impl<'a> Room<'a> {
-    fn take(queued: &'a AtomicUsize, bytes: usize) -> Option<Self> {
+impl Room {
+    fn take(queued: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
         if queued.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX {
             queued.fetch_sub(bytes, Ordering::Relaxed);
             return None;
         }
-        Some(Self(queued, bytes))
+        Some(Self(Arc::clone(queued), bytes))
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for Room {
     fn drop(&mut self) {
         self.0.fetch_sub(self.1, Ordering::Relaxed);
     }

@@ -11,12 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::{
     chain,
     segment::{self, Segment},
 };
-use crate::{record::Seq, slice::Slice};
+use crate::{record::Seq, slice::Slice, time::ReceivedAt};
 
 /// One step of reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +167,16 @@ impl LineReader {
         (self.chunk, self.start) = (buffer.into(), 0);
         Ok(filled > have)
     }
+}
+
+/// When the first record of a segment was received; none where that cannot be read.
+pub(super) fn started(segment: &Segment) -> Option<ReceivedAt> {
+    #[derive(Deserialize)]
+    struct First {
+        received_at: ReceivedAt,
+    }
+    let line = LineReader::open(segment).and_then(|mut lines| lines.next_line()).ok()??;
+    serde_json::from_slice::<First>(&line).ok().map(|first| first.received_at)
 }
 
 impl Reader {

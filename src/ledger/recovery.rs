@@ -30,6 +30,9 @@ use crate::{
 /// The most that one batch writes, and so the longest possible tail: `admit::BATCH_BYTES_MAX` and one record.
 pub const TAIL_BYTES_MAX: u64 = 8 << 20;
 
+/// A damaged line's own word on its seq counts this far.
+const LOST_MAX: Seq = 64 << 20;
+
 /// The journal's end, ready to go on.
 pub struct Recovered {
     /// Where it goes on.
@@ -75,8 +78,11 @@ pub(super) struct Scan {
     len: u64,
     /// Bad places in it.
     pub(super) damage: Vec<Damage>,
-    /// Highest seq that bad bytes behind the last good line may have carried.
+    /// Highest seq that bad bytes behind the last good line may have carried; at least one before the first where there is
+    /// no good line.
     lost_to: Seq,
+    /// Whether what comes behind it cannot be read.
+    is_broken: bool,
 }
 
 impl Scan {
@@ -84,6 +90,11 @@ impl Scan {
     pub(super) fn ends_with(&self) -> Option<Seq> {
         let last = self.last_good.as_ref()?;
         self.damage.iter().all(|damage| damage.offset < self.good_end).then_some(last.seq + 1)
+    }
+
+    /// The hash of its last good line, if that is this one.
+    pub(super) fn hash_of_last(&self, seq: Seq) -> Option<Hash> {
+        self.last_good.as_ref().filter(|last| last.seq == seq).map(|last| last.hash)
     }
 }
 
@@ -107,18 +118,29 @@ pub fn recover(journal_dir: &Path, damaged_dir: &Path, segment_bytes: u64) -> io
     let bad = scan.len - scan.good_end;
     let mut damage = scan.damage;
     let mut cut = None;
-    let is_tail = bad > 0 && !last.compressed && bad <= TAIL_BYTES_MAX;
-    if is_tail {
-        cut = Some(cut_tail(last, scan.good_end, scan.len, damaged_dir)?);
-        damage.retain(|damage| damage.offset < scan.good_end);
+    if bad > 0 && !last.compressed && bad <= TAIL_BYTES_MAX {
+        match keep_tail(last, scan.good_end, scan.len, damaged_dir) {
+            Ok(kept) => {
+                cut_to(&last.path, scan.good_end)?;
+                cut = Some(CutTail { bytes: bad, kept });
+                damage.retain(|damage| damage.offset < scan.good_end);
+            }
+            // On a full disk it stays where it is, as damage: a start must not need the room that only it can make.
+            Err(error) => tracing::warn!(%error, "a torn tail of the journal cannot be kept aside, so it is not cut"),
+        }
     }
-    list_damage(damaged_dir, &damage)?;
+    let is_tail = cut.is_some();
+    if let Err(error) = list_damage(damaged_dir, &damage) {
+        tracing::warn!(%error, "damage in the journal cannot be listed");
+    }
     let found = match scan.last_good {
         Some(found) => Some(found),
         None => last_before(&segments[..segments.len() - 1])?,
     };
+    let is_damaged = scan.is_broken || bad > 0 && !is_tail;
     let mut next = found.as_ref().map_or(last.first, |found| found.seq + 1).max(last.first);
-    if bad > 0 && !is_tail {
+    if is_damaged {
+        // And with a name of its own: what is damaged is not written over, nor taken for the rest of what comes.
         next = next.max(scan.lost_to + 1);
     }
     let tail = Tail {
@@ -126,7 +148,7 @@ pub fn recover(journal_dir: &Path, damaged_dir: &Path, segment_bytes: u64) -> io
         hash: found.as_ref().map_or(GENESIS, |found| found.hash),
         last_received: found.as_ref().and_then(|found| received_at(&found.line)),
     };
-    let writer = if last.compressed || (bad > 0 && !is_tail) {
+    let writer = if last.compressed || is_damaged {
         Writer::open(journal_dir, next, 0, None, segment_bytes)?
     } else {
         Writer::open(journal_dir, last.first, scan.good_end, scan.started, segment_bytes)?
@@ -159,10 +181,17 @@ fn received_at(line: &[u8]) -> Option<ReceivedAt> {
 /// Reads a segment through.
 pub(super) fn scan(segment: &Segment) -> io::Result<Scan> {
     let mut lines = LineReader::open(segment)?;
-    let mut scan = Scan { last_good: None, started: None, good_end: 0, len: 0, damage: Vec::new(), lost_to: 0 };
+    let mut scan = Scan {
+        last_good: None,
+        started: None,
+        good_end: 0,
+        len: 0,
+        damage: Vec::new(),
+        lost_to: segment.first.saturating_sub(1),
+        is_broken: false,
+    };
     let name = segment.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut bad_from = None;
-    let (mut lost_to, mut broken) = (0, false);
     loop {
         let from = lines.offset();
         let line = match lines.next_line() {
@@ -170,14 +199,17 @@ pub(super) fn scan(segment: &Segment) -> io::Result<Scan> {
             Ok(None) => break,
             // It does not decompress: what comes behind is lost.
             Err(_) if segment.compressed => {
-                broken = true;
+                scan.is_broken = true;
                 break;
             }
             Err(error) => return Err(error),
         };
-        let Some(checked) = chain::check_line(&line) else {
+        // A line that does not go on from the one before it is a copy of another one: the journal never goes back.
+        let last = scan.last_good.as_ref().map_or(segment.first.saturating_sub(1), |last| last.seq);
+        let Some(checked) = chain::check_line(&line).filter(|checked| checked.seq > last) else {
             bad_from.get_or_insert(from);
-            lost_to = chain::seq_of(&line).unwrap_or(0).clamp(lost_to + 1, lost_to.max(segment.first) + (64 << 20));
+            let least = scan.lost_to + 1;
+            scan.lost_to = chain::seq_of(&line).unwrap_or(0).clamp(least, least + LOST_MAX);
             continue;
         };
         let expected = scan.last_good.as_ref().map_or(segment.first, |last| last.seq + 1);
@@ -187,13 +219,15 @@ pub(super) fn scan(segment: &Segment) -> io::Result<Scan> {
         if scan.last_good.is_none() {
             scan.started = received_at(&line);
         }
-        lost_to = checked.seq;
+        scan.lost_to = checked.seq;
         scan.good_end = lines.offset();
         scan.last_good = Some(Last { seq: checked.seq, hash: checked.hash, line });
     }
     scan.len = lines.offset() + lines.rest().len() as u64;
-    scan.lost_to = lost_to + u64::from(!lines.rest().is_empty());
-    if broken || scan.len > scan.good_end {
+    // None is compressed before it holds something.
+    scan.is_broken |= segment.compressed && scan.len == 0;
+    scan.lost_to += u64::from(scan.is_broken || !lines.rest().is_empty());
+    if scan.is_broken || scan.len > scan.good_end {
         let expected = scan.last_good.as_ref().map_or(segment.first, |last| last.seq + 1);
         let (offset, bytes) = (scan.good_end, scan.len - scan.good_end);
         scan.damage.push(Damage { segment: name, offset, bytes, seq: expected });
@@ -211,16 +245,20 @@ fn last_before(segments: &[Segment]) -> io::Result<Option<Last>> {
     Ok(None)
 }
 
-fn cut_tail(segment: &Segment, from: u64, len: u64, damaged_dir: &Path) -> io::Result<CutTail> {
+/// Copies a tail to `damaged/`.
+fn keep_tail(segment: &Segment, from: u64, len: u64, damaged_dir: &Path) -> io::Result<PathBuf> {
     files::create_dir(damaged_dir)?;
-    let file = OpenOptions::new().read(true).write(true).open(&segment.path)?;
     let mut bytes = vec![0; usize::try_from(len - from).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, from)?;
+    File::open(&segment.path)?.read_exact_at(&mut bytes, from)?;
     let kept = damaged_dir.join(format!("tail-{:020}-{from}.bin", segment.first));
     files::replace(&kept, &bytes)?;
-    file.set_len(from)?;
-    file.sync_all()?;
-    Ok(CutTail { bytes: len - from, kept })
+    Ok(kept)
+}
+
+fn cut_to(path: &Path, len: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(len)?;
+    file.sync_all()
 }
 
 /// Adds to `damaged/list.jsonl` what is not listed yet.

@@ -93,9 +93,8 @@ impl Scrub {
 
     fn found(&mut self, damage: Vec<Damage>) -> io::Result<()> {
         self.places += damage.len() as u64;
-        recovery::list_damage(&self.damaged_dir, &damage)?;
         recovery::raise_damage(&self.alarms, &damage);
-        Ok(())
+        recovery::list_damage(&self.damaged_dir, &damage)
     }
 }
 

@@ -5,6 +5,10 @@ use std::{
     fs::{self, File},
     io::{self, BufReader, Read},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::record::Seq;
@@ -73,6 +77,23 @@ impl Segment {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Where the open segment begins, as its writer says. A file behind a segment does not make it a sealed one: where that file
+/// was begun and could not be made durable, it is taken back, and the segment before it is written to again.
+#[derive(Clone, Default)]
+pub struct Open(Arc<AtomicU64>);
+
+impl Open {
+    /// The open segment begins with this seq.
+    pub fn begins(&self, first: Seq) {
+        self.0.store(first, Ordering::Release);
+    }
+
+    /// Whether nothing will be written to a segment any more.
+    pub fn is_behind(&self, segment: &Segment) -> bool {
+        segment.first < self.0.load(Ordering::Acquire)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
 
 mod entry;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use entry::{HEAD_BYTES, decode, encode, entry_bytes};
 
@@ -131,8 +131,20 @@ impl Store {
         self.len() == 0
     }
 
-    /// Keeps an entry. An error means that it and what was kept shortly before are lost.
+    /// Keeps an entry. An error means that what was kept shortly before is lost, or this one.
     pub fn add(&mut self, entry: &Spilled) -> io::Result<()> {
+        let (place, before) = match self.append(entry) {
+            Ok(place) => (place, Ok(())),
+            // What waited could not be written, and its file is given up. This one begins another.
+            Err(error) => (self.append(entry)?, Err(error)),
+        };
+        self.places[entry.kind as usize].insert(entry.key, place);
+        let written = if self.tail.len() >= WRITE_BYTES { self.write() } else { Ok(()) };
+        before.and(written)
+    }
+
+    /// Puts an entry behind the others, not written yet.
+    fn append(&mut self, entry: &Spilled) -> io::Result<Place> {
         let id = self.writable()?;
         let Some(held) = self.held.get_mut(&id) else { return Err(io::Error::other("its file is gone")) };
         let place = Place { file: id, offset: held.bytes };
@@ -140,8 +152,7 @@ impl Store {
         encode(entry, &mut self.tail);
         held.bytes += u32::try_from(self.tail.len() - before).unwrap_or(u32::MAX);
         held.entries += 1;
-        self.places[entry.kind as usize].insert(entry.key, place);
-        if self.tail.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+        Ok(place)
     }
 
     /// Finds an entry; none where it is lost.
@@ -213,18 +224,23 @@ impl Store {
         !self.moving.is_empty()
     }
 
-    /// Moves a few entries into the current file.
+    /// Moves a few entries into the current file. Each counts where it was until it is written anew: a disk that takes nothing
+    /// must not cost what is on it.
     pub fn move_some(&mut self) -> io::Result<()> {
-        for (kind, key, place) in
-            self.moving.split_off(self.moving.len().saturating_sub(MOVED_AT_ONCE)).into_iter().rev()
-        {
+        let some = self.moving.split_off(self.moving.len().saturating_sub(MOVED_AT_ONCE));
+        let mut moved = Vec::with_capacity(some.len());
+        for (kind, key, place) in some.into_iter().rev() {
             if self.places[kind as usize].get(key) != Some(place) {
                 continue;
             }
             match self.read(place) {
-                Ok(entry) => self.add(&entry)?,
+                Ok(entry) => moved.push((kind, key, self.append(&entry)?)),
                 Err(_) => drop(self.places[kind as usize].remove(key)),
             }
+        }
+        self.write()?;
+        for (kind, key, place) in moved {
+            self.places[kind as usize].insert(key, place);
         }
         Ok(())
     }

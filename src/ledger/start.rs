@@ -28,6 +28,7 @@ use super::{
     meta::{self, Meta},
     recovery,
     scrub::Scrub,
+    segment,
     spill::Store,
     state,
 };
@@ -71,11 +72,15 @@ impl Ledger {
             policy: settings.policy.clone(),
         };
         restore_alarms(&places, &settings.alarms);
+        if let Err(error) = state::sweep(&places.state_dir()) {
+            tracing::warn!(%error, "what earlier runs left of detection's state cannot be removed; it only takes room");
+        }
         let (core, found, mut store) = core::load(&places, ReceivedAt::wall())?;
         report(&found, &settings.alarms);
+        settings.consumers.copied(found.copied);
         let last = core.tail.next - 1;
         let vouched = recovery::vouched_for(&places.journal_dir());
-        warn_if_cut(&vouched, last, &settings.alarms);
+        warn_if_cut(&vouched, &meta, last, &settings.alarms);
         renew_if_put_back(&settings, &mut places, (&core, &mut store), &mut meta, &vouched)?;
         state::forget_after(&places.state_dir(), last)?;
         // Both at once, and only now: loading takes its time.
@@ -85,7 +90,7 @@ impl Ledger {
         let (commands, inbox) = sync_channel(QUEUE_ENTRIES_MAX);
         let (synced_sender, synced) = watch::channel(last);
         settings.metrics.synced_seq.set(i64::try_from(last).unwrap_or(i64::MAX));
-        let keeper = start_keeper(&mut settings, &places, !found.damage.is_empty())?;
+        let keeper = start_keeper(&mut settings, &places, (core.synced.0, !found.damage.is_empty()))?;
         let answers = commands.clone();
         let lookup = JournalLookup::start(&places.journal_dir(), Dedupe::bucket_secs(places.window), move |answer| {
             answers.send(Command::Journal(answer)).is_ok()
@@ -123,16 +128,21 @@ fn sled_index(commands: std::sync::mpsc::SyncSender<Command>) -> StartIndex {
     })
 }
 
-fn start_keeper(settings: &mut Settings, places: &Places, is_open_damaged: bool) -> io::Result<Keeper> {
+/// The open segment begins with `first`.
+fn start_keeper(settings: &mut Settings, places: &Places, (first, is_open_damaged): (Seq, bool)) -> io::Result<Keeper> {
+    let open = segment::Open::default();
+    open.begins(first);
     let checkpoints =
         settings.signer.take().map(|signer| checkpoint::Log::open(&places.journal_dir(), signer)).transpose()?;
     let home = keeper::Home {
         journal_dir: places.journal_dir(),
         filters_dir: places.filters_dir(),
         state_dir: places.state_dir(),
+        node: settings.node.clone(),
         journal: places.journal.clone(),
         bucket_secs: Dedupe::bucket_secs(places.window),
         config: settings.journal.clone(),
+        open,
         consumers: settings.consumers.clone(),
         alarms: settings.alarms.clone(),
         metrics: Arc::clone(&settings.metrics),
@@ -175,9 +185,7 @@ fn renew_if_put_back(
         return Ok(());
     }
     let id = meta::new_id();
-    if settings.policy.detect.enabled
-        && let Err(error) = save_as(&places.state_dir(), &id, last, core, store)
-    {
+    if let Err(error) = save_as(&places.state_dir(), &id, last, core, store) {
         // What was learned up to here would stay known under the new id.
         tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");
     }
@@ -212,12 +220,14 @@ fn report_lost(lost: usize, alarms: &Alarms) {
 }
 
 /// A checkpoint past the end means that records were cut off, or an older copy was put back.
-fn warn_if_cut(vouched: &BTreeMap<String, Seq>, last: Seq, alarms: &Alarms) {
+fn warn_if_cut(vouched: &BTreeMap<String, Seq>, meta: &Meta, last: Seq, alarms: &Alarms) {
     if let Some(seq) = vouched.values().max().filter(|seq| **seq > last) {
         let message = format!(
             "a checkpoint vouches for seq {seq}, but the journal ends at {last}: records were cut off, or an older copy was \
              put back; `refresh-audit verify` says the same until the rest is restored"
         );
         alarms.raise(Alarm::DamageFound, Some("checkpoints"), message);
+    } else if vouched.iter().all(|(journal, seq)| meta.shared_with(journal).is_some_and(|end| *seq <= end)) {
+        alarms.clear(Alarm::DamageFound, Some("checkpoints"), "the journal holds what every checkpoint vouches for");
     }
 }

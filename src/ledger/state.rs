@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
+    read::LINE_BYTES_MAX,
     segment::sync_dir,
     spill::{self, Needed},
 };
@@ -73,7 +74,41 @@ pub fn save(dir: &Path, journal: &str, seq: Seq, memory: &Memory, needed: &Neede
     }
     let path = path_of(dir, seq);
     let temporary = files::temporary(&path);
-    let file = files::private().write(true).create(true).truncate(true).open(&temporary)?;
+    if let Err(error) = write(&temporary, journal, seq, memory, needed) {
+        // Half of it only takes the room that may be wanting.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    fs::rename(&temporary, &path)?;
+    sync_dir(dir)?;
+    for (old, _) in list(dir)?.into_iter().rev().skip(KEPT) {
+        fs::remove_file(old)?;
+    }
+    forget_spilled(dir, needed.newest)
+}
+
+/// Removes what a stop left half-written, and files that no copy needs: those of a run that ended before it made one. Before
+/// anything is loaded.
+pub fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(path)?;
+        }
+    }
+    forget_spilled(dir, u32::MAX)
+}
+
+/// Deletes the files up to `newest` that no copy needs.
+fn forget_spilled(dir: &Path, newest: u32) -> io::Result<()> {
+    let kept: io::Result<Vec<Head>> = list(dir)?.iter().map(|(path, _)| head_of(path)).collect();
+    // Of a copy that cannot be read nobody knows what it needs; it is gone after the next ones.
+    let Ok(kept) = kept else { return Ok(()) };
+    spill::forget(dir, &kept.into_iter().flat_map(|head| head.spilled).collect(), newest)
+}
+
+fn write(path: &Path, journal: &str, seq: Seq, memory: &Memory, needed: &Needed) -> io::Result<()> {
+    let file = files::private().write(true).create(true).truncate(true).open(path)?;
     let mut hashing = Hashing { inner: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new() };
     let spilled = needed.files.keys().copied().collect();
     let head = Head { format: format_name(), journal: journal.to_owned(), seq, spilled };
@@ -85,20 +120,7 @@ pub fn save(dir: &Path, journal: &str, seq: Seq, memory: &Memory, needed: &Neede
     let digest = hashing.hash.finalize();
     let mut file = hashing.inner;
     file.write_all(&digest)?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    sync_dir(dir)?;
-    for (old, _) in list(dir)?.into_iter().rev().skip(KEPT) {
-        fs::remove_file(old)?;
-    }
-    let kept: io::Result<Vec<Head>> = list(dir)?.iter().map(|(path, _)| head_of(path)).collect();
-    // Of a copy that cannot be read nobody knows what it needs; it is gone after the next ones.
-    if let Ok(kept) = kept {
-        let needed_by_any = kept.into_iter().flat_map(|head| head.spilled).collect();
-        spill::forget(dir, &needed_by_any, needed.newest)?;
-    }
-    Ok(())
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
 fn head_of(path: &Path) -> io::Result<Head> {
@@ -178,7 +200,8 @@ fn read(path: &Path, journal: &str, seq: Seq) -> io::Result<Remembered> {
     if (head.format, head.journal.as_str(), head.seq) != (format_name(), journal, seq) {
         return Err(wrong("it is of another version or journal"));
     }
-    let mut scratch = vec![0; 64 << 10];
+    // The longest text in it is the configuration as it was recorded, in a line. Only what is used of it takes memory.
+    let mut scratch = vec![0; LINE_BYTES_MAX];
     let decoder = BufReader::with_capacity(1 << 20, zstd::Decoder::with_buffer(file)?);
     let (memory, _) = postcard::from_io((decoder, &mut scratch[..])).map_err(io::Error::other)?;
     Ok(Remembered { seq, memory, spilled: head.spilled })
@@ -204,6 +227,33 @@ impl<W: Write> Write for Hashing<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_with_a_long_configuration_is_read_back() {
+        // A thousand suppressions, or as many users that the gate never refuses.
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory { policy: Some("x".repeat(1 << 20)), ..Memory::default() };
+        save(dir.path(), "3f9a1c2e", 7, &memory, &Needed::default()).unwrap();
+        assert_eq!(load(dir.path(), "3f9a1c2e", 7).unwrap().memory.policy, memory.policy);
+    }
+
+    #[test]
+    fn what_a_stop_left_is_swept_away() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), "3f9a1c2e", 7, &Memory::default(), &Needed::default()).unwrap();
+        let kept = path_of(dir.path(), 7);
+        for name in ["detect-00000000000000000009.state.tmp", "spill-0000000003", "spill-0000000004"] {
+            fs::write(dir.path().join(name), b"left").unwrap();
+        }
+        sweep(dir.path()).unwrap();
+        let left: Vec<PathBuf> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, [kept.clone()]);
+        // Where a copy cannot be read it may need any of them.
+        fs::write(kept, b"damaged").unwrap();
+        fs::write(dir.path().join("spill-0000000003"), b"left").unwrap();
+        sweep(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 
     #[test]
     fn the_newest_good_copy_counts_and_two_are_kept() {

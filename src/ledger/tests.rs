@@ -2,11 +2,13 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 
 use super::{
-    Admission, Consumers, DedupeConfig, Entry, JournalConfig, KeyScheme, Ledger, Running, Settings, asked::StartIndex,
-    link::Index, read::Item, verify,
+    Admission, Consumers, DedupeConfig, Entry, JournalConfig, KeyScheme, Ledger, Meta, QUEUE_ENTRIES_MAX, Running,
+    Settings, Unavailable, asked::StartIndex, link::Index, read::Item, segment, verify,
 };
 use crate::{
     event::RefreshEvent,
@@ -179,4 +181,116 @@ async fn an_index_of_garbage_is_rebuilt_and_a_lost_one_loses_nothing() {
         assert!(matches!(fresh, Admission::Accepted { .. }), "{ruin}: {fresh:?}");
         running.stop();
     }
+}
+
+#[test]
+fn events_whose_senders_have_left_count_for_as_long_as_they_wait() {
+    // A thread that is busy: its queue is there, and nobody looks at it.
+    let (commands, inbox) = std::sync::mpsc::sync_channel(QUEUE_ENTRIES_MAX);
+    let meta = Meta { journal: "3f9a1c2e".to_owned(), keys: KeyScheme::EventId, earlier: Vec::new() };
+    let ledger = Ledger {
+        commands,
+        synced: watch::channel(0).1,
+        journal_dir: Path::new("journal").into(),
+        meta: Arc::new(meta),
+        queued_bytes: Arc::default(),
+    };
+    let mib = format!("\"{}\"", "x".repeat((1 << 20) - 2));
+    // Asks, and leaves at once.
+    let ask = |n: usize| {
+        let event_json = RawValue::from_string(mib.clone()).unwrap();
+        ledger.admit(Entry { event_json, ..entry(&format!("id-{n}"), 1) }).now_or_never()
+    };
+    // 64 MiB may wait.
+    assert!((0..64).all(|n| ask(n).is_none()));
+    assert_eq!(ask(64), Some(Admission::Unavailable(Unavailable::QueueFull)));
+    drop(inbox.recv().unwrap());
+    assert_eq!((ask(65), ask(66)), (None, Some(Admission::Unavailable(Unavailable::QueueFull))));
+}
+
+#[tokio::test]
+async fn with_damaged_segments_and_nothing_else_it_starts_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, running) = start(dir.path());
+    for n in 1..=600 {
+        ledger.admit(entry(&format!("old-{n}"), 1)).await;
+    }
+    running.stop();
+    let journal = segment::journal_dir(dir.path());
+    let (id, mut sealed) = (Meta::read(&journal).unwrap().journal, segment::list(&journal).unwrap());
+    let open = sealed.pop().unwrap();
+    assert!(sealed.len() > 2 && sealed.iter().all(|segment| segment.compressed), "{sealed:?}");
+    // The beginning of one cannot be read, all of another is gone; so are index, state and the journal's own name.
+    std::fs::write(&sealed[0].path, b"damaged").unwrap();
+    std::fs::write(&sealed[1].path, b"").unwrap();
+    for derived in ["index", "state"] {
+        std::fs::remove_dir_all(dir.path().join(derived)).unwrap();
+    }
+    std::fs::remove_file(journal.join("meta.json")).unwrap();
+    let (ledger, running) = start(dir.path());
+    assert_eq!(ledger.meta().journal, id);
+    assert_eq!(ledger.admit(entry("old-600", 1)).await, Admission::Duplicate { seq: 600, denied: false });
+    let again = ledger.admit(entry("old-1", 1)).await;
+    assert!(matches!(again, Admission::Accepted { .. }), "nothing knows of it any more: {again:?}");
+    running.stop();
+    // The same where the last one is damaged: what is recorded from then on stays.
+    for segment in segment::list(&journal).unwrap().iter().filter(|segment| segment.first >= open.first) {
+        std::fs::remove_file(&segment.path).unwrap();
+    }
+    std::fs::write(&sealed.pop().unwrap().path, b"damaged").unwrap();
+    std::fs::remove_file(journal.join("meta.json")).unwrap();
+    let (ledger, running) = start(dir.path());
+    let Admission::Accepted { seq } = ledger.admit(entry("new", 1)).await else { panic!() };
+    running.stop();
+    let (ledger, running) = start(dir.path());
+    assert_eq!(ledger.admit(entry("new", 1)).await, Admission::Duplicate { seq, denied: false });
+    running.stop();
+}
+
+#[tokio::test]
+async fn what_detection_has_no_copy_of_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let begin = || {
+        let settings = settings(dir.path());
+        let consumers = settings.consumers.clone();
+        let (ledger, running) = Ledger::start(settings).unwrap();
+        consumers.complete();
+        (ledger, running, consumers)
+    };
+    let (ledger, running, consumers) = begin();
+    assert_eq!(consumers.lowest(), Some(1), "no copy yet");
+    for n in 1..=3 {
+        ledger.admit(entry(&format!("id-{n}"), 1)).await;
+    }
+    assert_eq!((consumers.lowest(), consumers.undelivered()), (Some(1), None));
+    running.stop();
+    // What a run left that ended before it made a copy.
+    let left = dir.path().join("state/spill-0000000099");
+    std::fs::write(&left, b"left").unwrap();
+    let (_, running, consumers) = begin();
+    assert_eq!(consumers.lowest(), Some(4), "the copy that the stop left");
+    assert!(!left.exists());
+    running.stop();
+}
+
+#[tokio::test]
+async fn that_detection_is_switched_off_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let begin = |enabled| {
+        let mut settings = settings(dir.path());
+        settings.policy.detect.enabled = enabled;
+        Ledger::start(settings).unwrap()
+    };
+    for (enabled, id, seq) in [(true, "a", 1), (false, "b", 3), (false, "c", 4), (true, "d", 6)] {
+        let (ledger, running) = begin(enabled);
+        assert_eq!(ledger.admit(entry(id, 1)).await, Admission::Accepted { seq }, "{id}");
+        running.stop();
+    }
+    let (ledger, running) = begin(true);
+    let changes: Vec<_> = records(&ledger)
+        .into_iter()
+        .filter_map(|record| Some((record.seq, record.config?.now?["enabled"].as_bool()?)))
+        .collect();
+    assert_eq!(changes, [(2, false), (5, true)]);
+    running.stop();
 }

@@ -33,7 +33,9 @@ pub struct Head<'a> {
     #[serde(borrow)]
     pub event: Option<EventHead<'a>>,
     alarm: Option<AlarmHead>,
-    incident: Option<Rated>,
+    /// See [`super::Record`].
+    #[serde(borrow)]
+    pub incident: Option<IncidentHead<'a>>,
     #[serde(default)]
     findings: Vec<Rated>,
     #[serde(borrow)]
@@ -50,6 +52,20 @@ pub struct EventHead<'a> {
     #[serde(borrow)]
     pub tenant_id: Option<Text<'a>>,
     /// The application's id.
+    #[serde(borrow)]
+    pub application_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    user_id: Option<Text<'a>>,
+}
+
+/// Of the incident.
+#[derive(Debug, Deserialize)]
+pub struct IncidentHead<'a> {
+    severity: Severity,
+    /// The tenant's id, where it is one.
+    #[serde(borrow)]
+    pub tenant_id: Option<Text<'a>>,
+    /// The application's id, where it is one.
     #[serde(borrow)]
     pub application_id: Option<Text<'a>>,
     #[serde(borrow)]
@@ -79,7 +95,8 @@ impl<'a> Head<'a> {
 
     /// What goes with a message to its sink, on its own.
     pub fn keep(&self) -> Kept {
-        let user = self.event.as_ref().and_then(|event| event.user_id.as_deref());
+        let of_incident = || self.incident.as_ref().and_then(|incident| incident.user_id.as_deref());
+        let user = self.event.as_ref().map_or_else(of_incident, |event| event.user_id.as_deref());
         let mut kept = Kept {
             received_at: self.received_at,
             severity: self.worst_finding().max(self.incident.as_ref().map(|incident| incident.severity)),
@@ -135,7 +152,7 @@ impl Kept {
         self.text(3)
     }
 
-    /// The event's person, where it names one.
+    /// The event's person, or the incident's, where it names one.
     pub fn user_id(&self) -> Option<&str> {
         Some(self.text(4)).filter(|user| !user.is_empty())
     }

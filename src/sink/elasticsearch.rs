@@ -188,6 +188,11 @@ impl Sink for Elasticsearch {
         Verdicts::read(&answer.body, batch, |text| self.client.quote(text.as_bytes()))?.result(answer.after)
     }
 
+    /// A document is a JSON object.
+    fn json_only(&self) -> bool {
+        true
+    }
+
     async fn holds(&self, asked: &[Acked]) -> Result<Option<Held>, SinkError> {
         self.held(asked).await.map(Some)
     }

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use reqwest::{
     Method, Url,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
 
@@ -99,6 +99,8 @@ fn timeout() -> Span {
     client::TIMEOUT
 }
 
+/// The idempotency key.
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 /// Headers that are the sink's own.
 const OWN_HEADERS: &[&str] = &["webhook-id", "webhook-timestamp", "webhook-signature"];
 
@@ -201,11 +203,18 @@ impl SignConfig {
     }
 }
 
+/// One CloudEvent in structured mode.
+const CLOUDEVENT: &str = "application/cloudevents+json";
+/// A JSON array of them (JSON Event Format for CloudEvents, section 4).
+const CLOUDEVENTS: &str = "application/cloudevents-batch+json";
+
 impl Body {
     /// Of one record what its format says.
     fn content_type(self, batch: &[Message]) -> &'static str {
         match (self, batch) {
             (Self::Single, [message]) => message.media_type,
+            // The one format whose batches have a name of their own.
+            (Self::Array, [first, ..]) if first.media_type == CLOUDEVENT => CLOUDEVENTS,
             (Self::Single | Self::Array, _) => "application/json",
             (Self::Lines, _) => "application/x-ndjson",
         }
@@ -265,6 +274,10 @@ impl Sink for Http {
         let mut headers = self.headers.clone();
         // One that is configured wins.
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+        if self.signer.is_none() && matches!(self.shape, Shape::Body(_)) {
+            // Also who signs nothing says what comes twice.
+            headers.insert(WEBHOOK_ID, signing::id(&id)?);
+        }
         if let Some(signer) = &self.signer {
             signer.sign(&mut headers, &id, SystemTime::now(), &pieces)?;
         }

@@ -124,6 +124,9 @@ impl Config {
         if self.topic.is_empty() || self.topic.len() > TOPIC_LEN_MAX || !self.topic.bytes().all(fits) {
             return fail(format!("topic {:?} is not a name: 1 to {TOPIC_LEN_MAX} of A-Z a-z 0-9 . _ -", self.topic));
         }
+        if self.partitions.is_some() && !self.create_topic {
+            return fail("partitions is for a topic that is created: write create_topic = true, or leave it out".to_owned());
+        }
         if self.partitions.is_some_and(|partitions| partitions < 1) {
             return fail("partitions must be 1 at least".to_owned());
         }
@@ -230,7 +233,8 @@ mod tests {
             ("brokers = ['kafka']\ntopic = 't'".to_owned(), "should look like"),
             ("brokers = ['10.0.0.1:9092']\ntopic = 't'".to_owned(), "in the clear"),
             ("brokers = ['127.0.0.1:1']\ntopic = 'a b'".to_owned(), "not a name"),
-            (format!("{local}partitions = 0"), "1 at least"),
+            (format!("{local}create_topic = true\npartitions = 0"), "1 at least"),
+            (format!("{local}partitions = 6"), "create_topic"),
             (format!("{local}tls = false\nca_file = 'c'"), "leave one out"),
             (format!("{local}ca_file = 'c'"), "/nonexistent/c"),
             (format!("{local}sasl = {{ mechanism = 'PLAIN', username = 'u' }}"), "sasl.password_file"),

@@ -226,6 +226,11 @@ pub trait Sink {
         false
     }
 
+    /// Whether it takes records as JSON only: then a `format` that is a line is refused.
+    fn json_only(&self) -> bool {
+        false
+    }
+
     /// The kinds of records it gets where its configuration names none; `None`: those that every sink gets.
     fn kinds(&self) -> Option<&'static [Kind]> {
         None
@@ -314,6 +319,10 @@ macro_rules! sinks {
 
             fn one_at_a_time(&self) -> bool {
                 match self { $($(#[$only])? Self::$variant(sink) => sink.one_at_a_time()),* }
+            }
+
+            fn json_only(&self) -> bool {
+                match self { $($(#[$only])? Self::$variant(sink) => sink.json_only()),* }
             }
 
             fn kinds(&self) -> Option<&'static [Kind]> {

@@ -26,9 +26,13 @@ impl<'de> Deserialize<'de> for Net {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        net.map(Self).ok_or_else(|| {
+        let net = net.ok_or_else(|| {
             D::Error::custom(format!("`{text}` is not a network such as \"10.0.0.0/8\" or an address such as \"::1\""))
-        })
+        })?;
+        if net.trunc() != net {
+            return Err(D::Error::custom(format!("`{text}` has bits behind its prefix; write \"{}\"", net.trunc())));
+        }
+        Ok(Self(net))
     }
 }
 

@@ -7,6 +7,7 @@
 mod body;
 mod config;
 mod keep;
+mod types;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -77,10 +77,15 @@ pub async fn guard(
 
 fn has_token(headers: &header::HeaderMap, token: &Secret) -> bool {
     let Some(sent) = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes) else { return false };
-    if let Some(sent) = sent.strip_prefix(b"Bearer ") {
+    // Schemes are written in any case (RFC 9110, section 11.1).
+    let after = |scheme: &[u8]| {
+        let (head, rest) = sent.split_at_checked(scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    if let Some(sent) = after(b"Bearer ") {
         return sent.ct_eq(token.expose()).into();
     }
-    let pair = sent.strip_prefix(b"Basic ").and_then(|sent| STANDARD.decode(sent).ok()).map(Zeroizing::new);
+    let pair = after(b"Basic ").and_then(|sent| STANDARD.decode(sent).ok()).map(Zeroizing::new);
     pair.is_some_and(|pair| {
         let password = pair.iter().position(|byte| *byte == b':').map(|colon| &pair[colon + 1..]);
         password.is_some_and(|password| password.ct_eq(token.expose()).into())
@@ -146,15 +151,14 @@ pub struct Query {
 
 impl Query {
     fn takes(&self, record: &Record) -> bool {
-        let event = record.event.as_ref();
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_ref().is_none_or(|wanted| found.is_some_and(|found| found.eq_ignore_ascii_case(wanted)))
         };
         self.kind.is_none_or(|kind| kind == record.kind)
-            && is(&self.user, event.and_then(|event| Some(event.user_id.as_ref()?.as_str())))
-            && is(&self.session, event.and_then(|event| Some(event.session_id.as_ref()?.as_str())))
-            && is(&self.ip, event.and_then(|event| event.ip.as_deref()))
-            && self.rule.as_ref().is_none_or(|rule| record.findings.iter().any(|finding| finding.rule == *rule))
+            && is(&self.user, record.user_id().map(|id| id.as_str()))
+            && is(&self.session, record.session_id().map(|id| id.as_str()))
+            && is(&self.ip, record.ip())
+            && self.rule.as_ref().is_none_or(|rule| record.has_rule(rule))
     }
 }
 

@@ -41,7 +41,7 @@ pub async fn stream(request: HttpRequest, shared: web::Data<Shared>, query: web:
         request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     let synced = ledger.synced();
     let end = *synced.borrow();
-    let from = last.map(|last| last + 1).or(query.from).unwrap_or(end + 1);
+    let from = last.map(|last| last.saturating_add(1)).or(query.from).unwrap_or(end + 1);
     let feed = Feed { reader: Some(ledger.reader(from)), synced, ready: VecDeque::new() };
     let body = stream::unfold(feed, |mut feed| async move {
         let chunk = feed.next().await?;

@@ -162,7 +162,7 @@ fn wrong_variables_are_refused_by_name() {
         (
             "REFRESH_AUDIT_SERVER__WORKERS",
             "many",
-            "`workers` in [server]: invalid type: string, expected a nonzero usize in the environment variable REFRESH_AUDIT_SERVER__WORKERS",
+            "`workers` in [server]: invalid type: string, expected a whole number from 1 on in the environment variable REFRESH_AUDIT_SERVER__WORKERS",
         ),
         (
             "REFRESH_AUDIT_SERVR__LISTEN",

@@ -256,6 +256,25 @@ fn a_start_that_takes_long_does_not_set_the_clock_back() {
 }
 
 #[test]
+fn nobody_vouches_for_a_record_that_was_never_synced() {
+    // What is configured is recorded before all else: with each attempt, until one is synced.
+    let detect = "[journal]\ncheckpoint_every = \"1s\"\n[detect]\nRA401 = { speed_kmh = 800 }\n";
+    let (shim, mut rng) = (Shim::build(), StdRng::seed_from_u64(seed("never synced")));
+    let mut app = TestApp::prepare(shim.under(Settings::new().and(detect)));
+    shim.arm(Fault { kinds: WRITE, nth: 1, times: FOR_EVER, error: EIO, half: false });
+    app.launch();
+    eventually("it was tried for longer than a checkpoint waits", || shim.fired() > 8);
+    let checkpoints = std::fs::read_to_string(app.data().join("journal/checkpoints")).unwrap();
+    assert_eq!(checkpoints, "");
+    shim.disarm();
+    eventually("events are taken again", || {
+        app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded()
+    });
+    app.stop();
+    app.verify();
+}
+
+#[test]
 fn too_little_free_space_is_refused_before_it_is_gone() {
     let settings = Settings::new().and("[journal]\nmin_free = \"1000TiB\"\n");
     let mut rng = StdRng::seed_from_u64(seed("min_free"));

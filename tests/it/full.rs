@@ -103,4 +103,16 @@ fn what_gives_way_is_dropped_and_not_pending_and_not_damaged() {
     let row = &table(&app)[0];
     assert_eq!((&row["damaged"], &row["dropped"]), (&0.into(), &found["dropped"]["records"]));
     assert!(row["dropped"].as_u64().unwrap() >= gone);
+
+    // Nobody is promised what is gone: of a range only what is left, of one that is gone nothing.
+    let redeliver = |from: u64, to: u64| {
+        let (from, to) = (from.to_string(), to.to_string());
+        app.run(&["sinks", "redeliver", "hook", "--from", &from, "--to", &to])
+    };
+    let refused = redeliver(1, 5);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("gone from the journal"), "{refused:?}");
+    let oldest = oldest(&app);
+    let part = redeliver(1, oldest + 1);
+    assert!(String::from_utf8_lossy(&part.stdout).contains(" 2 records will be delivered again"), "{part:?}");
 }

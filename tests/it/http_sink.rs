@@ -122,6 +122,8 @@ async fn a_body_is_said_to_be_what_its_format_is() {
         ("cloudevents", "single", "", "application/cloudevents+json"),
         ("cef", "single", "", "text/plain; charset=utf-8"),
         ("leef", "single", "", "text/plain; charset=utf-8"),
+        // Section 3.3 (batched mode).
+        ("cloudevents", "array", "", "application/cloudevents-batch+json"),
         ("cef", "array", "", "application/json"),
         ("cef", "lines", "", "application/x-ndjson"),
         ("cef", "single", "headers = { Content-Type = 'text/x-cef' }", "text/x-cef"),
@@ -136,6 +138,12 @@ async fn a_body_is_said_to_be_what_its_format_is() {
         running.stop().await;
         let requests = server.requests().split_off(before);
         assert_eq!((requests.len(), &*requests[0].headers["content-type"]), (1, kind), "{format} {body}");
+        // Also what is not signed names itself.
+        let journal = fs::read_to_string(world.context.journal_dir.join("00000000000000000001.jsonl")).unwrap();
+        let record: serde_json::Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+        let id = if body == "single" { record["event"]["id"].as_str().unwrap() } else { "1-1" };
+        assert_eq!(requests[0].headers["webhook-id"], id, "{format} {body}");
+        assert!(!requests[0].headers.contains_key("webhook-signature"));
     }
 }
 

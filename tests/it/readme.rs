@@ -48,3 +48,21 @@ fn every_sample_loads_and_every_sink_has_one() {
     let missing: Vec<_> = SinkConfig::TYPES.iter().filter(|kind| !shown.iter().any(|one| one == *kind)).collect();
     assert!(missing.is_empty(), "README shows no sample of {missing:?}");
 }
+
+/// The shipped file shows whole entries as comments, three blanks in; each is there to be pasted.
+#[test]
+fn every_entry_that_the_shipped_file_shows_loads_as_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut entries, mut entry) = (Vec::new(), String::new());
+    for line in refresh_audit::config::EMBEDDED.lines().chain([""]) {
+        match line.strip_prefix("#   ") {
+            Some(text) => entry += &format!("{text}\n"),
+            None => entries.extend(Some(std::mem::take(&mut entry)).filter(|entry| entry.contains("[["))),
+        }
+    }
+    assert!(entries.len() > 10, "{}", entries.len());
+    for entry in entries {
+        let whole = entry.clone() + SOURCE;
+        Config::parse(&whole, "config.toml", dir.path(), []).unwrap_or_else(|error| panic!("{error}:\n{entry}"));
+    }
+}

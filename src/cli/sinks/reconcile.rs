@@ -79,7 +79,7 @@ async fn ask(
     let journal = journal(config)?;
     let mut delivered = files(config, sink, &journal).delivered(keys, *range.start());
     let mut held = Held::default();
-    let bar = progress_bar(journal.synced.min(*range.end()).saturating_sub(range.start() - 1));
+    let bar = progress_bar(journal.synced.min(*range.end()).saturating_sub(range.start().saturating_sub(1)));
     while let Some(mut some) = delivered.next(ASKED_AT_ONCE)? {
         bar.inc(ASKED_AT_ONCE as u64);
         let done = some.iter().any(|one| one.seq > *range.end());

@@ -6,7 +6,7 @@ use cel::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Made, Rule, RuleError, Unknown, context, holds, read, types::Type, value};
+use super::{Made, Rule, RuleError, Unknown, context, findings_of, holds, read, types::Type, value};
 
 /// Examples of one rule at most.
 const CASES_MAX: usize = 32;
@@ -54,8 +54,8 @@ impl Case {
 
 /// Runs the examples of all rules, enabled or not; what does not hold is returned.
 pub fn run(rules: &[Rule]) -> Result<Vec<Failed>, (usize, RuleError)> {
-    let variables = Made::new().variables;
-    let mut failed = Vec::new();
+    let mut variables = Made::new().variables;
+    let (mut failed, mut before) = (Vec::new(), Vec::new());
     for (number, rule) in rules.iter().enumerate() {
         let refuse = |member, what| (number, RuleError { rule: rule.id.clone(), what, member });
         if rule.tests.len() > CASES_MAX {
@@ -76,6 +76,8 @@ pub fn run(rules: &[Rule]) -> Result<Vec<Failed>, (usize, RuleError)> {
             };
             failed.push(Failed { rule: number, case: at, what });
         }
+        before.push(rule.id.clone());
+        variables.insert("findings", findings_of(&before));
     }
     Ok(failed)
 }

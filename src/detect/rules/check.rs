@@ -267,15 +267,22 @@ impl Checker<'_> {
     fn pattern(&mut self, expr: &IdedExpr) -> Result<Type, Wrong> {
         let text = text_of(expr).ok_or_else(|| self.wrong(expr, "a pattern is written out in the rule"))?;
         let made = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
-        let pattern = made.map_err(|error| self.wrong(expr, format!("not a pattern: {error}")))?;
+        // The last of its lines says what is wrong, those before it show where.
+        let pattern = made.map_err(|error| {
+            let error = error.to_string();
+            self.wrong(expr, format!("not a pattern: {}", error.lines().last().unwrap_or_default()))
+        })?;
         self.needs.patterns.insert(text.to_owned(), pattern);
         Ok(Type::Bool)
     }
 
     fn network(&mut self, expr: &IdedExpr) -> Result<Type, Wrong> {
         let text = text_of(expr).ok_or_else(|| self.wrong(expr, "a network is written out in the rule"))?;
-        let network =
+        let network: IpNet =
             text.parse().map_err(|_| self.wrong(expr, format!("`{text}` is no network such as 10.0.0.0/8")))?;
+        if network.trunc() != network {
+            return Err(self.wrong(expr, format!("`{text}` has bits behind its prefix; write {}", network.trunc())));
+        }
         self.needs.networks.insert(text.to_owned(), network);
         Ok(Type::Bool)
     }

@@ -34,6 +34,23 @@ impl Type {
         read(schema.as_value(), schema.as_value())
     }
 
+    /// The same where the member at `path`, of each where it is a list, is one of these words: what the schema leaves open
+    /// for later versions and this one does not.
+    pub(super) fn with_words(self, path: &[&str], words: &[String]) -> Self {
+        match (self, path) {
+            (_, []) => Self::Word(words.into()),
+            (Self::List(inner), path) => inner.with_words(path, words).list(),
+            (Self::Object(members), [name, rest @ ..]) => {
+                let mut members = Arc::unwrap_or_clone(members);
+                if let Some(member) = members.remove(*name) {
+                    members.insert((*name).to_owned(), member.with_words(rest, words));
+                }
+                Self::Object(Arc::new(members))
+            }
+            (other, _) => other,
+        }
+    }
+
     /// A list of these.
     pub(super) fn list(self) -> Self {
         Self::List(Box::new(self))

@@ -26,6 +26,8 @@ const TABS_SHARE: f32 = 0.01;
 const ONE_TIME_EVENTS_MIN: u32 = 20;
 /// Of these, half are forgotten.
 const ONE_TIME_EVENTS_MAX: u32 = 400;
+/// At so many refreshes, or sessions, half of what is counted is forgotten: the shares stay, and no count ever overflows.
+const COUNT_MAX: u32 = 1 << 30;
 /// This many in a row that are the same: tokens that work once do not do that, so the policy was changed.
 const REPEATS_MAX: u8 = 2;
 
@@ -162,7 +164,8 @@ impl Application {
 
     /// Counts what a refresh shows of the application.
     pub fn learn(&mut self, facts: &Facts, contradicts: bool) {
-        self.events = self.events.saturating_add(1);
+        self.fade();
+        self.events += 1;
         self.originals += u32::from(facts.parent != 0);
         self.tools += u32::from(facts.agent.tool);
         self.servers += u32::from(facts.agent.server);
@@ -180,5 +183,45 @@ impl Application {
             self.issuers.add(facts.issuer);
             self.issuers.add(facts.issuer_family);
         }
+    }
+
+    fn fade(&mut self) {
+        let halve = |counts: &mut [&mut u32]| counts.iter_mut().for_each(|count| **count /= 2);
+        if self.events >= COUNT_MAX {
+            let Self { events, originals, tools, servers, contradictions, .. } = self;
+            halve(&mut [events, originals, tools, servers, contradictions]);
+        }
+        if self.steady >= COUNT_MAX {
+            halve(&mut [&mut self.steady, &mut self.lapsed]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::facts::testing::refresh;
+
+    #[test]
+    fn what_was_counted_for_years_keeps_its_shares() {
+        // 1,000 refreshes a second are 4.3 thousand million in 50 days.
+        let most = 1 << 30;
+        let mut application = Application {
+            events: most,
+            originals: most,
+            servers: most,
+            tools: most / 4,
+            steady: most,
+            lapsed: most / 8,
+            ..Application::default()
+        };
+        let facts = refresh(1_795_329_600, 1, 2);
+        (0..10).for_each(|_| application.learn(&facts, false));
+        let Application { events, originals, servers, tools, steady, lapsed, .. } = application;
+        assert_eq!((events, originals, servers), (most / 2 + 10, most / 2 + 10, most / 2));
+        assert_eq!((tools, steady, lapsed), (most / 8, most / 2, most / 16));
+        assert!(application.coverage() == 1.0 && application.is_backend());
+        // steady : lapsed is 8 : 1 all the time.
+        assert!(application.lapses(9) && !application.lapses(8));
     }
 }

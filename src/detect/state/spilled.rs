@@ -151,6 +151,17 @@ impl State {
         names
     }
 
+    /// Forgets what was not brought for an event that was judged without: what is lost would be asked for again with each
+    /// event of the same user, and be missed each time.
+    pub fn forget(&mut self, names: &[Name]) {
+        for name in names {
+            match name.kind {
+                Kind::Session => self.sessions.remove(name.key),
+                Kind::User => self.users.remove(name.key),
+            }
+        }
+    }
+
     /// How many sessions and users are not in memory.
     pub fn outside(&self) -> usize {
         self.sessions.outside_keys().len() + self.users.outside_keys().len()

@@ -17,8 +17,9 @@ pub fn write(source: &mut Members<'_>, gist: &Gist<'_>, event: &RefreshEvent) {
         None => source.maybe("name", name.or_else(|| gist.address())),
     }
     if let Some(kind) = event.device.as_ref().and_then(|device| device.kind.as_deref()) {
-        source.put("type_id", &device_type(kind));
-        source.put("type", kind);
+        let (id, caption) = device_type(kind);
+        source.put("type_id", &id);
+        source.put("type", caption);
     }
     let os = event.device.as_ref().and_then(|device| device.os.as_deref());
     if let Some(os) = os.or_else(|| event.client.as_ref().and_then(|client| client.os.as_deref())) {
@@ -46,17 +47,18 @@ pub fn write_address(source: &mut Members<'_>, gist: &Gist<'_>) {
     }
 }
 
-/// FusionAuth's types of devices in OCSF's numbers; 99 is "Other".
-fn device_type(kind: &str) -> u8 {
+/// FusionAuth's types of devices in OCSF's numbers and words: beside a number stands its caption, beside 99, "Other", the
+/// sender's own text.
+fn device_type(kind: &str) -> (u8, &str) {
     match kind {
-        "SERVER" => 1,
-        "DESKTOP" => 2,
-        "LAPTOP" => 3,
-        "TABLET" => 4,
-        "MOBILE" => 5,
-        "BROWSER" => 8,
-        "UNKNOWN" => 0,
-        _ => 99,
+        "SERVER" => (1, "Server"),
+        "DESKTOP" => (2, "Desktop"),
+        "LAPTOP" => (3, "Laptop"),
+        "TABLET" => (4, "Tablet"),
+        "MOBILE" => (5, "Mobile"),
+        "BROWSER" => (8, "Browser"),
+        "UNKNOWN" => (0, "Unknown"),
+        other => (99, other),
     }
 }
 

@@ -22,7 +22,7 @@ fn session(state: &mut State, key: u64, seq: Seq) -> Vec<Spilled> {
 }
 
 /// A state of which sessions 1 to `count` - 1 are outside, by the events 2 to `count`, and what went out.
-fn spilled(count: u64) -> (State, Vec<Spilled>) {
+pub(in crate::ledger) fn spilled(count: u64) -> (State, Vec<Spilled>) {
     let mut state = State::default();
     let gone = (1..=count).flat_map(|n| session(&mut state, n, n)).collect();
     (state, gone)
@@ -38,7 +38,7 @@ fn outside(state: &State) -> [&OutsideKeys; 2] {
 }
 
 /// How many of all that is outside are found as they were.
-fn found(store: &Store, state: &State, gone: &[Spilled]) -> usize {
+pub(in crate::ledger) fn found(store: &Store, state: &State, gone: &[Spilled]) -> usize {
     let as_it_was = |name: &Name| {
         let entry = store.find(*name)?;
         assert!(gone.contains(&entry), "{entry:?}");
@@ -49,7 +49,7 @@ fn found(store: &Store, state: &State, gone: &[Spilled]) -> usize {
 }
 
 /// Small enough for several files: an entry of these has about 120 bytes.
-fn small(mut store: Store) -> Store {
+pub(in crate::ledger) fn small(mut store: Store) -> Store {
     store.file_bytes = 4_000;
     store
 }
@@ -126,6 +126,69 @@ fn of_two_entries_that_are_alike_the_later_counts() {
     let both = &first | &ids(&store.save(outside(&state)).unwrap());
     assert_eq!(both.len(), 2);
     assert_eq!(found(&Store::open(dir.path(), &both, &state), &state, &gone), 1);
+}
+
+/// From now on nothing can be written to the current file.
+pub(in crate::ledger) fn break_current(store: &mut Store) -> u32 {
+    let id = store.current.unwrap();
+    let file = File::open(path_of(&store.dir, id)).unwrap();
+    store.held.get_mut(&id).unwrap().stored = Arc::new(Stored { file, dirty: AtomicBool::new(false) });
+    id
+}
+
+fn len_of(entry: &Spilled) -> usize {
+    HEAD_BYTES + entry.bytes.len()
+}
+
+#[test]
+fn a_write_that_fails_loses_what_waited_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, gone) = spilled(200);
+    let mut store = small(Store::open(dir.path(), &BTreeSet::new(), &state));
+    fill(&mut store, &gone[..100]);
+    store.write().unwrap();
+    // What still fits into the file that fails, which is ended at 4,000 bytes, waits to be written, and is lost.
+    let broken = break_current(&mut store);
+    let mut bytes = store.held[&broken].bytes as usize;
+    let fit = gone[100..].iter().take_while(|entry| {
+        let fits = bytes < 4_000;
+        bytes += len_of(entry);
+        fits
+    });
+    let waits = fit.count();
+    assert!((1..60).contains(&waits), "{waits}");
+    let failed: Vec<usize> = (100..199).filter(|number| store.add(&gone[*number]).is_err()).collect();
+    assert_eq!(failed, [100 + waits], "said once, with the one that began the next file");
+    assert_eq!(found(&store, &state, &gone), 199 - waits);
+    // The one that said so is kept, and so is all that came after it; whoever opens the files sees the same.
+    let needed = ids(&store.save(outside(&state)).unwrap());
+    let again = Store::open(dir.path(), &needed, &state);
+    assert_eq!((again.len(), found(&again, &state, &gone)), (199 - waits, 199 - waits));
+    assert!(again.find(names(&state)[100 + waits]).is_some() && again.find(names(&state)[99 + waits]).is_none());
+}
+
+#[test]
+fn what_cannot_be_moved_stays_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut state, gone) = spilled(200);
+    let mut store = small(Store::open(dir.path(), &BTreeSet::new(), &state));
+    fill(&mut store, &gone);
+    for key in (1..=180).filter(|key| key % 10 != 0) {
+        state.sessions.remove(key);
+    }
+    store.save(outside(&state)).unwrap();
+    let left = names(&state).len();
+    assert_eq!((left, found(&store, &state, &gone)), (37, 37));
+    break_current(&mut store);
+    assert!(store.is_moving() && store.move_some().is_err());
+    assert_eq!(found(&store, &state, &gone), left);
+    // Another file takes them.
+    while store.is_moving() {
+        store.move_some().unwrap();
+    }
+    assert_eq!(found(&store, &state, &gone), left);
+    let needed = ids(&store.save(outside(&state)).unwrap());
+    assert_eq!(found(&Store::open(dir.path(), &needed, &state), &state, &gone), left);
 }
 
 #[test]

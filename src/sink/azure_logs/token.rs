@@ -60,6 +60,12 @@ impl Tokens {
         if who.tenant_id.is_empty() || !segment(who.tenant_id) {
             return Err(BuildError("tenant_id is not one: it is the directory's id, a UUID or a domain".to_owned()));
         }
+        if who.client_id.is_empty() || !segment(who.client_id) {
+            return Err(BuildError("client_id is not one: it is the application's id, a UUID".to_owned()));
+        }
+        if Url::parse(who.audience).is_err() {
+            return Err(BuildError("audience is not one: it should look like https://monitor.azure.com".to_owned()));
+        }
         let mut url = client.url().clone();
         let path = format!("{}/{}/oauth2/v2.0/token", url.path().trim_end_matches('/'), who.tenant_id);
         url.set_path(&path);

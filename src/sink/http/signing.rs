@@ -17,6 +17,11 @@ use crate::{
 /// What the secrets of that scheme begin with; base64 follows.
 const PREFIX: &[u8] = b"whsec_";
 
+/// The idempotency key as a header has it.
+pub(super) fn id(id: &str) -> Result<HeaderValue, SinkError> {
+    HeaderValue::try_from(visible(id)).map_err(|error| SinkError::passing(format!("webhook-id cannot be sent: {error}")))
+}
+
 /// Signs requests.
 pub(super) struct Signer(Hmac<Sha256>);
 

@@ -65,6 +65,9 @@ mod tests {
         };
         assert_eq!(of(r#","event":{"id":"x","user_id":"u-\"1"}"#), "u-\"1");
         assert_eq!(of(r#","event":{"id":"x"}"#), "3f9a1c2e");
+        // In order behind the user's events.
+        assert_eq!(of(r#","incident":{"severity":"high","user_id":"u-2"}"#), "u-2");
+        assert_eq!(of(r#","incident":{"severity":"high"}"#), "3f9a1c2e");
         assert_eq!(of(""), "3f9a1c2e");
     }
 }

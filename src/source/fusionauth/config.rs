@@ -11,6 +11,7 @@ use base64::{
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::types::meant_by;
 use super::{Alg, Credentials, Decoder, Fusionauth, Jwks, Keep, Key, Signed};
 use crate::{
     secret::{Secret, SecretRef},
@@ -114,6 +115,9 @@ impl Config {
             return wrong("unsigned = true needs basic_auth or headers: without them anyone can send events");
         }
         let decoder = self.decoder()?;
+        if self.quiet_after.is_some_and(|span| span.get().is_zero()) {
+            return wrong("quiet_after must be more than zero: leave it out for no alarm");
+        }
         if !self.trusted_proxies.is_empty() && self.allow_from.is_empty() {
             tracing::warn!("trusted_proxies does nothing without allow_from");
         }
@@ -129,6 +133,14 @@ impl Config {
     pub fn decoder(&self) -> Result<Decoder, BuildError> {
         if self.events.iter().any(String::is_empty) || self.events.is_empty() {
             return wrong("events must name at least one event type, such as \"jwt.refresh\"");
+        }
+        for kind in &self.events {
+            if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
+                return wrong(format!("events: `{kind}` is no event type; write each out, such as \"jwt.refresh\""));
+            }
+            if let Some(meant) = meant_by(kind) {
+                return wrong(format!("events: FusionAuth has no event `{kind}`; did you mean \"{meant}\"?"));
+            }
         }
         Ok(Decoder { events: self.events.clone(), keep: Keep::build(&self.keep)? })
     }

@@ -136,11 +136,9 @@ fn object(schema: &Value, kind: &str, members: &Map<String, Value>, at: &str, wr
         }
         // The text beside an enumerated number is its caption, unless the number says "other".
         if let Some(captions) = attribute["enum"].as_object()
-            && let Some(text) =
-                members.get(name.trim_end_matches("_id")).filter(|text| *name != "type_id" || text.is_string())
+            && let Some(text) = members.get(name.trim_end_matches("_id"))
             && value.as_u64() != Some(99)
-            && !["type_id", "activity_id"].contains(&name.as_str())
-            && captions.get(&value.to_string()) != Some(text)
+            && captions.get(&value.to_string()).is_some_and(|caption| caption != text)
         {
             wrong.push(format!("{at}: {value} is called {text}"));
         }

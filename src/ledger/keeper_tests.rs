@@ -1,0 +1,148 @@
+//! Which segments are compressed, and which are deleted, worked out by hand.
+
+use super::*;
+use crate::{
+    ledger::{chain, verify},
+    units::Span,
+};
+
+const DAY: i64 = 86_400;
+
+/// Housekeeping over a journal whose open segment begins with `open`; records are kept for ten days.
+fn work(dir: &Path, open: Seq) -> Work {
+    let metrics = Metrics::new();
+    let home = Home {
+        journal_dir: dir.to_owned(),
+        filters_dir: dir.join("filters"),
+        state_dir: dir.join("state"),
+        node: "a".to_owned(),
+        journal: "3f9a1c2e".to_owned(),
+        bucket_secs: 60,
+        config: JournalConfig { retention: Span::from_days(10), ..JournalConfig::default() },
+        open: Open::default(),
+        consumers: Consumers::default(),
+        alarms: Alarms::new(Arc::clone(&metrics)),
+        metrics,
+    };
+    home.open.begins(open);
+    home.consumers.complete();
+    let scrub = Scrub::new(dir.to_owned(), dir.join("damaged"), home.alarms.clone(), false);
+    Work::new(home, None, scrub)
+}
+
+/// A segment of one record that was received at an instant, days since 1970.
+fn segment(dir: &Path, first: Seq, day: i64) {
+    let at = ReceivedAt::from_micros(day * DAY * 1_000_000);
+    let mut line = format!(
+        r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"a","seq":{first},"kind":"alarm","received_at":"{at}"}}"#
+    )
+    .into_bytes();
+    chain::seal_line(&mut line, 0, &chain::GENESIS);
+    fs::write(plain_path(dir, first), line).unwrap();
+}
+
+/// First seqs, and whether they are compressed.
+fn segments(dir: &Path) -> Vec<(Seq, bool)> {
+    segment::list(dir).unwrap().into_iter().map(|segment| (segment.first, segment.compressed)).collect()
+}
+
+fn retain(work: &mut Work, day: i64) -> Vec<Seq> {
+    work.forgets_at.store(day * DAY * 1_000_000, Ordering::Release);
+    work.retain().unwrap();
+    segments(&work.home.journal_dir).into_iter().map(|(first, _)| first).collect()
+}
+
+#[test]
+fn a_file_that_was_begun_does_not_seal_the_one_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut work = work(dir.path(), 11);
+    (segment(dir.path(), 1, 100), segment(dir.path(), 11, 101));
+    // Begun, but not known to be durable: it may be gone the next moment, and records come behind the one before it.
+    fs::write(plain_path(dir.path(), 21), b"").unwrap();
+    work.tidy().unwrap();
+    assert_eq!(segments(dir.path()), [(1, true), (11, false), (21, false)]);
+    assert_eq!(retain(&mut work, 1_000), [11, 21]);
+    work.home.open.begins(21);
+    work.tidy().unwrap();
+    assert_eq!(segments(dir.path()), [(11, true), (21, false)]);
+}
+
+#[test]
+fn one_that_cannot_be_compressed_is_in_the_way_of_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut work = work(dir.path(), 31);
+    (1..=4).for_each(|n| segment(dir.path(), 10 * n - 9, 100 + i64::try_from(n).unwrap()));
+    // It cannot be read: no file at all.
+    fs::remove_file(plain_path(dir.path(), 11)).unwrap();
+    fs::create_dir(plain_path(dir.path(), 11)).unwrap();
+    work.forgets_at.store(113 * DAY * 1_000_000 + 1, Ordering::Release);
+    assert!(work.tidy().is_err());
+    // 21 began on day 103, more than ten days ago: 1 is older. The unreadable one cannot be deleted like a file.
+    assert_eq!(segments(dir.path()), [(11, false), (21, true), (31, false)]);
+}
+
+#[test]
+fn retention_goes_by_the_ledgers_clock_and_past_a_damaged_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut work = work(dir.path(), 51);
+    (0..6).for_each(|n| segment(dir.path(), 10 * n + 1, 100 + i64::try_from(n).unwrap()));
+    // However late it is by the wall: nobody has said that anything may go.
+    work.retain().unwrap();
+    assert_eq!(segments(dir.path()).len(), 6);
+    // Ten days after day 101, when 11 began, 1 has been kept for long enough, and a moment later it goes.
+    assert_eq!(retain(&mut work, 111).len(), 6);
+    work.forgets_at.store(111 * DAY * 1_000_000 + 1, Ordering::Release);
+    work.retain().unwrap();
+    assert_eq!(segments(dir.path())[0].0, 11);
+    // The beginnings of 21 and 31 cannot be read. Of 41 it is known, and those before it are older.
+    fs::write(plain_path(dir.path(), 21), b"damaged\n").unwrap();
+    fs::write(compressed_path(dir.path(), 31), b"damaged").unwrap();
+    fs::remove_file(plain_path(dir.path(), 31)).unwrap();
+    assert_eq!(retain(&mut work, 114), [11, 21, 31, 41, 51]);
+    assert_eq!(retain(&mut work, 115), [41, 51]);
+    // Never past what someone still needs, nor the open one.
+    work.home.consumers.copied(49);
+    assert_eq!(retain(&mut work, 1_000), [41, 51]);
+    work.home.consumers.copied(50);
+    work.home.consumers.set("sink", 50);
+    assert_eq!(retain(&mut work, 1_000), [41, 51]);
+    work.home.consumers.set("sink", 51);
+    assert_eq!(retain(&mut work, 1_000), [51]);
+}
+
+#[test]
+fn what_is_left_begins_with_what_a_checkpoint_vouches_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal_dir = segment::journal_dir(dir.path());
+    fs::create_dir(&journal_dir).unwrap();
+    // Two segments of three records, and the open one; of the first nobody signed the end when it was sealed.
+    let mut prev = chain::GENESIS;
+    let mut hashes = Vec::new();
+    for first in [1, 4, 7] {
+        let lines = (first..first + 3).map(|seq| {
+            let at = ReceivedAt::from_micros(i64::try_from(seq).unwrap() * DAY * 1_000_000);
+            let mut line = format!(
+                r#"{{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"a","seq":{seq},"kind":"alarm","received_at":"{at}"}}"#
+            )
+            .into_bytes();
+            prev = chain::seal_line(&mut line, 0, &prev);
+            hashes.push(prev);
+            line
+        });
+        let lines: Vec<Vec<u8>> = lines.collect();
+        fs::write(plain_path(&journal_dir, first), lines.concat()).unwrap();
+    }
+    let (private, public) = checkpoint::generate("a").unwrap();
+    let mut log = checkpoint::Log::open(&journal_dir, checkpoint::Signer::parse(&private).unwrap()).unwrap();
+    log.append(&Checkpoint { origin: "a/3f9a1c2e".to_owned(), seq: 6, hash: hashes[5] }).unwrap();
+    let mut work = work(&journal_dir, 7);
+    work.checkpoints = Some(log);
+    for (day, first) in [(15, 4), (18, 7)] {
+        assert_eq!(retain(&mut work, day), (first..=7).step_by(3).collect::<Vec<_>>());
+        let verifier = checkpoint::Verifier::parse(&public).unwrap();
+        let report = verify::verify(dir.path(), 1, Seq::MAX, Some(&verifier), &[], &mut |_| {}).unwrap();
+        assert_eq!((report.problems, report.range), (vec![], Some((first, 9))));
+    }
+    // One each; the one that was there already was not signed again.
+    assert_eq!(checkpoint::read(&journal_dir, None).unwrap().len(), 2);
+}

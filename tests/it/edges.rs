@@ -1,0 +1,142 @@
+//! The edges of commands and settings: what asks for nothing, for what is not there, or for what cannot be; and that it is
+//! told where, and by which exit code (0 done, 1 a problem, 2 usage, 78 configuration).
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Output,
+};
+
+use rand::{SeedableRng as _, rngs::StdRng};
+
+use crate::support::{
+    app::{Settings, TestApp},
+    event::Event,
+    eventually, seed,
+};
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn what_shows_only_when_keys_are_read_is_named_with_its_place() {
+    let sink = |text: &str| format!("[[sinks]]\nname = \"s\"\n{text}\n");
+    let azure = "type = \"azure_logs\"\nendpoint = \"https://x.example.com\"\nrule_id = \"dcr-1\"\nstream = \"Custom-X\"\n\
+                 tenant_id = \"t\"\nclient_secret_file = \"hook.key\"";
+    let elastic = "type = \"elasticsearch\"\nurl = \"https://127.0.0.1:9200\"\nindex = \"a\"\nformat = \"cef\"";
+    for (source, tables, words) in [
+        (
+            "events = [\"jwt.refreshh\"]\n",
+            String::new(),
+            "FusionAuth has no event `jwt.refreshh`; did you mean \"jwt.refresh\"?",
+        ),
+        ("events = [\"*\"]\n", String::new(), "events: `*` is no event type"),
+        ("quiet_after = \"0s\"\n", String::new(), "quiet_after must be more than zero"),
+        ("", sink(elastic), "takes JSON only"),
+        ("", sink(&format!("{azure}\nclient_id = \"\"")), "client_id is not one"),
+        ("", sink(&format!("{azure}\nclient_id = \"c\"\naudience = \"\"")), "audience is not one"),
+        ("", sink("type = \"http\"\nurl = \"https://h/\"\nsign = { secret_file = \"gone\" }"), "gone: No such file"),
+        ("", "[fingerprint]\nprevious_key_files = [\"gone\"]\n".to_owned(), "fingerprint.previous_key_files: "),
+    ] {
+        let app = TestApp::prepare(Settings { source: source.to_owned(), tables, ..Settings::new() });
+        let output = app.run(&["check"]);
+        let text = said(&output);
+        let last = text.lines().last().unwrap_or_default();
+        assert!(output.status.code() == Some(78) && last.contains(words), "{words}: {text}");
+        assert!(last.contains("config.toml"), "{words}: {text}");
+    }
+}
+
+#[test]
+fn a_check_says_of_no_key_that_it_will_be_made_that_will_not() {
+    let app = TestApp::prepare(Settings::new());
+    let text = said(&app.run(&["check"]));
+    // The source's key is hook.key.
+    assert!(!text.contains("webhook.key") && text.contains("fingerprint.key does not exist yet"), "{text}");
+}
+
+#[test]
+fn a_check_tells_of_suppressions_that_are_over() {
+    let one = |until: &str| format!("[[suppress]]\nrule = \"RA403\"\nreason = \"r\"\nuntil = \"{until}\"\n");
+    let app = TestApp::prepare(Settings::new().and(&one("2999-01-01")).and(&one("2020-01-01")));
+    let text = said(&app.run(&["check"]));
+    assert!(text.contains("note [[suppress]] 2 ended at 2020-01-01T00:00:00.000000Z"), "{text}");
+    assert!(!text.contains("[[suppress]] 1"), "{text}");
+}
+
+#[test]
+fn commands_that_ask_for_nothing_say_so() {
+    let mut rng = StdRng::seed_from_u64(seed("edges"));
+    let mut app = TestApp::prepare(Settings::new());
+    let output = app.run(&["gate", "report"]);
+    assert!(output.status.code() == Some(1) && said(&output).contains("there is no data directory"), "{output:?}");
+    app.launch();
+    assert!(app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded());
+    eventually("it is delivered", || app.file_sink_lines().len() == 1);
+    let mut refused = Vec::new();
+    for running in [true, false] {
+        refused.push(said(&app.run(&["sinks", "redeliver", "audit-file", "--from", "9"])));
+        for (arguments, code) in [
+            (&["sinks", "parked", "audit-file"][..], 0),
+            (&["sinks", "parked", "audit-file", "--retry"], 2),
+            (&["sinks", "parked", "audit-file", "--all"], 2),
+            (&["sinks", "parked", "audit-file", "5"], 2),
+            (&["sinks", "parked", "audit-file", "--retry", "--drop", "5"], 2),
+            (&["sinks", "parked", "audit-file", "--retry", "5"], 1),
+            (&["sinks", "parked", "audit-file", "--retry", "--all"], 0),
+            (&["sinks", "reconcile", "audit-file", "--from", "0"], 0),
+            (&["verify", "--from", "18446744073709551615"], 1),
+        ] {
+            let output = app.run(arguments);
+            assert_eq!(output.status.code(), Some(code), "running: {running}, {arguments:?}: {}", said(&output));
+        }
+        if running {
+            app.stop();
+        }
+    }
+    assert!(refused[0].contains("nothing to deliver again"), "{refused:?}");
+    assert_eq!(refused[0], refused[1], "with a service and without one");
+    // A public key that is none is no key to check by; without one, only hashes are checked.
+    fs::write(app.data().join("checkpoint.pub"), "none\n").unwrap();
+    let output = app.run(&["verify"]);
+    assert!(output.status.code() == Some(1) && said(&output).contains("checkpoint.pub"), "{output:?}");
+    fs::remove_file(app.data().join("checkpoint.pub")).unwrap();
+    assert_eq!(app.run(&["verify"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_stream_goes_on_behind_the_last_seq_there_can_be() {
+    let app = TestApp::start(Settings::new());
+    let mut stream = TcpStream::connect(app.admin).unwrap();
+    let head = format!("GET /api/stream HTTP/1.1\r\nHost: {}\r\nLast-Event-ID: {}\r\n\r\n", app.admin, u64::MAX);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+#[test]
+fn a_token_is_taken_whatever_the_case_of_its_scheme() {
+    // RFC 9110, section 11.1: "case-insensitive".
+    let app = TestApp::prepare(Settings::new());
+    fs::write(app.path("admin.token"), "fixture-admin-token\n").unwrap();
+    let config = fs::read_to_string(app.path("config.toml")).unwrap();
+    fs::write(app.path("config.toml"), config.replace("[admin]\n", "[admin]\ntoken_file = \"admin.token\"\n")).unwrap();
+    let mut app = app;
+    app.launch();
+    for (scheme, status) in
+        [("Bearer fixture-admin-token", "200"), ("bearer fixture-admin-token", "200"), ("bearer no", "401")]
+    {
+        let mut stream = TcpStream::connect(app.admin).unwrap();
+        let head = format!(
+            "GET /api/alarms HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: {scheme}\r\n\r\n",
+            app.admin
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{scheme}: {answer}");
+    }
+}
