@@ -141,7 +141,8 @@ async fn a_body_is_said_to_be_what_its_format_is() {
         // Also what is not signed names itself.
         let journal = fs::read_to_string(world.context.journal_dir.join("00000000000000000001.jsonl")).unwrap();
         let record: serde_json::Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
-        let id = if body == "single" { record["event"]["id"].as_str().unwrap() } else { "1-1" };
+        let batch = format!("{ID}-1-1");
+        let id = if body == "single" { record["event"]["id"].as_str().unwrap() } else { &batch };
         assert_eq!(requests[0].headers["webhook-id"], id, "{format} {body}");
         assert!(!requests[0].headers.contains_key("webhook-signature"));
     }
