@@ -146,6 +146,7 @@ impl App {
                 intake: Arc::clone(&self.intake),
                 body_bytes_max: self.config.server.max_body.len(),
                 ack_deadline: self.config.server.ack_deadline.get(),
+                room: webhook::room_for_large_bodies(),
             }),
         };
         let operator = Serving::start(listen::operator(listener(self.operator)?, self.shared.clone()))?;

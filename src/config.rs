@@ -23,7 +23,7 @@ use crate::{
     sink::SinkConfig,
     source::SourceConfig,
     telemetry::LogConfig,
-    web::{AdminConfig, ServerConfig, listen},
+    web::{AdminConfig, ServerConfig, certificate},
 };
 
 mod document;
@@ -246,7 +246,7 @@ impl Config {
     /// Reads the certificate and key of the public listener, where it has any.
     pub fn tls(&self) -> Result<Option<rustls::ServerConfig>, String> {
         let tls = self.server.tls.as_ref();
-        tls.map(|tls| listen::tls(&self.path(&tls.cert), &self.path(&tls.key))).transpose()
+        tls.map(|tls| certificate::tls(&self.path(&tls.cert), &self.path(&tls.key))).transpose()
     }
 
     /// Reads the fingerprint keys: the one that writes, then the previous ones.

@@ -10,11 +10,16 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Lets the process have as many descriptors open as the system allows it.
-pub fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+/// Lets the process have as many descriptors open as the system allows it, and leave no core behind: its memory holds keys and
+/// the tokens of the bodies that are being read.
+pub fn set_limits() {
+    let files = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let core = getrlimit(Resource::Core);
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), ..core }) {
+        tracing::warn!(%error, "a crash may leave a core with tokens and keys in it");
     }
 }
 

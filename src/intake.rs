@@ -93,6 +93,8 @@ pub enum Outcome {
     Unreadable(String),
     /// Nothing can be said now.
     Unavailable(&'static str, Duration),
+    /// Nothing can be said now, not even of who asks.
+    Unverified(&'static str, Duration),
 }
 
 impl Outcome {
@@ -105,7 +107,7 @@ impl Outcome {
             Self::Ignored => RequestOutcome::Ignored,
             Self::Unrecorded => RequestOutcome::Unrecorded,
             Self::Unauthenticated | Self::Unreadable(_) => RequestOutcome::Refused,
-            Self::Unavailable(..) => RequestOutcome::Unavailable,
+            Self::Unavailable(..) | Self::Unverified(..) => RequestOutcome::Unavailable,
         }
     }
 }
@@ -172,10 +174,10 @@ impl Intake {
         self.sources.get(name)
     }
 
-    /// Counts a request that was refused before it reached a source's checks.
-    pub fn refused(&self, source: Option<&Slot>) {
+    /// Counts a request that ended before it reached a source's checks.
+    pub fn count(&self, source: Option<&Slot>, outcome: RequestOutcome) {
         let name = source.map_or_else(|| Arc::from("unknown"), |slot| Arc::clone(&slot.name));
-        self.metrics.count(&name, RequestOutcome::Refused);
+        self.metrics.count(&name, outcome);
     }
 
     /// Takes one request through to its end, within its deadline.
@@ -197,7 +199,7 @@ impl Intake {
     }
 
     async fn take(&self, slot: &Slot, request: &RawRequest<'_>) -> Outcome {
-        let Some(ledger) = self.ledger.get() else { return Outcome::Unavailable("starting", RETRY_AFTER) };
+        let Some(ledger) = self.ledger.get() else { return Outcome::Unverified("starting", RETRY_AFTER) };
         let decoded = match self.read(slot, request).await {
             Ok(decoded) => decoded,
             Err(error) => return self.refuse(slot, error),
@@ -286,7 +288,7 @@ impl Intake {
             }
             SourceError::Unavailable { reason, retry_after } => {
                 self.log_refusal(slot, &reason, "the sender was told to come again");
-                Outcome::Unavailable("cannot verify now", retry_after)
+                Outcome::Unverified("cannot verify now", retry_after)
             }
             SourceError::Unreadable { field, problem } => {
                 self.log_refusal(

@@ -9,10 +9,11 @@
 //!
 //! The modules, in reading order. Arrows: `main -> cli -> app -> {web, ledger, deliver}`, `web -> intake`,
 //! `intake -> {source, scope, enrich, privacy, ledger's handle}`, `deliver -> {sink, format, scope, the journal's reader}`.
-//! Everything may use `event`, `record`, `slice`, `time` and `units`; those use nothing of ours but each other.
+//! Everything may use `event`, `host`, `record`, `slice`, `time` and `units`; those use nothing of ours but each other.
 
 pub mod event;
 pub mod files;
+pub mod host;
 pub mod record;
 pub mod slice;
 pub mod time;

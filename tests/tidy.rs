@@ -18,7 +18,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const REASON_ABOVE_LINES: usize = 12;
 
 /// What everything may name, besides the modules in [`ARROWS`]; these name nothing of ours but what ARROWS says.
-const BASE: &[&str] = &["event", "files", "record", "slice", "time", "units"];
+const BASE: &[&str] = &["event", "files", "host", "record", "slice", "time", "units"];
 
 /// Which modules of ours each module may name. A module not listed here is a complaint: say where it belongs.
 const ARROWS: &[(&str, &str)] = &[
@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("time", ""),
     ("units", ""),
     ("files", ""),
+    ("host", ""),
     ("event", "time units"),
     ("record", "event time units"),
     ("secret", ""),

@@ -3,7 +3,8 @@
 //! Exit codes: 0 done, 1 found a problem or failed, 2 usage, 78 configuration.
 
 use std::{
-    io::{self, Write as _},
+    borrow::Cow,
+    io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
 };
@@ -139,9 +140,10 @@ enum Format {
 #[error("the standard output is closed")]
 struct OutputClosed;
 
-/// Writes a line to the standard output.
+/// Writes a line to the standard output; to a terminal without what it would act on.
 fn print(line: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
+    let line = if out.is_terminal() { inert(line) } else { line.into() };
     let written = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => OutputClosed.into(),
@@ -173,12 +175,22 @@ fn progress_bar(total: u64) -> indicatif::ProgressBar {
 /// What may be printed to a terminal of a text that others wrote: no control characters, no other end of a line, and
 /// nothing that turns around the order in which the rest is read (Unicode's Bidi_Control).
 fn printable(text: &str) -> String {
-    let is_shown = |c: char| {
-        let turns =
-            matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        !c.is_control() && !turns
-    };
     text.chars().map(|c| if is_shown(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+fn is_shown(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns
+}
+
+/// The same of whole lines, by escapes: JSON stays what it was.
+fn inert(lines: &str) -> Cow<'_, str> {
+    let stays = |c: char| c == '\n' || is_shown(c);
+    if lines.chars().all(stays) {
+        return lines.into();
+    }
+    let escaped = |c: char| if stays(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) };
+    lines.chars().map(escaped).collect::<String>().into()
 }
 
 #[cfg(test)]
@@ -199,6 +211,17 @@ mod tests {
             assert_eq!(printable(marks), "\u{fffd}".repeat(marks.chars().count()), "{marks:?}");
         }
         assert_eq!(printable("a\u{202e}b é\u{a0}\u{5d0}\u{1f600}"), "a\u{fffd}b é\u{a0}\u{5d0}\u{1f600}");
+    }
+
+    #[test]
+    fn json_on_a_terminal_is_the_same_json_and_moves_nothing() {
+        // A control sequence that begins with one character of C1 (ECMA-48, 5.4), DEL, and text turned around.
+        let value = serde_json::json!({ "user_agent": "\u{9b}31m\u{7f}\u{202e}gpj é" });
+        let (line, pretty) = (value.to_string(), serde_json::to_string_pretty(&value).unwrap());
+        assert_eq!(inert(&line), r#"{"user_agent":"\u009b31m\u007f\u202egpj é"}"#);
+        for json in [inert(&line), inert(&pretty)] {
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+        }
     }
 
     #[test]

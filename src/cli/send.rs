@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigError, SourceEntry},
+    host::is_this_machine,
     secret::Secret,
     source::{Alg, SourceConfig, fusionauth},
     time::ReceivedAt,
@@ -285,9 +286,4 @@ fn default_url(given: &Arguments, config: &Config) -> anyhow::Result<Url> {
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}/webhooks/{}", admin::reachable(config.server.listen), source.name);
     Ok(Url::parse(&url)?)
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }

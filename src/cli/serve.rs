@@ -35,12 +35,13 @@ pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>)
     // Many small things that come and go: a huge page stays whole for one of them. Without, the id index alone takes 75 MB
     // instead of 121 at 500,000 ids, and is as fast. Where the system does not know of it, nothing is lost.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    files::raise_limit();
+    files::set_limits();
     let made = keys::ensure_default_keys(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = stop_signal()?;
         let app = App::build(config.clone(), made)?;
+        warn_of_clear_text(&config);
         malformed.count_in(app.metrics());
         let (public, operator) = app.addresses()?;
         match config.log.format {
@@ -52,6 +53,22 @@ pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>)
     // What hangs (a sink, the index) has had its time.
     runtime.shutdown_timeout(LAST_WAIT_MAX);
     Ok(Ended::Well)
+}
+
+/// What other machines send here can be read on its way, unless something in front ends TLS.
+fn warn_of_clear_text(config: &Config) {
+    let (public, operator) = (config.server.listen, config.admin.listen);
+    if config.server.tls.is_none() && !public.ip().is_loopback() {
+        tracing::warn!(
+            "server.listen = \"{public}\" takes events in the clear from other machines, and they hold live tokens: set \
+             server.tls, or listen where only a TLS proxy comes"
+        );
+    }
+    if !operator.ip().is_loopback() {
+        tracing::warn!(
+            "admin.listen = \"{operator}\" takes its token in the clear from other machines: listen where only a TLS proxy comes"
+        );
+    }
 }
 
 /// Resolves at SIGTERM, SIGINT, or SIGHUP: a terminal that is closed.

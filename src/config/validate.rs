@@ -26,7 +26,7 @@ const ACK_DEADLINE_MAX: Span = Span::from_secs(30);
 const WINDOW_MIN: Span = Span::from_secs(60);
 /// The documented example event is about 2 KiB.
 const BODY_MIN: ByteSize = ByteSize::new(4 << 10);
-/// Every connection may hold one body in memory.
+/// A quarter of the room that all bodies together have (`web::webhook`).
 const BODY_MAX: ByteSize = ByteSize::from_mib(16);
 /// Each is a thread; more than any machine has processors.
 const WORKERS_MAX: usize = 1_024;

@@ -2,10 +2,12 @@
 
 use std::{
     ops::Range,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
@@ -205,7 +207,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         next: &[Message],
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Ack, SinkError> {
-        let delivery = self.sink.deliver_and_begin(messages, next);
+        // A library that gives up on what the other side says must not end this sink's loop with nobody to tell of it.
+        let delivery = AssertUnwindSafe(self.sink.deliver_and_begin(messages, next)).catch_unwind();
         tokio::pin!(delivery);
         let mut unsaved = true;
         loop {
@@ -217,7 +220,9 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             };
             tokio::select! {
                 biased;
-                result = &mut delivery => return result,
+                result = &mut delivery => {
+                    return result.unwrap_or_else(|_| Err(SinkError::passing("the sink panicked: the log says where")));
+                }
                 () = due, if unsaved => {
                     unsaved = false;
                     if let Some(Err(error)) = self.shared.books(Books::save).await {

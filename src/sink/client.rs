@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use super::{Ack, BuildError, SinkError, tls::TlsFiles};
 use crate::{
+    host::is_this_machine,
     secret::{Secret, SecretRef},
     units::Span,
 };
@@ -36,8 +37,11 @@ pub const TIMEOUT: Span = Span::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Under what most servers and balancers keep (60 s), so that we close first and no request meets a closed connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Headers whose values are secrets: never as text in a configuration.
-const SECRET_HEADERS: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-api-key", "dd-api-key"];
+/// Words in the names of headers whose values are secrets (`Authorization`, `X-Api-Key`, `X-Auth-Token`, Honeycomb's
+/// `X-Honeycomb-Team`): never as text in a configuration.
+const SECRET_WORDS: &[&str] = &["auth", "cookie", "key", "password", "secret", "token", "honeycomb-team"];
+/// A part of a secret address that is shorter is no secret by itself, but a word of its path.
+const ADDRESS_SECRET_LEN_MIN: usize = 16;
 /// Headers that are the protocol's.
 const OWN_HEADERS: &[&str] = &["host", "connection", "content-length", "transfer-encoding"];
 
@@ -101,19 +105,12 @@ pub fn parse_url(key: &str, text: &str, allow_http: bool) -> Result<Url, BuildEr
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if allow_http || is_loopback(&url) => Ok(url),
+        "http" if allow_http || url.host_str().is_some_and(is_this_machine) => Ok(url),
         "http" => {
             fail("is http:// to another machine: records would travel in the clear; use https:// or allow_http = true")
         }
         _ => fail("must begin with https://"),
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-    })
 }
 
 impl HttpClient {
@@ -125,6 +122,18 @@ impl HttpClient {
     /// The secret is not quoted from any answer from now on.
     pub fn never_quote(&mut self, secret: Secret) {
         self.secrets.push(secret);
+    }
+
+    /// The address is a secret: neither it nor a part of it that is long enough to be one is quoted from any answer.
+    pub fn never_quote_address(&mut self) {
+        let url = self.url.clone();
+        let queried = url.query_pairs().map(|(_, value)| value.into_owned());
+        let written = url.query().unwrap_or_default().split(['&', '=']).map(str::to_owned);
+        let path = url.path_segments().into_iter().flatten().map(str::to_owned);
+        let parts = path.chain(queried).chain(written).filter(|part| part.len() >= ADDRESS_SECRET_LEN_MIN);
+        // The whole before its parts, so that nothing is left of it.
+        let whole = [url.as_str(), url.path()].map(str::to_owned);
+        self.secrets.extend(whole.into_iter().chain(parts).map(|part| Secret::new(part.into_bytes())));
     }
 
     /// A header's value that nothing prints and no answer is quoted with: `prefix` (`"Bearer "`, say) and the secret.
@@ -161,7 +170,7 @@ impl HttpClient {
                 return Err(fail("is set by the sink itself: leave it out"));
             }
             let value = match value {
-                HeaderConfig::Text(_) if SECRET_HEADERS.contains(&&*lower) => {
+                HeaderConfig::Text(_) if SECRET_WORDS.iter().any(|word| lower.contains(word)) => {
                     return Err(fail("is a secret: give it as { file = \"…\" } or { env = \"…\" }"));
                 }
                 HeaderConfig::Text(text) => {
@@ -326,11 +335,55 @@ mod tests {
         parse_url("url", "http://10.0.0.1/", true).map(drop).unwrap();
     }
 
+    fn client(url: &str) -> HttpClient {
+        let connect = Connect { url, timeout: TIMEOUT, allow_http: false, tls: TlsFiles::default() };
+        connect.build(Path::new("/")).unwrap()
+    }
+
+    #[test]
+    fn no_part_of_a_secret_address_is_quoted() {
+        // A Teams workflow's, whose last member is its signature, and an incoming webhook's, whose last segment is its token.
+        for (url, said) in [
+            (
+                "http://127.0.0.1/workflows/0f2c/triggers/manual/paths/invoke?api-version=1&sig=fixture-Signature%2F0123456789",
+                "the sig fixture-Signature/0123456789 (fixture-Signature%2F0123456789) of trigger manual has expired",
+            ),
+            ("http://127.0.0.1/services/T1/B2/fixtureToken0123456789", "no_team: /fixtureToken0123456789"),
+        ] {
+            let mut client = client(url);
+            client.never_quote_address();
+            let quoted = client.quote(format!("{said}; {url}").as_bytes());
+            assert!(!quoted.to_lowercase().contains("fixture"), "{quoted}");
+            assert!(quoted.starts_with(said.split(" fixture").next().unwrap().split('/').next().unwrap()), "{quoted}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_no_text_in_a_configuration() {
+        let headers = |name: &str| {
+            let text = BTreeMap::from([(name.to_owned(), HeaderConfig::Text("v".to_owned()))]);
+            client("http://127.0.0.1/").headers(&text, &[], Path::new("/")).map(|headers| headers.len())
+        };
+        // As the vendors' documentation calls them: Honeycomb, New Relic; and usual ones.
+        for secret in [
+            "X-Honeycomb-Team",
+            "Api-Key",
+            "Authorization",
+            "X-Auth-Token",
+            "X-Sumo-Token",
+            "Cookie",
+            "Proxy-Authorization",
+        ] {
+            assert!(headers(secret).unwrap_err().to_string().contains("is a secret"), "{secret}");
+        }
+        for plain in ["X-Scope-OrgID", "X-Team", "X-Honeycomb-Dataset", "Accept"] {
+            assert_eq!(headers(plain).unwrap(), 1, "{plain}");
+        }
+    }
+
     #[test]
     fn a_secret_header_shows_nothing() {
-        let connect =
-            Connect { url: "http://127.0.0.1/", timeout: TIMEOUT, allow_http: false, tls: TlsFiles::default() };
-        let mut client = connect.build(Path::new("/")).unwrap();
+        let mut client = client("http://127.0.0.1/");
         let value = client.secret_value("Bearer ", Secret::new(b"hunter22".to_vec())).unwrap();
         assert_eq!(value.as_bytes(), b"Bearer hunter22");
         assert!(!format!("{value:?}").contains("hunter22"));

@@ -23,7 +23,7 @@ use super::{
     tls::TlsFiles,
 };
 use crate::{
-    secret::{Secret, SecretRef},
+    secret::SecretRef,
     slice::pieces,
     units::Span,
 };
@@ -129,8 +129,7 @@ impl Config {
         let mut client = connect.build(base)?;
         let url = self.whole(client.url());
         if secret {
-            client.never_quote(Secret::new(url.path().as_bytes().to_vec()));
-            client.never_quote(Secret::new(address.into_bytes()));
+            client.never_quote_address();
         }
         let shape = self.shape()?;
         let mut headers = HeaderMap::new();
@@ -242,13 +241,12 @@ impl Body {
         if self == Self::Array { array(records) } else { records }
     }
 
-    /// The idempotency key of one record, `<first seq>-<last seq>` of several.
+    /// The idempotency key of one record, `<journal>-<first seq>-<last seq>` of several: other journals have the same seqs.
     fn id(self, batch: &[Message]) -> String {
-        match (self, batch) {
-            (Self::Single, [message]) => message.key.clone(),
-            (_, [first, .., last]) => format!("{}-{}", first.seq, last.seq),
-            (_, [only]) => format!("{0}-{0}", only.seq),
-            (_, []) => String::new(),
+        match (self, batch, batch.last()) {
+            (Self::Single, [message], _) => message.key.clone(),
+            (_, [first, ..], Some(last)) => format!("{}-{}-{}", first.head.journal(), first.seq, last.seq),
+            _ => String::new(),
         }
     }
 }

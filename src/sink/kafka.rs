@@ -106,6 +106,7 @@ pub struct Kafka {
     create: Option<i32>,
     sasl: Option<SaslConfig>,
     tls: Option<Arc<ClientConfig>>,
+    allow_plaintext: bool,
     compression: Compression,
     timeout: Span,
     /// Connections to the leaders, as long as nothing went wrong.
@@ -141,6 +142,7 @@ impl Config {
             create: self.create_topic.then_some(self.partitions.unwrap_or(-1)),
             sasl: self.sasl.as_ref().map(|sasl| sasl.read(base)).transpose()?,
             tls: if tls { Some(Arc::new(files.client_config(base)?)) } else { None },
+            allow_plaintext: self.allow_plaintext,
             compression: self.compression,
             timeout: self.timeout,
             cluster: Mutex::new(None),
@@ -158,13 +160,15 @@ impl Config {
             if tls || self.allow_plaintext || address.is_loopback() {
                 return Ok(address);
             }
-            Err(BuildError(format!(
-                "brokers: to {text:?} records would travel in the clear; use tls = true (or ca_file) or \
-                 allow_plaintext = true"
-            )))
+            Err(BuildError(format!("brokers: {}", in_the_clear(&address))))
         };
         self.brokers.iter().map(parse).collect()
     }
+}
+
+/// Why no connection is made.
+fn in_the_clear(to: &Address) -> String {
+    format!("to {to} records would travel in the clear; use tls = true (or ca_file) or allow_plaintext = true")
 }
 
 impl Sasl {

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{Ack, Acked, BuildError, Held, Message, Sink, SinkError, client::one_secret, tls::TlsFiles};
 use crate::{
+    host::is_this_machine,
     secret::{Secret, SecretRef},
     units::Span,
 };
@@ -119,7 +120,7 @@ impl Config {
             }
             match server.scheme() {
                 "tls" => Ok(server),
-                "nats" if self.files().any() || self.allow_plaintext || is_loopback(server.host()) => Ok(server),
+                "nats" if self.files().any() || self.allow_plaintext || is_this_machine(server.host()) => Ok(server),
                 "nats" => fail(
                     "one is nats:// to another machine: records would travel in the clear; use tls:// or \
                      allow_plaintext = true",
@@ -171,11 +172,6 @@ impl Config {
 
 fn text(secret: &Secret) -> Option<&str> {
     str::from_utf8(secret.expose()).ok()
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn check_name(key: &str, name: &str, not: &[char]) -> Result<(), BuildError> {

@@ -19,7 +19,7 @@ use lettre::{
     },
 };
 use serde::Deserialize;
-use tokio::time;
+use tokio::{net::TcpStream, time};
 
 use super::{
     Ack, BuildError, Message, Sink, SinkError, client,
@@ -32,13 +32,16 @@ use super::{
     tls::TlsFiles,
 };
 use crate::{
+    host::is_this_machine,
     record::Kind,
     secret::{Secret, SecretRef},
     units::Span,
 };
 
+mod bytewise;
 mod mail;
 
+use bytewise::Bytewise;
 use mail::Envelope;
 
 /// The sink's own members of its `[[sinks]]` entry.
@@ -170,8 +173,7 @@ impl Config {
         if host.is_empty() || !matches!(address.path(), "" | "/") || address.username() != "" || address.query().is_some() {
             return Err(wrong());
         }
-        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        if self.tls == Privacy::None && !local {
+        if self.tls == Privacy::None && !is_this_machine(&host) {
             return Err(BuildError("tls = \"none\" is for this machine only: mails would travel in the clear".to_owned()));
         }
         Ok((host, address.port().unwrap_or(usual)))
@@ -288,9 +290,15 @@ impl Smtp {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
         let hello = if fits { ClientId::Domain(name) } else { ClientId::default() };
-        let tls = self.tls.clone().filter(|_| self.mode == Privacy::Tls);
-        let connecting = AsyncSmtpConnection::connect_tokio1((&*self.host, self.port), Some(self.timeout), &hello, tls, None);
-        let mut connection = connecting.await.map_err(|error| self.failed(Step::Connecting, &error))?;
+        let server = (&*self.host, self.port);
+        let connected = if self.mode == Privacy::Tls {
+            AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &hello, self.tls.clone(), None).await
+        } else {
+            let tcp = TcpStream::connect(server).await;
+            let tcp = tcp.map_err(|error| SinkError::passing(format!("{}: cannot connect: {error}", self.host)))?;
+            AsyncSmtpConnection::connect_with_transport(Box::new(Bytewise(tcp)), &hello).await
+        };
+        let mut connection = connected.map_err(|error| self.failed(Step::Connecting, &error))?;
         if let (Privacy::Starttls, Some(tls)) = (self.mode, &self.tls) {
             let started = connection.starttls(tls.clone(), &hello).await;
             started.map_err(|error| self.failed(Step::Starttls, &error))?;

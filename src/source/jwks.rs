@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,6 +19,7 @@ use super::{
     BuildError, SourceError,
     keys::{Key, of_jwk},
 };
+use crate::host::is_this_machine;
 
 /// A whole fetch. Longer than any answer's deadline: a slow one still serves the next request.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -189,9 +189,7 @@ fn unavailable(reason: String, retry_after: Duration) -> SourceError {
 /// The URL, if it may be fetched, and whether it is on this machine.
 fn checked(text: &str) -> Result<(Url, bool), BuildError> {
     let url = Url::parse(text).map_err(|error| BuildError(format!("jwks_url is not a URL: {error}")))?;
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let loopback = url.host_str().is_some_and(is_this_machine);
     if !url.username().is_empty() || url.password().is_some() {
         return Err(BuildError("jwks_url must not hold a password: a JWKS is public".to_owned()));
     }

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::reading;
 use crate::{
     deliver::{RequestError, SinkHandle, Which},
+    host::is_this_machine,
     ledger::{Ledger, read::Item},
     record::{Kind, OperatorAction, Record, Seq},
     secret::Secret,
@@ -93,12 +94,10 @@ fn has_token(headers: &header::HeaderMap, token: &Secret) -> bool {
 
 fn names_loopback(headers: &header::HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|value| value.to_str().ok()) else { return false };
-    let name = match host.strip_prefix('[') {
+    is_this_machine(match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
 }
 
 /// The paths.

@@ -1,12 +1,9 @@
 //! Sockets and servers: bound early so that a taken port fails the start, listening only once there is an answer to give.
 
 use std::{
-    fs::File,
-    io::{self, BufReader},
+    io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
-    path::Path,
-    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +12,6 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType},
     process::{Resource, getrlimit},
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{admin, webhook};
 
@@ -59,23 +55,6 @@ impl Bound {
     }
 }
 
-/// Reads a certificate chain and its key, both PEM.
-pub fn tls(cert: &Path, key: &Path) -> Result<rustls::ServerConfig, String> {
-    let told = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: &dyn std::fmt::Display| format!("server.tls: {path}: {error}")
-    };
-    let reader = BufReader::new(File::open(cert).map_err(|error| told(cert)(&error))?);
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_reader_iter(reader).collect::<Result<_, _>>().map_err(|error| told(cert)(&error))?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| told(key)(&error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der))
-        .map_err(|error| told(cert)(&error))
-}
-
 /// Connections that one of so many workers may have, out of so many descriptors (`None`: any number).
 fn connections_max(files: Option<u64>, workers: usize) -> usize {
     let Some(files) = files else { return CONNECTIONS_MAX };
@@ -92,7 +71,9 @@ pub fn public(
 ) -> io::Result<Server> {
     let workers = workers.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let connections = connections_max(getrlimit(Resource::Nofile).current, workers);
+    let watching = shared.clone();
     let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(webhook::handle)))
+        .on_connect(move |_, data| drop(data.insert(webhook::Unasked::new(watching.clone(), HEAD_TIME_MAX))))
         .workers(workers)
         .client_request_timeout(HEAD_TIME_MAX)
         .keep_alive(KEEP_ALIVE)

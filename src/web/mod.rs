@@ -16,6 +16,7 @@ use crate::{
 
 pub mod admin;
 mod applications;
+pub mod certificate;
 mod findings;
 pub mod listen;
 pub mod page;

@@ -13,7 +13,9 @@ use rcgen::{CertificateParams, KeyPair};
 
 use crate::support::{
     app::{PATIENT, Settings, TestApp},
+    certs::Authority,
     event::Event,
+    eventually,
     http::Client,
     seed,
 };
@@ -227,7 +229,9 @@ fn webhooks_over_tls_and_a_sender_that_trusts_one_authority() {
     let mut app = TestApp::prepare(Settings { server: format!("{server}{PATIENT}"), ..Settings::new() });
     let key = KeyPair::generate().unwrap();
     let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
-    fs::write(app.path("server.crt"), own.pem()).unwrap();
+    for name in ["server.crt", "first.crt"] {
+        fs::write(app.path(name), own.pem()).unwrap();
+    }
     fs::write(app.path("server.key"), key.serialize_pem()).unwrap();
     app.launch();
     let body = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/fusionauth/example/jwt-refresh.json");
@@ -236,6 +240,17 @@ fn webhooks_over_tls_and_a_sender_that_trusts_one_authority() {
     assert!(String::from_utf8_lossy(&trusting.stdout).starts_with("200 accepted seq 1"), "{trusting:?}");
     let doubting = app.run(&["send", body]);
     assert_eq!(doubting.status.code(), Some(1), "{doubting:?}");
+    // A renewed certificate is shown without a restart; files that do not fit each other change nothing.
+    let (old, new) = (Authority::new(&app.path(""), "old"), Authority::new(&app.path(""), "new"));
+    fs::write(app.path("server.key"), "nonsense").unwrap();
+    eventually("that they cannot be used is said", || {
+        assert!(app.run(&["send", "--ca-file", "first.crt", body]).status.success());
+        app.log().contains("the certificate of before is still shown")
+    });
+    for (authority, name) in [(&old, "old.crt"), (&new, "new.crt")] {
+        authority.issue("server");
+        eventually("the new one is shown", || app.run(&["send", "--ca-file", name, body]).status.success());
+    }
     let wrong = app.run(&["send", "--ca-file", "server.key", body]);
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("holds no PEM certificate"), "{wrong:?}");
 }

@@ -1,11 +1,18 @@
 //! The loop itself: counts, cursors, trouble, stopping.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use refresh_audit::{
     deliver::{SinkState, Which},
     record::Kind,
-    sink::{Ack, SinkError},
+    sink::{Ack, Message, Sink, SinkError},
 };
 use tokio::sync::Semaphore;
 
@@ -51,6 +58,33 @@ async fn every_seq_is_counted_once() {
     let offline = files(&world, &journal).status();
     assert_eq!(counts(&offline), counts(&stopped));
     assert_eq!(offline.last_delivered_at, stopped.last_delivered_at);
+}
+
+/// Its library gives up the first time.
+struct Breaks(Arc<AtomicUsize>);
+
+impl Sink for Breaks {
+    async fn check(&self, _: &Message) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn deliver(&self, _: &[Message]) -> Result<Ack, SinkError> {
+        assert_ne!(self.0.fetch_add(1, Ordering::SeqCst), 0, "a fault in a library");
+        Ok(Ack::none())
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_panics_is_told_of_and_tried_again() {
+    for config in [CONFIG.to_owned(), format!("{CONFIG}\nordered = false")] {
+        let mut world = World::new();
+        world.events(3);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let running = world.start("s", &config, Breaks(Arc::clone(&calls)));
+        let status = running.drained().await;
+        assert_eq!((counts(&status), calls.load(Ordering::SeqCst)), ([3, 0, 0, 0, 0, 0], 2), "{config}");
+        running.stop().await;
+    }
 }
 
 #[tokio::test]

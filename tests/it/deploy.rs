@@ -306,10 +306,19 @@ fn the_unit_starts_the_program_hardened() {
     let unit = ini(&read("systemd/refresh-audit.service"));
     let service = &unit["Service"];
     let has = |key: &str, value: &str| service.contains(&(key.to_owned(), value.to_owned()));
-    for (key, value) in
-        [("ProtectSystem", "strict"), ("NoNewPrivileges", "yes"), ("DynamicUser", "yes"), ("UMask", "0077")]
-    {
+    for (key, value) in [
+        ("ProtectSystem", "strict"),
+        ("NoNewPrivileges", "yes"),
+        ("DynamicUser", "yes"),
+        ("UMask", "0077"),
+        ("LimitCORE", "0"),
+    ] {
         assert!(has(key, value), "{key}={value}");
     }
     assert!(service.iter().any(|(key, value)| key == "ExecStart" && value.contains("refresh-audit serve --config")));
+    // Every kind of socket that the program opens: the syslog sink's `sock_diag` is a netlink one.
+    let families = &service.iter().find(|(key, _)| key == "RestrictAddressFamilies").unwrap().1;
+    for family in ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"] {
+        assert!(families.split(' ').any(|allowed| allowed == family), "{family}");
+    }
 }

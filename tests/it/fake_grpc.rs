@@ -17,6 +17,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+use crate::support::shared_socket;
+
 /// One call as it came.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -37,6 +39,8 @@ pub enum Answer {
     Status(u32, &'static str, Vec<u8>),
     /// Say nothing.
     Hang,
+    /// Begin an answer, and send a byte of it now and then, without end.
+    Drip,
     /// Close the connection without a word.
     Close,
 }
@@ -55,7 +59,7 @@ pub struct FakeGrpc {
 impl FakeGrpc {
     /// An address that nobody listens at yet.
     pub fn new() -> Self {
-        let reserved = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let reserved = shared_socket(SocketAddr::from(([127, 0, 0, 1], 0)));
         Self {
             address: reserved.local_addr().unwrap(),
             _reserved: reserved,
@@ -72,7 +76,7 @@ impl FakeGrpc {
 
     /// Listens.
     pub fn up(&self) {
-        let listener = socket(self.address).listen(64).unwrap();
+        let listener = shared_socket(self.address).listen(64).unwrap();
         let (calls, script) = (Arc::clone(&self.calls), Arc::clone(&self.script));
         let server = tokio::spawn(async move {
             // Dropped with the task, and every connection with it.
@@ -100,15 +104,6 @@ impl FakeGrpc {
     }
 }
 
-/// A socket of an address that others share if they ask for it, too.
-fn socket(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.set_reuseport(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
-}
-
 async fn serve(stream: TcpStream, calls: Arc<Mutex<Vec<Call>>>, script: Arc<Mutex<Box<Script>>>) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     let mut hanging = Vec::new();
@@ -131,15 +126,28 @@ async fn serve(stream: TcpStream, calls: Arc<Mutex<Vec<Call>>>, script: Arc<Mute
         call.code = match &answer {
             Answer::Ok(_) => Some(0),
             Answer::Status(code, ..) => Some(*code),
-            Answer::Hang | Answer::Close => None,
+            Answer::Hang | Answer::Drip | Answer::Close => None,
         };
         calls.lock().unwrap().push(call);
         match answer {
             Answer::Ok(response) => reply(respond, &response, (0, "", Vec::new())),
             Answer::Status(code, message, details) => reply(respond, &[], (code, message, details)),
             Answer::Hang => hanging.push(respond),
+            Answer::Drip => drop(tokio::spawn(drip(respond))),
             Answer::Close => return,
         }
+    }
+}
+
+/// Ends with its connection.
+async fn drip(mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let mut stream = respond.send_response(head, false)?;
+    // A message of 1,000,000 bytes is announced: hours of it.
+    stream.send_data(Bytes::from_static(&[0, 0, 0x0f, 0x42, 0x40]), false)?;
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        stream.send_data(Bytes::from_static(&[0]), false)?;
     }
 }
 

@@ -15,6 +15,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+use crate::support::shared_socket;
+
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -70,7 +72,7 @@ pub struct FakeHttp {
 impl FakeHttp {
     /// An address that nobody listens at yet; everything is accepted once it is [`FakeHttp::up`].
     pub async fn new() -> Self {
-        let reserved = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let reserved = shared_socket(SocketAddr::from(([127, 0, 0, 1], 0)));
         Self {
             address: reserved.local_addr().unwrap(),
             _reserved: reserved,
@@ -91,7 +93,7 @@ impl FakeHttp {
 
     /// Listens.
     pub fn up(&self) {
-        let listener = socket(self.address).listen(64).unwrap();
+        let listener = shared_socket(self.address).listen(64).unwrap();
         let (requests, script) = (Arc::clone(&self.requests), Arc::clone(&self.script));
         let server = tokio::spawn(async move {
             // Dropped with the task, and every connection with it.
@@ -122,15 +124,6 @@ impl FakeHttp {
     pub fn accepted(&self) -> Vec<Request> {
         self.requests().into_iter().filter(|request| (200..300).contains(&request.status)).collect()
     }
-}
-
-/// A socket of an address that others share if they ask for it, too.
-fn socket(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.set_reuseport(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
 }
 
 /// Serves one connection until it ends.

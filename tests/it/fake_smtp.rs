@@ -12,6 +12,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::shared_socket;
+
 /// One mail that was taken.
 #[derive(Clone, Debug)]
 pub struct Taken {
@@ -57,7 +59,7 @@ pub struct FakeSmtp {
 impl FakeSmtp {
     /// An address that nobody listens at yet; with STARTTLS where there is something to do it with.
     pub fn new(tls: Option<TlsAcceptor>) -> Self {
-        let reserved = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let reserved = shared_socket(SocketAddr::from(([127, 0, 0, 1], 0)));
         let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(|_, _| Answer::Usual)));
         Self {
             address: reserved.local_addr().unwrap(),
@@ -74,7 +76,7 @@ impl FakeSmtp {
 
     /// Listens.
     pub fn up(&self) {
-        let listener = socket(self.address).listen(64).unwrap();
+        let listener = shared_socket(self.address).listen(64).unwrap();
         let shared = self.shared.clone();
         let server = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -101,15 +103,6 @@ impl FakeSmtp {
         self.shared.taken.lock().unwrap().clone()
     }
 }
-
-fn socket(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.set_reuseport(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
-}
-
 async fn greet(stream: TcpStream, shared: &Shared) -> Option<()> {
     let mut stream = BufReader::new(stream);
     say(&mut stream, "220 mail.invalid ESMTP").await?;
@@ -148,7 +141,7 @@ async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
                 "250-mail.invalid\r\n250-8BITMIME\r\n250 STARTTLS"
             }
         } else if upper == "STARTTLS" && !encrypted && shared.tls.is_some() {
-            say(stream, "220 go on").await?;
+            answer(stream, shared, &command, "", "220 go on").await?;
             return Some(true);
         } else if let Some(login) = command.strip_prefix("AUTH PLAIN ") {
             mail.login = Some(login.to_owned());

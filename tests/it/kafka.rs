@@ -208,6 +208,19 @@ async fn a_partition_that_failed_is_tried_again_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_cannot_send_us_to_another_machine_in_the_clear() {
+    let address = free_port();
+    // An address that is this machine's, but not by its name.
+    let elsewhere = format!("0.0.0.0:{}", address.port());
+    let Some(tansu) = Tansu::advertised(address, &elsewhere) else { return };
+    tansu.create_topic(TOPIC, PARTITIONS);
+    let error = to(address, "").deliver(&[message(1, "u")]).await.unwrap_err();
+    let SinkError::Retry { reason, fault: true, .. } = &error else { panic!("{error:?}") };
+    assert!(reason.contains(&elsewhere) && reason.contains("allow_plaintext"), "{reason}");
+    to(address, "allow_plaintext = true").deliver(&[message(1, "u")]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_vanished_is_a_fault_until_it_is_back() {
     let Some(mut wire) = Wire::start().await else { return };
     wire.tansu.create_topic(TOPIC, PARTITIONS);

@@ -147,6 +147,22 @@ async fn nothing_is_mailed_before_the_connection_is_private() {
 }
 
 #[tokio::test]
+async fn what_came_before_the_connection_was_private_answers_nothing_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    Authority::new(dir.path(), "ours").issue("server");
+    let server = FakeSmtp::new(Some(acceptor(dir.path(), "server")));
+    server.up();
+    // Somebody on the way adds answers for all that follows: EHLO, MAIL, two RCPT, DATA, the mail.
+    server.script(|command, _| match command {
+        "STARTTLS" => Answer::Say("220 go on\r\n250 x\r\n250 x\r\n250 x\r\n250 x\r\n354 x\r\n250 2.0.0 taken"),
+        _ => Answer::Usual,
+    });
+    let sink = mailing(&server, dir.path(), "ca_file = 'ours.crt'");
+    let error = sink.deliver(&[case("alarm-raised")]).await.unwrap_err();
+    assert!(matches!(&error, SinkError::Retry { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn only_what_is_said_of_the_content_is_about_the_records() {
     let server = FakeSmtp::new(None);
     server.up();

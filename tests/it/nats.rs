@@ -10,6 +10,10 @@ use refresh_audit::{
     record::{Kept, Kind},
     sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
 };
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use crate::{
     journal::World,
@@ -187,6 +191,40 @@ async fn another_publisher_is_noticed_or_allowed() {
     let SinkError::Partly { again, reason, .. } = error else { panic!("{error:?}") };
     assert!(again == [2] && reason.contains("shared = true"), "{again:?} {reason}");
     to(nats.address, "shared = true").deliver(&batch).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_cannot_send_us_to_another() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("password"), "fixture-password\n").unwrap();
+    let (first, other) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let info = format!(
+        "INFO {}\r\n",
+        serde_json::json!({
+            "server_id": "X", "server_name": "x", "version": "2.10.0", "go": "", "host": "127.0.0.1", "port": 1, "proto": 1,
+            "headers": true, "jetstream": true, "max_payload": 1_048_576, "client_id": 1,
+            "connect_urls": [other.local_addr().unwrap().to_string()],
+        })
+    );
+    let address = first.local_addr().unwrap();
+    // Greets, takes the client's word, and hangs up.
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = first.accept().await.unwrap();
+            stream.write_all(info.as_bytes()).await.unwrap();
+            let _ = stream.read(&mut [0; 4_096]).await;
+            let _ = stream.write_all(b"PONG\r\n").await;
+        }
+    });
+    let user = "user = 'fixture'\npassword_file = 'password'";
+    // Which address a client takes next it leaves to chance.
+    for _ in 0..6 {
+        let sink = sink(dir.path(), &format!("servers = ['nats://{address}']\n{user}"));
+        assert!(matches!(sink.deliver(&[small(1)]).await, Err(SinkError::Retry { .. } | SinkError::Partly { .. })));
+        let sent_on = tokio::time::timeout(Duration::from_millis(300), other.accept()).await;
+        assert!(sent_on.is_err(), "the client went where the server sent it");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -163,6 +163,17 @@ fn drive(app: &TestApp, receiver: &Receiver, heard: &mut Heard, rng: &mut StdRng
 }
 
 #[test]
+fn no_crash_leaves_its_memory_behind() {
+    // Started where cores are wanted, as far as this machine lets us.
+    let wanted = ["sh", "-c", "ulimit -S -c \"$(ulimit -H -c)\"; \"$@\"; exit $?", "sh"].map(str::to_owned).to_vec();
+    let app = TestApp::start(Settings { under: wanted, ..Settings::new() });
+    let limits = fs::read_to_string(format!("/proc/{}/limits", app.pid())).unwrap();
+    let core: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4], "0", "{limits}");
+}
+
+#[test]
 fn no_piece_of_a_secret_is_found_anywhere() {
     let mut rng = StdRng::seed_from_u64(seed("secrets"));
     let receiver = Receiver::start(true);

@@ -49,6 +49,20 @@ fn a_check_reads_every_file_that_a_start_reads() {
 }
 
 #[test]
+fn what_travels_in_the_clear_is_said() {
+    let warnings = ["takes events in the clear", "takes its token in the clear"];
+    let app = TestApp::start(Settings::new());
+    assert!(warnings.iter().all(|warning| !app.log().contains(warning)), "{}", app.log());
+    drop(app);
+    let mut app = TestApp::prepare(Settings::new());
+    fs::write(app.path("admin.token"), "fixture-token-not-a-secret-0123456789").unwrap();
+    let config = fs::read_to_string(app.path("config.toml")).unwrap().replace("127.0.0.1:", "0.0.0.0:");
+    fs::write(app.path("config.toml"), config.replace("[admin]\n", "[admin]\ntoken_file = \"admin.token\"\n")).unwrap();
+    app.launch();
+    assert!(warnings.iter().all(|warning| app.log().contains(warning)), "{}", app.log());
+}
+
+#[test]
 fn a_log_for_programs_holds_nothing_else() {
     let mut app = TestApp::start(Settings::new().and("[log]\nformat = \"json\"\n"));
     app.stop();

@@ -1,6 +1,6 @@
 //! One broker: its address, and an authenticated connection to it.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use rskafka::{
     SaslError,
@@ -14,7 +14,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Kafka, SinkError};
+use super::{Kafka, SinkError, in_the_clear};
+use crate::host::is_this_machine;
 
 /// An answer longer than this is not one: an answer of ours has a few bytes a partition.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -42,7 +43,7 @@ impl Address {
     }
 
     pub(super) fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_this_machine(&self.host)
     }
 }
 
@@ -61,8 +62,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(super) type Broker = Messenger<BufStream<Box<dyn Stream>>>;
 
 impl Kafka {
-    /// Connects, agrees on versions, authenticates.
+    /// Connects, agrees on versions, authenticates. The cluster's own word for where its brokers are is no leave to talk to
+    /// them in the clear.
     pub(super) async fn connect_to(&self, address: &Address) -> Result<Broker, SinkError> {
+        if self.tls.is_none() && !self.allow_plaintext && !address.is_loopback() {
+            return Err(SinkError::fault(format!("the cluster names its brokers: {}", in_the_clear(address))));
+        }
         let connecting = tokio::time::timeout(self.timeout.get(), self.connecting(address));
         connecting.await.map_err(|_| SinkError::passing(format!("{address} does not answer in time")))?
     }

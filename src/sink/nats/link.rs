@@ -56,6 +56,8 @@ impl Nats {
     pub(super) async fn connect(&self) -> Result<Link, SinkError> {
         let (sender, trouble) = watch::channel(Trouble::default());
         let options = self.options.clone();
+        // Addresses that a server tells of were checked by nobody: whether records and a password may go there in the clear.
+        let options = options.ignore_discovered_servers();
         let options = options.max_reconnects(self.servers.len()).event_callback(move |event| {
             sender.send_if_modified(|trouble| match event {
                 Event::Disconnected | Event::Closed => !std::mem::replace(&mut trouble.lost, true),

@@ -6,6 +6,7 @@ use bytes::{BufMut as _, Bytes};
 use http::uri::PathAndQuery;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message as _;
+use tokio::time;
 use tonic::{
     Code, Request, Status,
     client,
@@ -34,6 +35,7 @@ const EXPORT: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.col
 pub(super) struct Grpc {
     client: client::Grpc<Channel>,
     metadata: MetadataMap,
+    timeout: Duration,
 }
 
 impl Grpc {
@@ -51,7 +53,6 @@ impl Grpc {
         let mut endpoint = Endpoint::from_shared(url.to_string())
             .map_err(fail)?
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout.get())
             .user_agent(concat!("refresh-audit/", env!("CARGO_PKG_VERSION")))
             .map_err(fail)?;
         if url.scheme() == "https" {
@@ -61,7 +62,7 @@ impl Grpc {
         if gzip {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
-        Ok(Self { client, metadata: MetadataMap::from_headers(headers) })
+        Ok(Self { client, metadata: MetadataMap::from_headers(headers), timeout: timeout.get() })
     }
 
     /// `request` is an `ExportLogsServiceRequest` in pieces.
@@ -71,8 +72,12 @@ impl Grpc {
         // A clone shares the channel.
         let mut client = self.client.clone();
         let not_ready = |error: tonic::transport::Error| Status::from_error(error.into());
-        client.ready().await.map_err(not_ready)?;
-        Ok(client.unary(request, EXPORT, Ready).await?.into_inner())
+        let call = async {
+            client.ready().await.map_err(not_ready)?;
+            Ok(client.unary(request, EXPORT, Ready).await?.into_inner())
+        };
+        // To the end of the answer: the channel's own limit is for its beginning.
+        time::timeout(self.timeout, call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
     }
 }
 

@@ -6,7 +6,6 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::{
-    secret::Secret,
     sink::{
         BuildError, SinkError,
         client::{Connect, HttpClient, one_secret, secret_url},
@@ -31,9 +30,7 @@ impl Webhook {
     ) -> Result<Self, BuildError> {
         let url = secret_url(&one_secret("url", file, env)?.read(base)?)?;
         let mut client = Connect { url: &url, timeout, allow_http: false, tls }.build(base)?;
-        let path = client.url().path().to_owned();
-        client.never_quote(Secret::new(path.into_bytes()));
-        client.never_quote(Secret::new(url.into_bytes()));
+        client.never_quote_address();
         Ok(Self(client))
     }
 

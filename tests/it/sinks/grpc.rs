@@ -43,11 +43,11 @@ impl Receiver for GrpcReceiver {
                 if otlp_seqs(&call.request).contains(&POISON) { Answer::Ok(partial(1)) } else { Answer::Ok(Vec::new()) }
             }),
             Situation::Hangs => always(Answer::Hang),
+            Situation::Drips => always(Answer::Drip),
             Situation::BreaksOff => always(Answer::Close),
             // 14 UNAVAILABLE, 13 INTERNAL.
             Situation::Full => always(Answer::Status(14, "no room", Vec::new())),
             Situation::Fails => always(Answer::Status(13, "oops", Vec::new())),
-            Situation::Drips => return false,
         }
         if situation != Situation::Down {
             self.server.up();

@@ -14,7 +14,12 @@ pub mod receiver;
 pub mod session;
 pub mod shim;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::net::TcpSocket;
 
 /// How long anything may take that should be quick; generous, for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +31,15 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A socket of an address that others share if they ask for it, too.
+pub fn shared_socket(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 /// A number from the environment, or `default`.
