@@ -241,11 +241,11 @@ impl Body {
         if self == Self::Array { array(records) } else { records }
     }
 
-    /// The idempotency key of one record, `<journal>-<first seq>-<last seq>` of several: other journals have the same seqs.
+    /// The idempotency key of one record, `<first seq>-<last seq>` of several.
     fn id(self, batch: &[Message]) -> String {
         match (self, batch, batch.last()) {
             (Self::Single, [message], _) => message.key.clone(),
-            (_, [first, ..], Some(last)) => format!("{}-{}-{}", first.head.journal(), first.seq, last.seq),
+            (_, [first, ..], Some(last)) => format!("{}-{}", first.seq, last.seq),
             _ => String::new(),
         }
     }
