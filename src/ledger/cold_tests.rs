@@ -32,7 +32,7 @@ use crate::{
     time::ReceivedAt,
 };
 
-pub(super) const USERS: usize = 24;
+const USERS: usize = 24;
 const SESSIONS_EACH: usize = 3;
 /// Seconds from one event to the next.
 const STEP: i64 = 97;

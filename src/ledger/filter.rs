@@ -244,7 +244,11 @@ mod tests {
         }
         save(&filters, dir.path(), "3f9a1c2e", 60).unwrap();
         filters.insert(1, 20_001, &key(20_001));
+        // As a stop in the middle of a copy leaves it.
+        let left = dir.path().join("00000000000000000001-00000000000000000007.bloom.tmp");
+        fs::write(&left, b"half").unwrap();
         save(&filters, dir.path(), "3f9a1c2e", 60).unwrap();
+        assert!(!left.exists());
         let loaded = load(dir.path(), "3f9a1c2e", 60).unwrap();
         assert_eq!(loaded.covered(), 20_001);
         assert!((1..=20_001).all(|n| !loaded.stretches(&key(n)).is_empty()));

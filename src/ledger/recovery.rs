@@ -224,8 +224,6 @@ pub(super) fn scan(segment: &Segment) -> io::Result<Scan> {
         scan.last_good = Some(Last { seq: checked.seq, hash: checked.hash, line });
     }
     scan.len = lines.offset() + lines.rest().len() as u64;
-    // None is compressed before it holds something.
-    scan.is_broken |= segment.compressed && scan.len == 0;
     scan.lost_to += u64::from(scan.is_broken || !lines.rest().is_empty());
     if scan.is_broken || scan.len > scan.good_end {
         let expected = scan.last_good.as_ref().map_or(segment.first, |last| last.seq + 1);

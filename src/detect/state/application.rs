@@ -203,6 +203,40 @@ mod tests {
     use crate::detect::facts::testing::refresh;
 
     #[test]
+    fn tabs_have_to_be_more_than_one_in_a_hundred() {
+        let keeps = |branches: f32, others: f32| {
+            let mut application = Application::default();
+            (application.rates.lineage[0], application.rates.lineage[5]) = (others, branches);
+            application.keeps_tabs()
+        };
+        assert!(keeps(6.0, 594.0) && !keeps(5.0, 595.0) && !keeps(4.0, 10.0) && keeps(5.0, 10.0));
+    }
+
+    #[test]
+    fn tokens_work_once_until_two_in_a_row_did_not() {
+        let mut application = Application::default();
+        (0..19).for_each(|_| application.count_presented(false));
+        assert_eq!(application.is_one_time(), None);
+        (19..100).for_each(|_| application.count_presented(false));
+        let said = [true, true, false].map(|same| {
+            application.count_presented(same);
+            application.is_one_time()
+        });
+        // 100 of 102 changed, which is more than 19 in 20.
+        assert_eq!(said, [Some(true), None, Some(true)]);
+    }
+
+    #[test]
+    fn the_rarest_value_goes_and_few_sessions_say_nothing() {
+        let mut values = Values::default();
+        (1..=8).chain((1..=8).filter(|value| *value != 5)).for_each(|value| values.add(value));
+        values.add(9);
+        assert_eq!([1, 5, 8, 9].map(|value| values.count(value)), [2, 0, 2, 1]);
+        let lapses = |steady, lapsed| Application { steady, lapsed, ..Application::default() }.lapses(8);
+        assert!(!lapses(5, 5) && lapses(8, 2) && !lapses(8, 1));
+    }
+
+    #[test]
     fn what_was_counted_for_years_keeps_its_shares() {
         // 1,000 refreshes a second are 4.3 thousand million in 50 days.
         let most = 1 << 30;

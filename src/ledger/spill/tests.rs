@@ -168,6 +168,46 @@ fn a_write_that_fails_loses_what_waited_and_nothing_else() {
 }
 
 #[test]
+fn a_long_entry_is_read_whole_and_a_file_with_a_hole_is_not_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, gone) = spilled(60);
+    let mut store = Store::open(dir.path(), &BTreeSet::new(), &state);
+    let long = Spilled { bytes: (0..3_000_u32).map(|n| (n % 251) as u8).collect(), ..gone[0].clone() };
+    store.add(&long).unwrap();
+    store.write().unwrap();
+    assert_eq!(store.find(names(&state)[0]), Some(long));
+    // One write fails; then the disk is well again.
+    fill(&mut store, &gone[1..20]);
+    let broken = break_current(&mut store);
+    assert!(store.write().is_err());
+    let file = File::options().read(true).write(true).open(path_of(dir.path(), broken)).unwrap();
+    store.held.get_mut(&broken).unwrap().stored = Arc::new(Stored { file, dirty: AtomicBool::new(true) });
+    fill(&mut store, &gone[20..]);
+    let needed = ids(&store.save(outside(&state)).unwrap());
+    let again = Store::open(dir.path(), &needed, &state);
+    assert!(names(&state)[20..].iter().all(|name| again.find(*name).is_some()));
+}
+
+#[test]
+fn what_went_out_anew_while_it_was_to_be_moved_is_what_it_became() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut state, gone) = spilled(200);
+    let mut store = small(Store::open(dir.path(), &BTreeSet::new(), &state));
+    fill(&mut store, &gone);
+    for key in (1..=180).filter(|key| key % 10 != 0) {
+        state.sessions.remove(key);
+    }
+    store.save(outside(&state)).unwrap();
+    let newer = Spilled { seq: 500, bytes: vec![7; 9], ..gone[9].clone() };
+    assert_eq!(newer.key, 10);
+    store.add(&newer).unwrap();
+    while store.is_moving() {
+        store.move_some().unwrap();
+    }
+    assert_eq!(store.find(Name { kind: Kind::Session, key: 10, seq: 500 }), Some(newer));
+}
+
+#[test]
 fn what_cannot_be_moved_stays_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let (mut state, gone) = spilled(200);
@@ -180,6 +220,8 @@ fn what_cannot_be_moved_stays_where_it_is() {
     let left = names(&state).len();
     assert_eq!((left, found(&store, &state, &gone)), (37, 37));
     break_current(&mut store);
+    // There is room for all of it: that it cannot be written shows when it is.
+    store.file_bytes = 1 << 20;
     assert!(store.is_moving() && store.move_some().is_err());
     assert_eq!(found(&store, &state, &gone), left);
     // Another file takes them.

@@ -1,0 +1,129 @@
+//! The score's arithmetic, worked out by hand from its tables.
+
+use super::*;
+
+#[test]
+fn tables_are_distributions() {
+    for table in [&USUAL, &THIEVES[0], &THIEVES[1], &THIEVES[2], &THIEVES[3]] {
+        let where_from = [&table.net[..], &table.wake, &table.start, &table.kind, &table.path, &table.ground];
+        let others = [&table.software[..], &table.lineage, &table.pace, &table.elsewhere];
+        for levels in where_from.into_iter().chain(others) {
+            let sum: f64 = levels.iter().sum();
+            assert!((sum - 1.0).abs() < 0.02, "{levels:?} sum up to {sum}");
+        }
+    }
+}
+
+#[test]
+fn nothing_known_says_nothing_and_evidence_adds_up_and_fades() {
+    let none = Rates::default();
+    let usual = Usual { application: &none, all: &none };
+    let nothing = evidence(&Signals::default(), &usual, &Habits::default());
+    assert!(nothing.iter().all(|evidence| *evidence <= 0.0 && *evidence >= NETWORK_MIN));
+    let mut weights = Weights::default();
+    let once = accumulate(&mut weights, &[3.0; WAYS], 0);
+    let twice = accumulate(&mut weights, &[3.0; WAYS], 0);
+    assert!((once - (PRIOR + 3.0)).abs() < 1e-9 && (twice - (PRIOR + 3.0 * KEEPS + 3.0)).abs() < 1e-6);
+    // Four days later half of it is left: (3 x 0.9 + 3) / 2 x 0.9 = 2.565; half a whole tells half of that.
+    let later = accumulate(&mut weights, &[0.5; WAYS], 4 * 86_400);
+    assert!((later - (PRIOR + 1.2825 + 0.5)).abs() < 1e-5, "{later}");
+    let nothing = accumulate(&mut weights, &[-0.5; WAYS], 0);
+    assert!((nothing - (PRIOR - 0.5)).abs() < 1e-9, "{nothing}");
+    // Past all doubt it stays, though it is not told again by who adds nothing: no refresh takes from it, and time half of
+    // it, which is doubtful again.
+    let mut weights = [20.0; WAYS];
+    let quiet = accumulate(&mut weights, &[-3.0; WAYS], 0);
+    assert!((quiet - (PRIOR - 3.0)).abs() < 1e-6, "{quiet}");
+    assert!(weights.iter().all(|weight| (weight - 20.0).abs() < 1e-6), "{weights:?}");
+    let later = accumulate(&mut weights, &[-3.0; WAYS], 4 * 86_400);
+    assert!((later - (PRIOR - 3.0)).abs() < 1e-9, "{later}");
+    // Far past it, it is told by every refresh.
+    let certain = accumulate(&mut [30.0; WAYS], &[-3.0; WAYS], 0);
+    assert!((certain - (PRIOR + 30.0)).abs() < 1e-6, "{certain}");
+    assert!(weights.iter().all(|weight| (weight - 6.0).abs() < 1e-6), "{weights:?}");
+    let most = PRIOR + WEIGHT_MAX;
+    assert!(probability(most) < 1.0 && probability(most - 1e-3) < probability(most));
+    assert!(probability(1e9) < 1.0 && probability(-1e9) > 0.0 && probability(0.0) == 0.5);
+}
+
+#[test]
+fn a_habit_of_early_refreshes_makes_one_more_of_them_say_less() {
+    let none = Rates::default();
+    let usual = Usual { application: &none, all: &none };
+    let signals = Signals { pace: Pace::Early, ..Signals::default() };
+    let of = |odd, of| evidence(&signals, &usual, &Habits { early: Habit { odd, of }, ..Habits::default() })[2];
+    assert!(of(0.0, 100.0) > of(0.0, 0.0) && of(0.0, 0.0) > of(40.0, 100.0));
+    assert!(of(40.0, 100.0) < 0.5);
+}
+
+#[test]
+fn who_travels_is_less_odd_elsewhere_and_who_is_renumbered_is_not() {
+    let none = Rates::default();
+    let usual = Usual { application: &none, all: &none };
+    let signals = Signals { wake: Net::City, ..Signals::default() };
+    let of = |wakes| evidence(&signals, &usual, &Habits { wakes, ..Habits::default() })[1];
+    // ln(0.22 / (0.01 x 0.375 / 0.06)) = 1.26, ln(0.22 / (0.01 x 0.0044 / 0.06)) = 5.7, ln(0.22 / 0.01) = 3.1.
+    assert!(of([60.0, 0.0, 40.0]) < 1.3 && of([60.0, 40.0, 0.0]) > 5.5);
+    assert!(of([100.0, 0.0, 0.0]) > of([0.0; 3]));
+}
+
+/// What one signal says, one number for each way, where nothing is learned.
+fn says(signals: Signals) -> [f64; WAYS] {
+    let none = Rates::default();
+    evidence(&signals, &Usual { application: &none, all: &none }, &Habits::default())
+}
+
+fn near(found: [f64; WAYS], expected: [f64; WAYS]) {
+    let is_near = found.iter().zip(&expected).all(|(one, other)| (one - other).abs() < 1e-9);
+    assert!(is_near, "{found:?} is not {expected:?}");
+}
+
+#[test]
+fn what_is_usual_excuses_little() {
+    // ln(0.34 / 0.96) = -1.04, ln(0.36 / 0.96) = -0.98 and ln(0.40 / 0.96) = -0.88 are too much; ln(0.85 / 0.96) = -0.12 is not.
+    near(says(Signals { net: Net::Same, ..Signals::default() }), [-0.5, -0.5, (0.85_f64 / 0.96).ln(), -0.5]);
+    // An hour that is usual is no excuse at all: ln(0.80 / 0.97) < 0. One that is not says ln(0.08 / 0.01).
+    near(says(Signals { hour: Hour::Usual, ..Signals::default() }), [0.0; WAYS]);
+    near(says(Signals { hour: Hour::Never, ..Signals::default() }), [8.0, 7.0, 6.0, 8.0].map(f64::ln));
+    // Nor is one client that asked twice a sign of two: ln(0.02 / 0.008) > 0.
+    near(says(Signals { lineage: Lineage::Race, ..Signals::default() }), [0.0; WAYS]);
+}
+
+#[test]
+fn a_client_that_names_no_parent_is_early_all_the_same() {
+    // ln(0.38 / 0.03), in the same network ln(0.42 / 0.03).
+    let early = [0.38, 0.38, 0.42, 0.38].map(|thief: f64| (thief / 0.03).ln());
+    near(says(Signals { pace: Pace::Early, ..Signals::default() }), early);
+    near(says(Signals { blind: Pace::Early, ..Signals::default() }), early);
+}
+
+#[test]
+fn a_fork_and_what_comes_with_it_are_one_cause() {
+    for ((fork, pace), expected) in
+        [((2.0, 1.0), 2.3), ((1.0, 2.0), 2.3), ((2.0, -1.0), 2.0), ((-1.0, 2.0), 1.0), ((-1.0, -2.0), -3.0)]
+    {
+        assert!((together(fork, pace) - expected).abs() < 1e-12, "{fork} {pace}");
+    }
+    assert_eq!((ratio(0.9, 1e-9), ratio(1e-9, 0.9)), (7.0, -7.0), "no signal says more");
+}
+
+#[test]
+fn whether_tabs_keep_tokens_is_an_applications_own_way() {
+    let (none, mut all) = (Rates::default(), Rates::default());
+    let twins = Signals { fork: Fork::Twins, ..Signals::default() };
+    (0..10_000).for_each(|_| all.learn(&twins, 1.0));
+    // ln(0.85 / 0.05) and ln(0.70 / 0.05), whatever others do.
+    let said = evidence(&twins, &Usual { application: &none, all: &all }, &Habits::default());
+    near(said, [17.0, 17.0, 17.0, 14.0].map(f64::ln));
+}
+
+#[test]
+fn of_a_client_that_forks_every_other_time_going_on_is_no_proof_of_innocence() {
+    let none = Rates::default();
+    let usual = Usual { application: &none, all: &none };
+    let habits = Habits { forks: Habit { odd: 50.0, of: 100.0 }, ..Habits::default() };
+    let said = evidence(&Signals { lineage: Lineage::Head, ..Signals::default() }, &usual, &habits);
+    // Levels but the first come 0.0255 of the time; of this client (50 + 8 x 0.0255) / 108 = 0.46485; so the first comes
+    // 0.974 x (1 - 0.46485) / (1 - 0.0255) = 0.53487, and ln(0.40 / 0.53487) = -0.29058.
+    assert!((said[0] + 0.290_58).abs() < 1e-4, "{said:?}");
+}
