@@ -27,6 +27,11 @@ impl Seen<'_> {
             },
             flips: Habit { odd: session.flips.into(), of: session.events.into() },
             early: Habit { odd: session.early.into(), of: session.timed.into() },
+            ahead: Habit { odd: session.ahead.into(), of: session.timed.into() },
+            beside: match self.is_where_it_was() {
+                true => Habit { odd: session.beside.into(), of: session.originals.into() },
+                false => Habit::default(),
+            },
         }
     }
 

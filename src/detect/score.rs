@@ -44,6 +44,8 @@ const TERM_MAX: f64 = 7.0;
 const NETWORK_MIN: f64 = -0.5;
 /// The evidence of a session never says more than this.
 const WEIGHT_MAX: f64 = 60.0;
+/// The level of `Pace` at which a client that waits for the end did not.
+const AHEAD: usize = 2;
 /// Evidence halves in this time, seconds.
 const HALF_LIFE_SECS: f64 = 4.0 * 86_400.0;
 
@@ -160,6 +162,13 @@ pub struct Habit {
     pub of: f64,
 }
 
+impl Habit {
+    /// The share, as far as it was seen.
+    fn share(self) -> f64 {
+        self.odd / (self.of + HABIT_WEIGHT)
+    }
+}
+
 /// The habits that count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Habits {
@@ -173,6 +182,10 @@ pub struct Habits {
     pub flips: Habit,
     /// The session's client refreshes early.
     pub early: Habit,
+    /// The session's client refreshes just before the end.
+    pub ahead: Habit,
+    /// The session has branches, or goes back, in one place: known of a refresh that is there, too.
+    pub beside: Habit,
 }
 
 /// The rates of one application, and of all.
@@ -236,10 +249,17 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     let wake = usual!(wake, wakes);
     let (start, kind, path) = (usual!(start), usual!(kind), usual!(path, flips, |level| level != 0));
     let (software, first) = (usual!(software), usual!(first));
+    // Two that share address and software, and have been beside each other before, are as a rule one person's tabs; if not,
+    // it has been told.
+    let beside = habits.beside.share();
     let lineage = usual!(lineage, forks, |level| level != 0);
+    let lineage = lineage.map(|(at, usual)| (at, if at == 0 { usual } else { usual.max(beside) }));
     // Whether tabs keep tokens of their own is an application's way: others say nothing about it.
     let fork = signals.fork.index().map(|at| (at, usual(at, &own.fork, &[], &USUAL.fork)));
+    let fork = fork.map(|(at, usual)| (at, if at == 0 { usual } else { usual.max(beside) }));
     let (pace, blind) = (usual!(pace, early, |level| level == 1), usual!(blind, early, |level| level == 1));
+    let waits = |(at, usual): (usize, f64)| (at, if at == AHEAD { usual.max(habits.ahead.share()) } else { usual });
+    let (pace, blind) = (pace.map(waits), blind.map(waits));
     let (rival, company) = (usual!(rival), usual!(company));
     let (stamina, hour) = (usual!(stamina), usual!(hour));
     let (ground, elsewhere, renewal) = (usual!(ground), usual!(elsewhere), usual!(renewal));
