@@ -199,9 +199,9 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
             | Lineage::Strange
     );
     let usual = learned.is_usual(session.events);
-    session.forked = session.forked.saturating_add(u16::from(forked && usual));
+    session.forked = session.forked.saturating_add(u8::from(forked && usual));
     // Always: whoever shares address and software with the other one is told of once, or is the same.
-    session.beside = session.beside.saturating_add(u16::from(forked && learned.is_where_it_was));
+    session.beside = session.beside.saturating_add(u8::from(forked && learned.is_where_it_was));
     count_moves(signals, &mut session.moves, usual);
     session.run = learned.run;
     session.run_max = session.run_max.max(learned.run);
@@ -209,10 +209,9 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.flips = session.flips.saturating_add(u16::from(signals.path > Path::Plain && usual));
     let pace = signals.pace.max(signals.blind);
     session.timed = session.timed.saturating_add(u16::from(pace > Pace::Burst));
-    session.early = session.early.saturating_add(u16::from(pace == Pace::Early));
-    session.ahead = session.ahead.saturating_add(u16::from(pace == Pace::Ahead));
-    forget(&mut [&mut session.timed, &mut session.early, &mut session.ahead]);
-    forget(&mut [&mut session.originals, &mut session.omitted, &mut session.forked, &mut session.beside]);
+    session.early = session.early.saturating_add(u8::from(pace == Pace::Early));
+    session.ahead = session.ahead.saturating_add(u8::from(pace == Pace::Ahead));
+    forget(session);
     if learned.is_clean() {
         learn_pace(&mut session.pace, session.lifetime, learned);
     }
@@ -243,11 +242,15 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     }
 }
 
-/// Halves counts, the first of which is of all, so that habits are those of late: of a session of a thousand refreshes, too,
-/// that has begun to do otherwise.
-fn forget(counts: &mut [&mut u16]) {
-    if counts.first().is_some_and(|all| **all >= HABIT_EVENTS) {
-        counts.iter_mut().for_each(|count| **count /= 2);
+/// Halves what was counted, so that habits are those of late: of a session of a thousand refreshes, too, that has begun to do
+/// otherwise. What is odd is at most all of it, and fits a byte.
+fn forget(session: &mut Session) {
+    if session.timed >= HABIT_EVENTS {
+        (session.timed, session.early, session.ahead) = (session.timed / 2, session.early / 2, session.ahead / 2);
+    }
+    if session.originals >= HABIT_EVENTS {
+        (session.originals, session.omitted) = (session.originals / 2, session.omitted / 2);
+        (session.forked, session.beside) = (session.forked / 2, session.beside / 2);
     }
 }
 

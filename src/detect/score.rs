@@ -9,9 +9,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::signals::{
-    Company, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals, Software,
-    Stamina, Start,
+use super::{
+    habits::{HABIT_WEIGHT, Habit, Habits},
+    signals::{
+        Company, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals,
+        Software, Stamina, Start,
+    },
 };
 
 /// Ways to be a thief: see `THIEVES`.
@@ -23,8 +26,6 @@ pub const PRIOR: f64 = -9.21;
 const TABLE_WEIGHT: f64 = 300.0;
 /// Refreshes that all applications count as, against what was really seen in one.
 const ALL_WEIGHT: f64 = 100.0;
-/// Refreshes that an application's rate counts as, against a session's or user's own.
-const HABIT_WEIGHT: f64 = 8.0;
 /// Of two signals that have one cause, the weaker one counts this much.
 const SHARED_CAUSE: f64 = 0.3;
 /// Each refresh leaves this much of the evidence before it: the last ten or so count together.
@@ -151,41 +152,6 @@ fn count(counts: &mut [f32], level: Option<usize>, weight: f32) {
     if counts[level] >= COUNT_MAX {
         counts.iter_mut().for_each(|count| *count /= 2.0);
     }
-}
-
-/// What a session or user does more or less often than others: how many of how many.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Habit {
-    /// How many were out of the ordinary.
-    pub odd: f64,
-    /// Of how many.
-    pub of: f64,
-}
-
-impl Habit {
-    /// The share, as far as it was seen.
-    fn share(self) -> f64 {
-        self.odd / (self.of + HABIT_WEIGHT)
-    }
-}
-
-/// The habits that count.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Habits {
-    /// How far the user moves in mid-use, counted by [`how_far`].
-    pub moves: [f64; 3],
-    /// And on waking.
-    pub wakes: [f64; 3],
-    /// The session's client leaves out the parent or forks.
-    pub forks: Habit,
-    /// The session's address goes back and forth.
-    pub flips: Habit,
-    /// The session's client refreshes early.
-    pub early: Habit,
-    /// The session's client refreshes just before the end.
-    pub ahead: Habit,
-    /// The session has branches, or goes back, in one place: known of a refresh that is there, too.
-    pub beside: Habit,
 }
 
 /// The rates of one application, and of all.
