@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{
     findings::Findings,
+    geo::TURN_SECS,
     seen::Seen,
     signals::{Hour, Net, Pace, Software},
     state::session::RATE_SECS,
@@ -46,7 +47,7 @@ pub fn alternates(seen: &Seen<'_>) -> bool {
     now.is_like(before)
         && !now.is_like(last)
         && !moves(now.labels | last.labels)
-        && seen.seconds().saturating_sub(before.last) <= session.lifetime.max(60).saturating_mul(3)
+        && seen.seconds().saturating_sub(before.last) <= session.lifetime.clamp(60, TURN_SECS).saturating_mul(3)
 }
 
 fn say_trains(seen: &Seen<'_>, findings: &mut Findings) {

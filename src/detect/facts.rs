@@ -82,7 +82,7 @@ pub struct Stamp {
 /// Where an event came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Place {
-    /// The address.
+    /// The address; of IPv6 the /64.
     pub ip: u32,
     /// Its /24 or /48.
     pub near: u64,
@@ -268,7 +268,7 @@ fn stamp(token: Option<&Token>) -> Stamp {
 fn place(event: &RefreshEvent) -> Place {
     let mut place = Place::default();
     if let Some(ip) = &event.ip {
-        place.ip = short(key(&[ip]));
+        place.ip = short(key(&[&host(ip, event.address())]));
         let (near, wide) = event.address().map_or_else(|| (ip.clone(), ip.clone()), blocks);
         place.near = key(&["n", &near]);
         place.wide = short(key(&["w", &wide]));
@@ -306,6 +306,17 @@ fn issuer(event: &RefreshEvent, with_key: bool) -> u32 {
     let text = |member: &Option<String>| member.clone().unwrap_or_default();
     let kid = if with_key { text(&claims.kid) } else { "-".to_owned() };
     short(key(&[&text(&claims.iss), &kid, &text(&claims.alg)])).max(1)
+}
+
+/// What one host or household is called: its IPv4 address, or the /64 of it, within which IPv6 changes by the day (RFC 8981).
+fn host(text: &str, address: Option<IpAddr>) -> String {
+    match address {
+        Some(IpAddr::V6(v6)) => {
+            let [a, b, c, d, ..] = v6.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}")
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// The /24 and /16 of an IPv4 address, the /48 and /32 of an IPv6 address.

@@ -7,6 +7,9 @@ use super::{
     signals::{Net, Path},
 };
 
+/// Where tokens live longer, turns are counted as if they lived so long, seconds: people are at home, at work and back within a
+/// day, whatever their tokens do.
+pub const TURN_SECS: u32 = 3_600;
 /// Places this near to each other are one, km.
 const SAME_PLACE_KM: f64 = 50.0;
 
@@ -29,7 +32,7 @@ impl Seen<'_> {
     fn flip(&self) -> Path {
         let Some(session) = self.session else { return Path::Plain };
         let near = short(self.facts.place.near);
-        let lifetime = session.lifetime.max(LEEWAY_SECS);
+        let lifetime = session.lifetime.clamp(LEEWAY_SECS, TURN_SECS);
         let moves = |labels: u8| labels & (labels::MOBILE | labels::ROAMING) != 0;
         let Some((last, before)) = session.contexts().split_first() else { return Path::Plain };
         let is_back = last.near != near

@@ -1,18 +1,50 @@
 //! What one session or user does more or less often than others, and for how long: so that a client that always refreshes
 //! early, or a person who is always elsewhere, accuses nobody.
 
-use super::{
-    score::{Habit, Habits},
-    seen::Seen,
-    signals::Stamina,
-    state::session::Session,
-};
+use super::{seen::Seen, signals::Stamina, state::session::Session};
 
+/// Refreshes that an application's rate counts as, against a session's or user's own.
+pub const HABIT_WEIGHT: f64 = 8.0;
 /// Tokens in a row, at which something is said.
 const STEPS: [(u16, Stamina); 5] =
     [(4, Stamina::Some), (6, Stamina::More), (10, Stamina::Many), (20, Stamina::Most), (40, Stamina::Endless)];
 /// What is known of all sessions of a user counts as this many refreshes of one.
 const USER_WEIGHT: f64 = 10.0;
+
+/// What a session or user does more or less often than others: how many of how many.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habit {
+    /// How many were out of the ordinary.
+    pub odd: f64,
+    /// Of how many.
+    pub of: f64,
+}
+
+impl Habit {
+    /// The share, as far as it was seen.
+    pub fn share(self) -> f64 {
+        self.odd / (self.of + HABIT_WEIGHT)
+    }
+}
+
+/// The habits that count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// How far the user moves in mid-use, counted by [`how_far`].
+    pub moves: [f64; 3],
+    /// And on waking.
+    pub wakes: [f64; 3],
+    /// The session's client leaves out the parent or forks.
+    pub forks: Habit,
+    /// The session's address goes back and forth.
+    pub flips: Habit,
+    /// The session's client refreshes early.
+    pub early: Habit,
+    /// The session's client refreshes just before the end.
+    pub ahead: Habit,
+    /// The session has branches, or goes back, in one place: known of a refresh that is there, too.
+    pub beside: Habit,
+}
 
 impl Seen<'_> {
     /// What this session and user do more often than others.
@@ -27,6 +59,11 @@ impl Seen<'_> {
             },
             flips: Habit { odd: session.flips.into(), of: session.events.into() },
             early: Habit { odd: session.early.into(), of: session.timed.into() },
+            ahead: Habit { odd: session.ahead.into(), of: session.timed.into() },
+            beside: match self.is_where_it_was() {
+                true => Habit { odd: session.beside.into(), of: session.originals.into() },
+                false => Habit::default(),
+            },
         }
     }
 

@@ -35,6 +35,8 @@ const SUSPECTED_SECS: u32 = 7 * 86_400;
 const STEADY_ORIGINALS: u16 = 3;
 /// Refreshes of one session that count in full.
 const LONG_SESSION: f32 = 30.0;
+/// A session's habits are those of about so many refreshes.
+const HABIT_EVENTS: u16 = 128;
 /// A sender's clock is learned from this many refreshes.
 const AHEAD_EVENTS: u32 = 64;
 /// No clock is further ahead than this, seconds: what is, was made up.
@@ -59,6 +61,7 @@ pub struct Learned {
     contradicts: bool,
     over_age: bool,
     is_backend: bool,
+    is_where_it_was: bool,
     run: u16,
 }
 
@@ -83,6 +86,7 @@ impl Learned {
             contradicts: device::contradicts(seen.event),
             over_age: auth_time > 0 && seen.now - auth_time > age,
             is_backend: seen.application.is_backend(),
+            is_where_it_was: seen.is_where_it_was(),
             run: seen.run(),
         }
     }
@@ -195,7 +199,9 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
             | Lineage::Strange
     );
     let usual = learned.is_usual(session.events);
-    session.forked = session.forked.saturating_add(u16::from(forked && usual));
+    session.forked = session.forked.saturating_add(u8::from(forked && usual));
+    // Always: whoever shares address and software with the other one is told of once, or is the same.
+    session.beside = session.beside.saturating_add(u8::from(forked && learned.is_where_it_was));
     count_moves(signals, &mut session.moves, usual);
     session.run = learned.run;
     session.run_max = session.run_max.max(learned.run);
@@ -203,12 +209,9 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.flips = session.flips.saturating_add(u16::from(signals.path > Path::Plain && usual));
     let pace = signals.pace.max(signals.blind);
     session.timed = session.timed.saturating_add(u16::from(pace > Pace::Burst));
-    session.early = session.early.saturating_add(u16::from(pace == Pace::Early));
-    if session.timed == u16::MAX || session.originals == u16::MAX {
-        (session.timed, session.early) = (session.timed / 2, session.early / 2);
-        (session.originals, session.omitted, session.forked) =
-            (session.originals / 2, session.omitted / 2, session.forked / 2);
-    }
+    session.early = session.early.saturating_add(u8::from(pace == Pace::Early));
+    session.ahead = session.ahead.saturating_add(u8::from(pace == Pace::Ahead));
+    forget(session);
     if learned.is_clean() {
         learn_pace(&mut session.pace, session.lifetime, learned);
     }
@@ -236,6 +239,18 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     }
     if learned.over_age {
         session.said |= super::claims::SAID_OVER_AGE;
+    }
+}
+
+/// Halves what was counted, so that habits are those of late: of a session of a thousand refreshes, too, that has begun to do
+/// otherwise. What is odd is at most all of it, and fits a byte.
+fn forget(session: &mut Session) {
+    if session.timed >= HABIT_EVENTS {
+        (session.timed, session.early, session.ahead) = (session.timed / 2, session.early / 2, session.ahead / 2);
+    }
+    if session.originals >= HABIT_EVENTS {
+        (session.originals, session.omitted) = (session.originals / 2, session.omitted / 2);
+        (session.forked, session.beside) = (session.forked / 2, session.beside / 2);
     }
 }
 

@@ -46,8 +46,11 @@ impl Others {
         if let Some(session) = session {
             let one_time = state.applications.get(facts.application).is_some_and(|app| app.is_one_time() == Some(true));
             let is_home = |other: &Session| other.contexts().first().is_some_and(|context| is_own(context.near));
-            // Who has two of a kind signs in with one of them while the other goes on.
-            let is_only = others().filter(|other| renewal(session, other) != Renewal::Unknown).count() == 1;
+            // Who has two of a kind signs in with one of them while the other goes on. One that was over when this one began
+            // is the same device's, before.
+            let is_beside = |other: &&Session| other.last > session.first;
+            let is_alike = |other: &&Session| renewal(session, other) != Renewal::Unknown;
+            let is_only = others().filter(is_beside).filter(is_alike).count() == 1;
             let renewal = |other: &Session| match renewal(session, other) {
                 Renewal::Renewed if is_foreign && is_home(other) => Renewal::Replaced,
                 Renewal::Renewed if one_time && is_only => Renewal::Ousted,
@@ -187,6 +190,8 @@ mod tests {
         assert_eq!(renewal(&one_time, HOME, &[new]), Renewal::Ousted);
         // Who had two of a kind signs in with the other one; and tokens that work often refuse nobody.
         assert_eq!(renewal(&one_time, HOME, &[new, old]), Renewal::Renewed);
+        // The session before this one (first seen at 100 s) was over by then: no second device.
+        assert_eq!(renewal(&one_time, HOME, &[new, ((HOME, BROWSER), (50, 90))]), Renewal::Ousted);
         assert_eq!(renewal(&State::default(), HOME, &[new]), Renewal::Renewed);
         // The person is at home, with a new session; the old one goes on in a hotel.
         assert_eq!(renewal(&State::default(), HOTEL, &[new]), Renewal::Replaced);

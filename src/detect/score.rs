@@ -9,9 +9,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::signals::{
-    Company, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals, Software,
-    Stamina, Start,
+use super::{
+    habits::{HABIT_WEIGHT, Habit, Habits},
+    signals::{
+        Company, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals,
+        Software, Stamina, Start,
+    },
 };
 
 /// Ways to be a thief: see `THIEVES`.
@@ -23,8 +26,6 @@ pub const PRIOR: f64 = -9.21;
 const TABLE_WEIGHT: f64 = 300.0;
 /// Refreshes that all applications count as, against what was really seen in one.
 const ALL_WEIGHT: f64 = 100.0;
-/// Refreshes that an application's rate counts as, against a session's or user's own.
-const HABIT_WEIGHT: f64 = 8.0;
 /// Of two signals that have one cause, the weaker one counts this much.
 const SHARED_CAUSE: f64 = 0.3;
 /// Each refresh leaves this much of the evidence before it: the last ten or so count together.
@@ -44,6 +45,8 @@ const TERM_MAX: f64 = 7.0;
 const NETWORK_MIN: f64 = -0.5;
 /// The evidence of a session never says more than this.
 const WEIGHT_MAX: f64 = 60.0;
+/// The level of `Pace` at which a client that waits for the end did not.
+const AHEAD: usize = 2;
 /// Evidence halves in this time, seconds.
 const HALF_LIFE_SECS: f64 = 4.0 * 86_400.0;
 
@@ -151,30 +154,6 @@ fn count(counts: &mut [f32], level: Option<usize>, weight: f32) {
     }
 }
 
-/// What a session or user does more or less often than others: how many of how many.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Habit {
-    /// How many were out of the ordinary.
-    pub odd: f64,
-    /// Of how many.
-    pub of: f64,
-}
-
-/// The habits that count.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Habits {
-    /// How far the user moves in mid-use, counted by [`how_far`].
-    pub moves: [f64; 3],
-    /// And on waking.
-    pub wakes: [f64; 3],
-    /// The session's client leaves out the parent or forks.
-    pub forks: Habit,
-    /// The session's address goes back and forth.
-    pub flips: Habit,
-    /// The session's client refreshes early.
-    pub early: Habit,
-}
-
 /// The rates of one application, and of all.
 pub struct Usual<'a> {
     /// The application's.
@@ -236,10 +215,17 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     let wake = usual!(wake, wakes);
     let (start, kind, path) = (usual!(start), usual!(kind), usual!(path, flips, |level| level != 0));
     let (software, first) = (usual!(software), usual!(first));
+    // Two that share address and software, and have been beside each other before, are as a rule one person's tabs; if not,
+    // it has been told.
+    let beside = habits.beside.share();
     let lineage = usual!(lineage, forks, |level| level != 0);
+    let lineage = lineage.map(|(at, usual)| (at, if at == 0 { usual } else { usual.max(beside) }));
     // Whether tabs keep tokens of their own is an application's way: others say nothing about it.
     let fork = signals.fork.index().map(|at| (at, usual(at, &own.fork, &[], &USUAL.fork)));
+    let fork = fork.map(|(at, usual)| (at, if at == 0 { usual } else { usual.max(beside) }));
     let (pace, blind) = (usual!(pace, early, |level| level == 1), usual!(blind, early, |level| level == 1));
+    let waits = |(at, usual): (usize, f64)| (at, if at == AHEAD { usual.max(habits.ahead.share()) } else { usual });
+    let (pace, blind) = (pace.map(waits), blind.map(waits));
     let (rival, company) = (usual!(rival), usual!(company));
     let (stamina, hour) = (usual!(stamina), usual!(hour));
     let (ground, elsewhere, renewal) = (usual!(ground), usual!(elsewhere), usual!(renewal));

@@ -157,3 +157,59 @@ fn a_fork_that_stays_open_for_ever_is_counted_no_further() {
     }
     assert_eq!(engine.state.sessions.get(4).unwrap().fork_open, u8::MAX);
 }
+
+/// The risks of refreshes of one user's one session (seconds after the one before, previous token, issued one), after 30 of
+/// an hour each, the last of which issued token 31.
+fn risks_after_a_day(refreshes: &[(i64, u64, u64)]) -> Vec<f64> {
+    let mut engine = Engine::new(Config::default());
+    let mut now = START;
+    let mut risk = |engine: &mut Engine, after: i64, parent: u64, child: u64| {
+        now += after;
+        let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
+                            "outcome": "attempted" });
+        let place = Place { ip: 1, near: 1, wide: 1, ..Place::default() };
+        let facts = Facts { place, ..refresh(now, parent, child) };
+        let at = ReceivedAt::from_micros(now * 1_000_000);
+        engine.observe(&serde_json::from_value(event).unwrap(), &facts, &Evidence::default(), at).risk
+    };
+    for number in 1..=30 {
+        risk(&mut engine, 3_650, number, number + 1);
+    }
+    refreshes.iter().map(|(after, parent, child)| risk(&mut engine, *after, *parent, *child)).collect()
+}
+
+#[test]
+fn two_branches_in_one_place_are_told_once_and_not_for_ever() {
+    // Two pages that each keep a token, half an hour apart: 31 is spent twice, then both go on. The third line is the first that
+    // shows both in use.
+    let mut refreshes = vec![(3_650, 31, 100), (1_800, 31, 200)];
+    for n in 0..40 {
+        refreshes.extend([(1_850, 100 + n, 101 + n), (1_800, 200 + n, 201 + n)]);
+    }
+    let risks = risks_after_a_day(&refreshes);
+    let first = risks[2];
+    assert!(first > 0.1, "{first}");
+    let later = risks[20..].iter().copied().fold(0.0, f64::max);
+    assert!(later < first / 10.0, "{later} after {first}");
+}
+
+#[test]
+fn a_client_that_begins_to_refresh_early_is_told_of_and_then_known_for_it() {
+    // Tokens of an hour, used up for a day and more; then one is asked for every 20 minutes.
+    let refreshes: Vec<_> = (0..60).map(|n| (1_200, 31 + n, 32 + n)).collect();
+    let risks = risks_after_a_day(&refreshes);
+    assert!(risks[1] > risks[59] * 5.0, "{risks:?}");
+    assert!(risks[40..].iter().all(|risk| *risk < 0.01), "{risks:?}");
+}
+
+#[test]
+fn an_ipv6_host_is_its_64_whatever_it_calls_itself_today() {
+    let ip = |text: &str| {
+        let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
+                            "outcome": "attempted", "ip": text });
+        Facts::of(&serde_json::from_value(event).unwrap()).place.ip
+    };
+    assert_eq!(ip("2001:db8:1:2::1"), ip("2001:db8:1:2:ffff:eeee:dddd:cccc"));
+    assert_ne!(ip("2001:db8:1:2::1"), ip("2001:db8:1:3::1"));
+    assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
+}

@@ -46,7 +46,7 @@ impl Seen<'_> {
     }
 
     /// Whether address and software are those of the refresh before, whosever that was. Tabs of one browser share them.
-    fn is_where_it_was(&self) -> bool {
+    pub fn is_where_it_was(&self) -> bool {
         let Facts { place, agent, .. } = self.facts;
         self.last_context().is_none_or(|last| last.ip == place.ip && last.agent == agent.text)
     }

@@ -98,11 +98,15 @@ pub struct Session {
     /// How many did not, though others did.
     pub omitted: u16,
     /// How many came long before the token's end.
-    pub early: u16,
+    pub early: u8,
+    /// How many came just before it, where the client seemed to wait for it.
+    pub ahead: u8,
     /// How many can be told early or not.
     pub timed: u16,
     /// How many had a spent parent or one of another branch.
-    pub forked: u16,
+    pub forked: u8,
+    /// How many of these from the same address and by the same software as the refresh before.
+    pub beside: u8,
     /// How many came from where they were before, from a new network of a provider of theirs, and from elsewhere: in
     /// mid-use, and on waking. Of the last few hundred.
     pub moves: [[u8; 3]; 2],
