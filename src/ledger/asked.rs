@@ -20,7 +20,7 @@ use crate::{
 /// The index has this long to answer a look-up; then the journal is asked.
 pub const INDEX_ANSWER_MAX: Duration = Duration::from_millis(50);
 /// An index silent for this long, though asked, is taken for hung.
-const INDEX_SILENCE_MAX: Duration = Duration::from_secs(5);
+pub const INDEX_SILENCE_MAX: Duration = Duration::from_secs(5);
 /// The same while it opens (sled reads its whole snapshot then).
 const INDEX_OPENING_MAX: Duration = Duration::from_secs(120);
 /// An index that broke this often is not started again before the next start of the service.

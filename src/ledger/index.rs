@@ -39,7 +39,7 @@ const NEWS_WAIT: Duration = Duration::from_secs(5);
 const GROUP_IDS: usize = 32_768;
 /// News that may wait while a group is being written; what comes past it is read from the journal later.
 const NEWS_MAX: usize = 4 * GROUP_IDS;
-/// How long the thread sleeps when there is nothing to do.
+/// How long the thread sleeps at most, and how often it says how far it is: who says nothing is taken for hung.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// How often a long catch-up says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
@@ -117,7 +117,6 @@ struct Thread<'a> {
     db: sled::Db,
     indexed: Seq,
     expire_before: Option<Bucket>,
-    /// Being written.
     writing: Option<Group>,
     /// Gathered for the next group. Nobody waits for it.
     news: Vec<(IdKey, Known)>,
@@ -182,8 +181,7 @@ fn open(home: &Home, generation: u64) -> Result<sled::Db, IndexError> {
 
 impl Thread<'_> {
     fn work(&mut self, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
-        let until = *self.home.synced.borrow();
-        let from = self.indexed;
+        let (from, until) = (self.indexed, *self.home.synced.borrow());
         self.catch_up(until, inbox)?;
         if from < until {
             tracing::info!(from, to = until, "the id index is rebuilt from the journal as far as it was behind");
@@ -191,12 +189,11 @@ impl Thread<'_> {
         if !(self.reply)(Reply::Indexed(self.indexed)) {
             return Ok(());
         }
+        let mut said = Instant::now();
         loop {
-            let due = self.news_due.map(|due| due.saturating_duration_since(Instant::now()));
             let busy = self.writing.is_some() || self.expire_before.is_some();
             let pause = if self.news.len() < GROUP_IDS { BREATH } else { Duration::ZERO };
-            let wait = if busy { pause } else { due.unwrap_or(IDLE_WAIT) };
-            match inbox.recv_timeout(wait) {
+            match inbox.recv_timeout(if busy { pause } else { IDLE_WAIT }) {
                 Ok(ask) => {
                     if !self.answer(ask, inbox)? {
                         return Ok(());
@@ -210,8 +207,11 @@ impl Thread<'_> {
             if self.writing.is_none() && (is_due || self.news.len() >= GROUP_IDS) {
                 self.begin_news();
             }
-            if self.write_slice()? && !(self.reply)(Reply::Indexed(self.indexed)) {
-                return Ok(());
+            if self.write_slice()? || said.elapsed() >= IDLE_WAIT {
+                said = Instant::now();
+                if !(self.reply)(Reply::Indexed(self.indexed)) {
+                    return Ok(());
+                }
             }
         }
     }

@@ -56,7 +56,8 @@ fn retain(work: &mut Work, day: i64) -> Vec<Seq> {
 fn a_file_that_was_begun_does_not_seal_the_one_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut work = work(dir.path(), 11);
-    (segment(dir.path(), 1, 100), segment(dir.path(), 11, 101));
+    segment(dir.path(), 1, 100);
+    segment(dir.path(), 11, 101);
     // Begun, but not known to be durable: it may be gone the next moment, and records come behind the one before it.
     fs::write(plain_path(dir.path(), 21), b"").unwrap();
     work.tidy().unwrap();

@@ -98,7 +98,8 @@ async fn killed_with_damaged_files_it_starts_and_a_replay_ends_where_it_did() {
         change(&mut bytes);
         fs::write(path, bytes).unwrap();
     };
-    let harms: [(&str, &dyn Fn(&Path)); 5] = [
+    type Harm<'a> = (&'a str, &'a dyn Fn(&Path));
+    let harms: [Harm<'_>; 5] = [
         ("cut", &|path| change(path, &|bytes| bytes.truncate(bytes.len() / 3))),
         ("gone", &|path| fs::remove_file(path).unwrap()),
         ("one bit", &|path| change(path, &|bytes| bytes[200] ^= 4)),

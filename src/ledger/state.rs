@@ -247,7 +247,7 @@ mod tests {
         }
         sweep(dir.path()).unwrap();
         let left: Vec<PathBuf> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(left, [kept.clone()]);
+        assert_eq!(left, std::slice::from_ref(&kept));
         // Where a copy cannot be read it may need any of them.
         fs::write(kept, b"damaged").unwrap();
         fs::write(dir.path().join("spill-0000000003"), b"left").unwrap();
