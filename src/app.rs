@@ -297,8 +297,8 @@ async fn watch_files(enricher: Enricher, alarms: Alarms) {
             let message = format!("{file} {reason}; what was read of it before is still used");
             alarms.raise(Alarm::EnrichmentStale, Some(file), message);
         }
-        let raised = alarms.raised().into_iter().filter(|alarm| alarm.name == Alarm::EnrichmentStale.name());
-        for file in raised.filter_map(|alarm| alarm.subject).filter(|file| !stale.contains_key(file)) {
+        let subjects = standing::raised(&alarms, Alarm::EnrichmentStale).filter_map(|raised| raised.subject);
+        for file in subjects.filter(|file| !stale.contains_key(file)) {
             alarms.clear(Alarm::EnrichmentStale, Some(&file), "it is read again, or no longer asked for");
         }
     }

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use crate::{
     config::Config,
     ledger::{KeyScheme, Ledger},
-    telemetry::{Alarm, Alarms},
+    telemetry::{Alarm, Alarms, RaisedAlarm},
 };
 
 /// What an operator must know of a gate that enforces.
@@ -43,8 +43,8 @@ pub(super) fn of_what_is_gone(config: &Config, alarms: &Alarms) {
     let sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     for (list, names, known) in [("sources", OF_SOURCES, sources), ("sinks", OF_SINKS, sinks)] {
         for alarm in names {
-            let raised = alarms.raised().into_iter().filter(|raised| raised.name == alarm.name());
-            for name in raised.filter_map(|raised| raised.subject).filter(|name| !known.contains(&name.as_str())) {
+            let subjects = raised(alarms, *alarm).filter_map(|raised| raised.subject);
+            for name in subjects.filter(|name| !known.contains(&name.as_str())) {
                 alarms.clear(*alarm, Some(&name), format!("[[{list}]] names no {name} any more"));
             }
         }
@@ -55,17 +55,17 @@ pub(super) fn of_what_is_gone(config: &Config, alarms: &Alarms) {
 /// no session of before is remembered any more.
 pub(super) fn of_fingerprint_key(made: bool, ledger: &Ledger, config: &Config, alarms: &Alarms) {
     let previous = !config.fingerprint.previous_key_files.is_empty();
+    let key_id = config.fingerprinter().ok().map(|keys| keys.key_id().to_owned());
     if made && !previous && *ledger.synced().borrow() > 0 {
         let message = "the fingerprint key was missing and made anew: fingerprints from before no longer compare; \
                        put the old key back, or name it in fingerprint.previous_key_files";
         // Which key it is about: another one in its place is the old one, put back.
-        alarms.raise(Alarm::FingerprintKeyNew, key_id(config).as_deref(), message);
+        alarms.raise(Alarm::FingerprintKeyNew, key_id.as_deref(), message);
         return;
     }
     let forgotten = is_older(&config.fingerprint_key_file(), config.policy.detect.session_kept.get());
-    let raised = alarms.raised().into_iter().filter(|raised| raised.name == Alarm::FingerprintKeyNew.name());
-    for raised in raised {
-        let put_back = raised.subject.is_some() && raised.subject != key_id(config);
+    for raised in raised(alarms, Alarm::FingerprintKeyNew) {
+        let put_back = raised.subject.is_some() && raised.subject != key_id;
         let why = match (previous, put_back, forgotten) {
             (true, ..) => "the keys of before are named in fingerprint.previous_key_files",
             (_, true, _) => "another key is in its place",
@@ -76,8 +76,9 @@ pub(super) fn of_fingerprint_key(made: bool, ledger: &Ledger, config: &Config, a
     }
 }
 
-fn key_id(config: &Config) -> Option<String> {
-    config.fingerprinter().ok().map(|keys| keys.key_id().to_owned())
+/// What is raised of one kind.
+pub(super) fn raised(alarms: &Alarms, alarm: Alarm) -> impl Iterator<Item = RaisedAlarm> {
+    alarms.raised().into_iter().filter(move |raised| raised.name == alarm.name())
 }
 
 fn is_older(file: &Path, age: Duration) -> bool {

@@ -30,7 +30,7 @@ impl Habit {
 /// The habits that count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Habits {
-    /// How far the user moves in mid-use, counted by [`how_far`].
+    /// How far the user moves in mid-use, counted by [`how_far`](super::score::how_far).
     pub moves: [f64; 3],
     /// And on waking.
     pub wakes: [f64; 3],

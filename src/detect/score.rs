@@ -45,8 +45,6 @@ const TERM_MAX: f64 = 7.0;
 const NETWORK_MIN: f64 = -0.5;
 /// The evidence of a session never says more than this.
 const WEIGHT_MAX: f64 = 60.0;
-/// The level of `Pace` at which a client that waits for the end did not.
-const AHEAD: usize = 2;
 /// Evidence halves in this time, seconds.
 const HALF_LIFE_SECS: f64 = 4.0 * 86_400.0;
 
@@ -218,14 +216,14 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     // Two that share address and software, and have been beside each other before, are as a rule one person's tabs; if not,
     // it has been told.
     let beside = habits.beside.share();
-    let lineage = usual!(lineage, forks, |level| level != 0);
-    let lineage = lineage.map(|(at, usual)| (at, if at == 0 { usual } else { usual.max(beside) }));
+    let in_place = |(at, usual): (usize, f64)| (at, if at == 0 { usual } else { usual.max(beside) });
+    let lineage = usual!(lineage, forks, |level| level != 0).map(in_place);
     // Whether tabs keep tokens of their own is an application's way: others say nothing about it.
-    let fork = signals.fork.index().map(|at| (at, usual(at, &own.fork, &[], &USUAL.fork)));
-    let fork = fork.map(|(at, usual)| (at, if at == 0 { usual } else { usual.max(beside) }));
-    let (pace, blind) = (usual!(pace, early, |level| level == 1), usual!(blind, early, |level| level == 1));
-    let waits = |(at, usual): (usize, f64)| (at, if at == AHEAD { usual.max(habits.ahead.share()) } else { usual });
-    let (pace, blind) = (pace.map(waits), blind.map(waits));
+    let fork = signals.fork.index().map(|at| in_place((at, usual(at, &own.fork, &[], &USUAL.fork))));
+    let is_ahead = |at| Some(at) == Pace::Ahead.index();
+    let by_habit = |(at, usual): (usize, f64)| (at, if is_ahead(at) { usual.max(habits.ahead.share()) } else { usual });
+    let pace = usual!(pace, early, |level| level == 1).map(by_habit);
+    let blind = usual!(blind, early, |level| level == 1).map(by_habit);
     let (rival, company) = (usual!(rival), usual!(company));
     let (stamina, hour) = (usual!(stamina), usual!(hour));
     let (ground, elsewhere, renewal) = (usual!(ground), usual!(elsewhere), usual!(renewal));

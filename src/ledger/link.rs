@@ -138,7 +138,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::asked::INDEX_SILENCE_MAX, time::ReceivedAt};
+    use crate::ledger::asked::INDEX_SILENCE_MAX;
 
     #[test]
     fn an_index_that_waits_for_more_news_says_that_it_lives() {
@@ -154,8 +154,7 @@ mod tests {
         let (replies, heard) = std::sync::mpsc::channel();
         let index = Index::start(home, 1, move |reply| replies.send(reply).is_ok()).unwrap();
         heard.recv_timeout(INDEX_SILENCE_MAX).expect("it is open");
-        let bucket = super::super::dedupe::bucket_of(ReceivedAt::from_micros(0), 3_600);
-        let known = Known { seq: 1, bucket, body: [0; 8], denied: false, replayed: false };
+        let known = Known { seq: 1, bucket: 0, body: [0; 8], denied: false, replayed: false };
         assert!(index.ask(Ask::Insert { from: 1, to: 1, ids: vec![([7; 16], known)] }));
         heard.recv_timeout(INDEX_SILENCE_MAX / 2).expect("it is not taken for hung");
         index.stop();

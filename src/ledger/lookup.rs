@@ -106,8 +106,8 @@ fn search(dir: &Path, bucket_secs: u64, question: &Question) -> Result<Option<Kn
     Ok(None)
 }
 
-/// The first record in `first..=last` that holds the id's text and that `pick` takes, as far as can be read. Of millions of lines one has the
-/// text, and only that one is worth a hash and a parse: 300,000 full records are searched in time.
+/// The first record in `first..=last` that holds the id's text and that `pick` takes, as far as can be read. Of millions of
+/// lines one has the text, and only that one is worth a hash and a parse: 300,000 full records are searched in time.
 fn scan<T>(
     dir: &Path,
     question: &Question,

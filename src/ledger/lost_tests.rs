@@ -59,13 +59,19 @@ fn what_is_lost_is_missed_once() {
     assert!(missed > 10 && missed <= lost, "{missed} of {lost}");
 }
 
+/// A story that has begun: 400 events, and a stop.
+async fn told(dir: &Path) -> Story {
+    let mut story = Story::new();
+    let (ledger, running, _) = start(dir);
+    send(&ledger, &mut story, 400).await;
+    running.stop();
+    story
+}
+
 #[tokio::test]
 async fn what_is_lost_stops_nothing_and_the_record_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    let mut story = Story::new();
-    let (ledger, running, _) = start(dir.path());
-    send(&ledger, &mut story, 400).await;
-    running.stop();
+    let mut story = told(dir.path()).await;
     for file in files(dir.path(), "spill-") {
         let half = fs::metadata(&file).unwrap().len() / 2;
         fs::File::options().write(true).open(file).unwrap().set_len(half).unwrap();
@@ -86,10 +92,7 @@ async fn what_is_lost_stops_nothing_and_the_record_says_so() {
 #[tokio::test]
 async fn killed_with_damaged_files_it_starts_and_a_replay_ends_where_it_did() {
     let dir = tempfile::tempdir().unwrap();
-    let mut story = Story::new();
-    let (ledger, running, _) = start(dir.path());
-    send(&ledger, &mut story, 400).await;
-    running.stop();
+    let mut story = told(dir.path()).await;
     // A durable copy, its files, and what was judged since.
     let (ledger, running, _) = start(dir.path());
     send(&ledger, &mut story, 120).await;

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use reqwest::{
     Method, Url,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::Deserialize;
 
@@ -99,8 +99,6 @@ fn timeout() -> Span {
     client::TIMEOUT
 }
 
-/// The idempotency key.
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 /// Headers that are the sink's own.
 const OWN_HEADERS: &[&str] = &["webhook-id", "webhook-timestamp", "webhook-signature"];
 
@@ -274,12 +272,10 @@ impl Sink for Http {
         let mut headers = self.headers.clone();
         // One that is configured wins.
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
-        if self.signer.is_none() && matches!(self.shape, Shape::Body(_)) {
-            // Also who signs nothing says what comes twice.
-            headers.insert(WEBHOOK_ID, signing::id(&id)?);
-        }
-        if let Some(signer) = &self.signer {
-            signer.sign(&mut headers, &id, SystemTime::now(), &pieces)?;
+        match (&self.signer, &self.shape) {
+            (Some(signer), _) => signer.sign(&mut headers, &id, SystemTime::now(), &pieces)?,
+            (None, Shape::Body(_)) => signing::name(&mut headers, &id)?,
+            (None, Shape::Preset(..)) => {}
         }
         let request = self.client.request(Method::POST, self.url.clone()).headers(headers).body(body(pieces));
         let response = self.client.send(request).await?;

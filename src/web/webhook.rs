@@ -171,7 +171,9 @@ async fn read_body<'a>(
             return Err(too_large());
         }
         let large = len.saturating_sub(SMALL_BODY_BYTES);
-        taken.merge(take(room, large.saturating_sub(taken.num_permits()))?);
+        if large > taken.num_permits() {
+            taken.merge(take(room, large - taken.num_permits())?);
+        }
         body.extend_from_slice(&chunk);
     }
     Ok((body, taken))

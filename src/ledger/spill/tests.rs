@@ -188,16 +188,22 @@ fn a_long_entry_is_read_whole_and_a_file_with_a_hole_is_not_gone_on_with() {
     assert!(names(&state)[20..].iter().all(|name| again.find(*name).is_some()));
 }
 
-#[test]
-fn what_went_out_anew_while_it_was_to_be_moved_is_what_it_became() {
-    let dir = tempfile::tempdir().unwrap();
+/// A store of 200 entries, most of which nothing needs any more: what is left is to be moved.
+fn mostly_gone(dir: &Path) -> (State, Vec<Spilled>, Store) {
     let (mut state, gone) = spilled(200);
-    let mut store = small(Store::open(dir.path(), &BTreeSet::new(), &state));
+    let mut store = small(Store::open(dir, &BTreeSet::new(), &state));
     fill(&mut store, &gone);
     for key in (1..=180).filter(|key| key % 10 != 0) {
         state.sessions.remove(key);
     }
     store.save(outside(&state)).unwrap();
+    (state, gone, store)
+}
+
+#[test]
+fn what_went_out_anew_while_it_was_to_be_moved_is_what_it_became() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, gone, mut store) = mostly_gone(dir.path());
     let newer = Spilled { seq: 500, bytes: vec![7; 9], ..gone[9].clone() };
     assert_eq!(newer.key, 10);
     store.add(&newer).unwrap();
@@ -210,13 +216,7 @@ fn what_went_out_anew_while_it_was_to_be_moved_is_what_it_became() {
 #[test]
 fn what_cannot_be_moved_stays_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut state, gone) = spilled(200);
-    let mut store = small(Store::open(dir.path(), &BTreeSet::new(), &state));
-    fill(&mut store, &gone);
-    for key in (1..=180).filter(|key| key % 10 != 0) {
-        state.sessions.remove(key);
-    }
-    store.save(outside(&state)).unwrap();
+    let (state, gone, mut store) = mostly_gone(dir.path());
     let left = names(&state).len();
     assert_eq!((left, found(&store, &state, &gone)), (37, 37));
     break_current(&mut store);

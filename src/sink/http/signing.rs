@@ -17,9 +17,16 @@ use crate::{
 /// What the secrets of that scheme begin with; base64 follows.
 const PREFIX: &[u8] = b"whsec_";
 
-/// The idempotency key as a header has it.
-pub(super) fn id(id: &str) -> Result<HeaderValue, SinkError> {
-    HeaderValue::try_from(visible(id)).map_err(|error| SinkError::passing(format!("webhook-id cannot be sent: {error}")))
+/// Adds the idempotency key alone: also who signs nothing says what comes twice.
+pub(super) fn name(headers: &mut HeaderMap, id: &str) -> Result<(), SinkError> {
+    set(headers, "webhook-id", visible(id))
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, value: String) -> Result<(), SinkError> {
+    let value =
+        HeaderValue::try_from(value).map_err(|error| SinkError::passing(format!("{name} cannot be sent: {error}")))?;
+    headers.insert(HeaderName::from_static(name), value);
+    Ok(())
 }
 
 /// Signs requests.
@@ -53,9 +60,7 @@ impl Signer {
         let mac = body.iter().fold(mac, |mac, piece| mac.chain_update(piece));
         let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
         for (name, value) in [("webhook-id", id), ("webhook-timestamp", timestamp), ("webhook-signature", signature)] {
-            let value = HeaderValue::try_from(value)
-                .map_err(|error| SinkError::passing(format!("{name} cannot be sent: {error}")))?;
-            headers.insert(HeaderName::from_static(name), value);
+            set(headers, name, value)?;
         }
         Ok(())
     }
