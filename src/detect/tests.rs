@@ -158,9 +158,9 @@ fn a_fork_that_stays_open_for_ever_is_counted_no_further() {
     assert_eq!(engine.state.sessions.get(4).unwrap().fork_open, u8::MAX);
 }
 
-/// The risks of refreshes of one user's one session (seconds after the one before, previous token, issued one), after 30 of
-/// an hour each, the last of which issued token 31.
-fn risks_after_a_day(refreshes: &[(i64, u64, u64)]) -> Vec<f64> {
+/// The risks of refreshes of one user's one session (seconds after the one before, previous token, issued one), after so many of
+/// an hour each, the last of which issued the next token's number.
+fn risks_after(before: u64, refreshes: &[(i64, u64, u64)]) -> Vec<f64> {
     let mut engine = Engine::new(Config::default());
     let mut now = START;
     let mut risk = |engine: &mut Engine, after: i64, parent: u64, child: u64| {
@@ -172,7 +172,7 @@ fn risks_after_a_day(refreshes: &[(i64, u64, u64)]) -> Vec<f64> {
         let at = ReceivedAt::from_micros(now * 1_000_000);
         engine.observe(&serde_json::from_value(event).unwrap(), &facts, &Evidence::default(), at).risk
     };
-    for number in 1..=30 {
+    for number in 1..=before {
         risk(&mut engine, 3_650, number, number + 1);
     }
     refreshes.iter().map(|(after, parent, child)| risk(&mut engine, *after, *parent, *child)).collect()
@@ -186,7 +186,7 @@ fn two_branches_in_one_place_are_told_once_and_not_for_ever() {
     for n in 0..40 {
         refreshes.extend([(1_850, 100 + n, 101 + n), (1_800, 200 + n, 201 + n)]);
     }
-    let risks = risks_after_a_day(&refreshes);
+    let risks = risks_after(30, &refreshes);
     let first = risks[2];
     assert!(first > 0.1, "{first}");
     let later = risks[20..].iter().copied().fold(0.0, f64::max);
@@ -195,11 +195,13 @@ fn two_branches_in_one_place_are_told_once_and_not_for_ever() {
 
 #[test]
 fn a_client_that_begins_to_refresh_early_is_told_of_and_then_known_for_it() {
-    // Tokens of an hour, used up for a day and more; then one is asked for every 20 minutes.
-    let refreshes: Vec<_> = (0..60).map(|n| (1_200, 31 + n, 32 + n)).collect();
-    let risks = risks_after_a_day(&refreshes);
-    assert!(risks[1] > risks[59] * 5.0, "{risks:?}");
-    assert!(risks[40..].iter().all(|risk| *risk < 0.01), "{risks:?}");
+    // Tokens of an hour, used up for a day and more, or for six weeks; then one is asked for every 20 minutes.
+    for before in [30, 1_000] {
+        let refreshes: Vec<_> = (1..=60).map(|n| (1_200, before + n, before + n + 1)).collect();
+        let risks = risks_after(before, &refreshes);
+        assert!(risks[1] > risks[59] * 5.0, "{risks:?}");
+        assert!(risks[40..].iter().all(|risk| *risk < 0.01), "{before}: {risks:?}");
+    }
 }
 
 #[test]
