@@ -50,10 +50,18 @@ fn nothing_known_says_nothing_and_evidence_adds_up_and_fades() {
 fn a_habit_of_early_refreshes_makes_one_more_of_them_say_less() {
     let none = Rates::default();
     let usual = Usual { application: &none, all: &none };
-    let signals = Signals { pace: Pace::Early, ..Signals::default() };
-    let of = |odd, of| evidence(&signals, &usual, &Habits { early: Habit { odd, of }, ..Habits::default() })[2];
-    assert!(of(0.0, 100.0) > of(0.0, 0.0) && of(0.0, 0.0) > of(40.0, 100.0));
-    assert!(of(40.0, 100.0) < 0.5);
+    for pace in [Pace::Early, Pace::Ahead] {
+        let of = |odd, of| {
+            let habit = Habit { odd, of };
+            let habits = match pace {
+                Pace::Early => Habits { early: habit, ..Habits::default() },
+                _ => Habits { ahead: habit, ..Habits::default() },
+            };
+            evidence(&Signals { pace, ..Signals::default() }, &usual, &habits)[2]
+        };
+        assert!(of(0.0, 0.0) > of(40.0, 100.0) && of(40.0, 100.0) < 0.5, "{pace:?}");
+        assert!(pace == Pace::Ahead || of(0.0, 100.0) > of(0.0, 0.0));
+    }
 }
 
 #[test]
