@@ -15,7 +15,7 @@ use std::{
 use super::{
     dedupe::{Known, Remembered},
     filter::{Bucket, IdKey},
-    link::{Ask, Home, Reply},
+    link::{ASKS_MAX, Ask, Home, Reply},
     read::{Item, Reader},
 };
 use crate::{
@@ -36,7 +36,7 @@ const BREATH: Duration = Duration::from_micros(100);
 /// News waits this long for more of it. Nobody waits for it: `recent` in dedupe holds what is not written yet.
 const NEWS_WAIT: Duration = Duration::from_secs(5);
 /// Ids written together: sorted, many share sled's pages, twice as fast as they arrived (56,000 to 107,000 a second).
-const GROUP_IDS: usize = 32_768;
+pub(super) const GROUP_IDS: usize = 32_768;
 /// News that may wait while a group is being written; what comes past it is read from the journal later.
 const NEWS_MAX: usize = 4 * GROUP_IDS;
 /// How long the thread sleeps at most, and how often it says how far it is: who says nothing is taken for hung.
@@ -193,14 +193,17 @@ impl Thread<'_> {
         loop {
             let busy = self.writing.is_some() || self.expire_before.is_some();
             let pause = if self.news.len() < GROUP_IDS { BREATH } else { Duration::ZERO };
-            match inbox.recv_timeout(if busy { pause } else { IDLE_WAIT }) {
-                Ok(ask) => {
-                    if !self.answer(ask, inbox)? {
-                        return Ok(());
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+            let first = match inbox.recv_timeout(if busy { pause } else { IDLE_WAIT }) {
+                Ok(ask) => Some(ask),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            // All that waits, for each batch of the journal says something: what does not fit into the queue is read from
+            // the journal again, which costs much more.
+            for ask in first.into_iter().chain(inbox.try_iter()).take(ASKS_MAX) {
+                if !self.answer(ask, inbox)? {
+                    return Ok(());
+                }
             }
             self.expire_slice()?;
             let is_due = self.news_due.is_some_and(|due| due <= Instant::now());
@@ -295,8 +298,8 @@ impl Thread<'_> {
         Ok(None)
     }
 
-    /// Reads what it missed from the journal. Look-ups meanwhile are answered as far as it has come.
-    fn catch_up(&mut self, until: Seq, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
+    /// Reads what it missed from the journal, up to what has come meanwhile. Look-ups are answered as far as it has come.
+    fn catch_up(&mut self, mut until: Seq, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
         let mut reader = Reader::new(&self.home.journal_dir, self.indexed + 1);
         let mut said = Instant::now();
         while self.indexed < until {
@@ -314,11 +317,11 @@ impl Thread<'_> {
                         self.remember(text, &mut ids)?;
                     }
                 }
-                self.answer_lookups(inbox)?;
+                until = until.max(self.answer_lookups(inbox)?);
             }
             self.begin(ids, reader.next() - 1);
             while !self.write_slice()? {
-                self.answer_lookups(inbox)?;
+                until = until.max(self.answer_lookups(inbox)?);
             }
             if said.elapsed() >= PROGRESS_EVERY {
                 said = Instant::now();
@@ -329,8 +332,9 @@ impl Thread<'_> {
         Ok(())
     }
 
-    /// During a catch-up: look-ups at once; news is what the catch-up reads anyway.
-    fn answer_lookups(&mut self, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
+    /// During a catch-up: look-ups at once; news says how far there is to go. It is read with the rest.
+    fn answer_lookups(&mut self, inbox: &Receiver<Ask>) -> Result<Seq, IndexError> {
+        let mut until = 0;
         loop {
             match inbox.try_recv() {
                 Ok(Ask::Lookup { token, key, buckets }) => {
@@ -338,12 +342,11 @@ impl Thread<'_> {
                     (self.reply)(Reply::Found { token, known, indexed: self.indexed });
                 }
                 Ok(Ask::Expire(before)) => self.expire_before = Some(before),
-                // Dropped news leaves a gap before the next, which is caught up then.
-                Ok(Ask::Insert { .. }) => {}
+                Ok(Ask::Insert { to, .. }) => until = to,
                 Ok(Ask::Stop) | Err(TryRecvError::Disconnected) => {
                     return Err(IndexError::Useless("stopped while catching up".to_owned()));
                 }
-                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Empty) => return Ok(until),
             }
         }
     }

@@ -20,7 +20,7 @@ use super::{
 use crate::record::Seq;
 
 /// Questions and news that may wait for the index; past it the index catches up from the journal.
-const ASKS_MAX: usize = 1_024;
+pub(super) const ASKS_MAX: usize = 1_024;
 /// Priority of the thread (on Linux of the thread alone): 5 steps below the rest of the service, behind everything that
 /// someone waits for, and not so far behind that it cannot keep up.
 const NICENESS: i32 = 5;
@@ -137,16 +137,17 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::ledger::asked::INDEX_SILENCE_MAX;
+    use std::path::Path;
 
-    #[test]
-    fn an_index_that_waits_for_more_news_says_that_it_lives() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_synced, receiver) = watch::channel(0);
+    use super::*;
+    use crate::ledger::{asked::INDEX_SILENCE_MAX, index::GROUP_IDS};
+
+    /// An index over no journal at all: with the first thing that it has to read there it is broken.
+    fn index(dir: &Path) -> (Index, Receiver<Reply>, watch::Sender<Seq>) {
+        let (synced, receiver) = watch::channel(0);
         let home = Home {
-            dir: dir.path().join("index"),
-            journal_dir: dir.path().join("journal"),
+            dir: dir.join("index"),
+            journal_dir: dir.join("journal"),
             journal: "3f9a1c2e".to_owned(),
             bucket_secs: 3_600,
             synced: receiver,
@@ -154,9 +155,53 @@ mod tests {
         let (replies, heard) = std::sync::mpsc::channel();
         let index = Index::start(home, 1, move |reply| replies.send(reply).is_ok()).unwrap();
         heard.recv_timeout(INDEX_SILENCE_MAX).expect("it is open");
-        let known = Known { seq: 1, bucket: 0, body: [0; 8], denied: false, replayed: false };
-        assert!(index.ask(Ask::Insert { from: 1, to: 1, ids: vec![([7; 16], known)] }));
+        (index, heard, synced)
+    }
+
+    fn news(seq: Seq) -> Ask {
+        let mut key = IdKey::default();
+        key[..8].copy_from_slice(&seq.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+        let known = Known { seq, bucket: 0, body: [0; 8], denied: false, replayed: false };
+        Ask::Insert { from: seq, to: seq, ids: vec![(key, known)] }
+    }
+
+    #[test]
+    fn an_index_that_waits_for_more_news_says_that_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, heard, _synced) = index(dir.path());
+        assert!(index.ask(news(1)));
         heard.recv_timeout(INDEX_SILENCE_MAX / 2).expect("it is not taken for hung");
+        index.stop();
+    }
+
+    #[test]
+    fn news_is_taken_as_fast_as_it_comes_while_a_group_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, heard, _synced) = index(dir.path());
+        let mut seqs = 1..;
+        // A group, in news large enough not to fill the queue …
+        for _ in 0..GROUP_IDS / 128 {
+            let Ask::Insert { from, mut ids, .. } = news(seqs.next().unwrap()) else { unreachable!() };
+            for seq in seqs.by_ref().take(127) {
+                let Ask::Insert { ids: one, .. } = news(seq) else { unreachable!() };
+                ids.extend(one);
+            }
+            assert!(index.ask(Ask::Insert { from, to: from + 127, ids }));
+        }
+        // … and, while it is being written, twice the queue, in pieces with a pause as a sync is.
+        for _ in 0..2 * ASKS_MAX / 16 {
+            for seq in seqs.by_ref().take(16) {
+                assert!(index.ask(news(seq)), "the queue is full");
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut indexed = 0;
+        while indexed < GROUP_IDS as Seq {
+            indexed = match heard.recv_timeout(INDEX_SILENCE_MAX).expect("it lives") {
+                Reply::Indexed(seq) => seq,
+                other => panic!("{other:?}"),
+            };
+        }
         index.stop();
     }
 }
