@@ -47,6 +47,29 @@ pub struct Known {
     pub replayed: bool,
 }
 
+impl Known {
+    /// As the index keeps it, in a key that names the bucket: seq and body, then one bit each for denied and replayed.
+    pub fn to_bytes(self) -> [u8; 17] {
+        let mut bytes = [0; 17];
+        bytes[..8].copy_from_slice(&self.seq.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.body);
+        bytes[16] = u8::from(self.denied) | u8::from(self.replayed) << 1;
+        bytes
+    }
+
+    /// The same back; `None` when these are no such bytes.
+    pub fn from_bytes(bucket: Bucket, bytes: &[u8]) -> Option<Self> {
+        let (seq, body, flags) = (bytes.get(..8)?, bytes.get(8..16)?, *bytes.get(16)?);
+        Some(Self {
+            seq: Seq::from_be_bytes(seq.try_into().ok()?),
+            bucket,
+            body: body.try_into().ok()?,
+            denied: flags & 1 != 0,
+            replayed: flags & 2 != 0,
+        })
+    }
+}
+
 /// What can be said of an id at once.
 pub enum Lookup {
     /// Never seen in the window.

@@ -39,12 +39,14 @@ const NEWS_WAIT: Duration = Duration::from_secs(5);
 pub(super) const GROUP_IDS: usize = 32_768;
 /// News that may wait while a group is being written; what comes past it is read from the journal later.
 const NEWS_MAX: usize = 4 * GROUP_IDS;
+/// Ids written together when catching up, where many are known at once: each of sled's pages is written fewer times.
+const CATCH_UP_IDS: usize = NEWS_MAX;
 /// How long the thread sleeps at most, and how often it says how far it is: who says nothing is taken for hung.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// How often a long catch-up says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-/// sled's own cache. It does not bound sled's memory, but less is less: 1 M ids take 137 MB with 4 MiB, 189 MB with 16.
-const CACHE_BYTES: u64 = 4 << 20;
+/// sled's own cache. It does not bound sled's memory, but less is less, and what is written in order needs little.
+const CACHE_BYTES: u64 = 1 << 20;
 /// The key of the mark "everything up to this seq is in here". No bucket is so late.
 const MARK: &[u8] = b"\xff\xff\xff\xffmark";
 /// The key of what the index belongs to.
@@ -93,25 +95,6 @@ fn tree_key(bucket: Bucket, key: &IdKey) -> [u8; 20] {
     bytes
 }
 
-fn encode(known: &Known) -> [u8; 17] {
-    let mut bytes = [0; 17];
-    bytes[..8].copy_from_slice(&known.seq.to_be_bytes());
-    bytes[8..16].copy_from_slice(&known.body);
-    bytes[16] = u8::from(known.denied) | u8::from(known.replayed) << 1;
-    bytes
-}
-
-fn decode(bucket: Bucket, bytes: &[u8]) -> Option<Known> {
-    let (seq, body, flags) = (bytes.get(..8)?, bytes.get(8..16)?, *bytes.get(16)?);
-    Some(Known {
-        seq: Seq::from_be_bytes(seq.try_into().ok()?),
-        bucket,
-        body: body.try_into().ok()?,
-        denied: flags & 1 != 0,
-        replayed: flags & 2 != 0,
-    })
-}
-
 struct Thread<'a> {
     home: &'a Home,
     db: sled::Db,
@@ -124,6 +107,8 @@ struct Thread<'a> {
     news_to: Seq,
     /// When `news` is written at the latest.
     news_due: Option<Instant>,
+    /// When it last said how far it is.
+    said: Instant,
     reply: &'a dyn Fn(Reply) -> bool,
 }
 
@@ -154,6 +139,7 @@ pub(super) fn run(
         news: Vec::new(),
         news_to: indexed,
         news_due: None,
+        said: Instant::now(),
         reply,
     };
     if thread.indexed > *home.synced.borrow() {
@@ -186,10 +172,9 @@ impl Thread<'_> {
         if from < until {
             tracing::info!(from, to = until, "the id index is rebuilt from the journal as far as it was behind");
         }
-        if !(self.reply)(Reply::Indexed(self.indexed)) {
+        if !self.say() {
             return Ok(());
         }
-        let mut said = Instant::now();
         loop {
             let busy = self.writing.is_some() || self.expire_before.is_some();
             let pause = if self.news.len() < GROUP_IDS { BREATH } else { Duration::ZERO };
@@ -210,13 +195,16 @@ impl Thread<'_> {
             if self.writing.is_none() && (is_due || self.news.len() >= GROUP_IDS) {
                 self.begin_news();
             }
-            if self.write_slice()? || said.elapsed() >= IDLE_WAIT {
-                said = Instant::now();
-                if !(self.reply)(Reply::Indexed(self.indexed)) {
-                    return Ok(());
-                }
+            if (self.write_slice()? || self.said.elapsed() >= IDLE_WAIT) && !self.say() {
+                return Ok(());
             }
         }
+    }
+
+    /// Says how far it is; false when nobody listens any more.
+    fn say(&mut self) -> bool {
+        self.said = Instant::now();
+        (self.reply)(Reply::Indexed(self.indexed))
     }
 
     /// False when it is time to end.
@@ -227,7 +215,7 @@ impl Thread<'_> {
                     // The catch-up reads all of it again.
                     (self.writing, self.news, self.news_due) = (None, Vec::new(), None);
                     self.catch_up(to, inbox)?;
-                    return Ok((self.reply)(Reply::Indexed(self.indexed)));
+                    return Ok(self.say());
                 }
                 // What is not taken leaves a gap before the next.
                 if self.news.len() < NEWS_MAX {
@@ -275,7 +263,7 @@ impl Thread<'_> {
         let Some(group) = &mut self.writing else { return Ok(false) };
         let end = group.ids.len().min(group.written + WRITE_SLICE);
         for (key, known) in &group.ids[group.written..end] {
-            self.db.insert(tree_key(known.bucket, key), &encode(known)[..])?;
+            self.db.insert(tree_key(known.bucket, key), &known.to_bytes()[..])?;
         }
         group.written = end;
         if end < group.ids.len() {
@@ -292,7 +280,7 @@ impl Thread<'_> {
     fn lookup(&self, key: &IdKey, buckets: &[Bucket]) -> Result<Option<Known>, IndexError> {
         for bucket in buckets {
             if let Some(bytes) = self.db.get(tree_key(*bucket, key))? {
-                return Ok(decode(*bucket, &bytes));
+                return Ok(Known::from_bytes(*bucket, &bytes));
             }
         }
         Ok(None)
@@ -301,10 +289,10 @@ impl Thread<'_> {
     /// Reads what it missed from the journal, up to what has come meanwhile. Look-ups are answered as far as it has come.
     fn catch_up(&mut self, mut until: Seq, inbox: &Receiver<Ask>) -> Result<(), IndexError> {
         let mut reader = Reader::new(&self.home.journal_dir, self.indexed + 1);
-        let mut said = Instant::now();
+        let mut logged = Instant::now();
         while self.indexed < until {
             let mut ids = Vec::new();
-            while ids.len() < GROUP_IDS && reader.next() <= until {
+            while ids.len() < CATCH_UP_IDS && reader.next() <= until {
                 let items = reader.read(until, CATCH_UP_RECORDS, CATCH_UP_BYTES)?;
                 if items.is_empty() {
                     return Err(IndexError::Useless(format!(
@@ -323,10 +311,10 @@ impl Thread<'_> {
             while !self.write_slice()? {
                 until = until.max(self.answer_lookups(inbox)?);
             }
-            if said.elapsed() >= PROGRESS_EVERY {
-                said = Instant::now();
+            self.say();
+            if logged.elapsed() >= PROGRESS_EVERY {
+                logged = Instant::now();
                 tracing::info!(indexed = self.indexed, of = until, "the id index is catching up with the journal");
-                (self.reply)(Reply::Indexed(self.indexed));
             }
         }
         Ok(())
@@ -334,6 +322,9 @@ impl Thread<'_> {
 
     /// During a catch-up: look-ups at once; news says how far there is to go. It is read with the rest.
     fn answer_lookups(&mut self, inbox: &Receiver<Ask>) -> Result<Seq, IndexError> {
+        if self.said.elapsed() >= IDLE_WAIT {
+            self.say();
+        }
         let mut until = 0;
         loop {
             match inbox.try_recv() {
