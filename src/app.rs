@@ -154,7 +154,7 @@ impl App {
         // Recovery first, so that senders hear "refused" rather than "wait"; but not for longer than they should.
         let mut starting = tokio::task::spawn_blocking(move || Ledger::start(settings));
         let deadline = self.config.server.start_deadline.get();
-        let (ledger, running, early) = match timeout(deadline, &mut starting).await {
+        let (ledger, mut running, early) = match timeout(deadline, &mut starting).await {
             Ok(started) => {
                 let (ledger, running) = joined(started)?;
                 (ledger, running, Err(front))
@@ -192,7 +192,12 @@ impl App {
 
         let watch = tokio::spawn(watch_sources(Arc::clone(&self.intake)));
         let watch_files = tokio::spawn(watch_files(self.enricher, self.alarms.clone()));
-        stop.await;
+        let told = tokio::select! {
+            () = stop => true,
+            // Whoever watches over the service starts it again, with all that was acknowledged. As it is, every event would be
+            // answered 503 until somebody looks.
+            () = running.ended() => false,
+        };
         watch.abort();
         watch_files.abort();
         tracing::info!("stopping: first the webhooks, then the journal, then the sinks");
@@ -201,7 +206,11 @@ impl App {
         sinks.stop().await;
         operator.stop(false).await;
         tracing::info!("stopped");
-        Ok(())
+        if told {
+            Ok(())
+        } else {
+            Err(StartError::Failed("the ledger's thread ended by a panic; the log has its place".to_owned()))
+        }
     }
 
     fn settings(&mut self, consumers: Consumers) -> Settings {

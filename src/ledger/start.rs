@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     io,
     path::Path,
     sync::{Arc, mpsc::sync_channel},
@@ -10,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     Command, Ledger, QUEUE_ENTRIES_MAX, Settings,
@@ -43,9 +44,16 @@ use crate::{
 pub struct Running {
     thread: JoinHandle<()>,
     commands: std::sync::mpsc::SyncSender<Command>,
+    /// Closed when the thread has ended.
+    ended: oneshot::Receiver<Infallible>,
 }
 
 impl Running {
+    /// Resolves once the thread has ended though nobody told it to: by a panic. Nothing is recorded from then on.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.ended).await;
+    }
+
     /// Finishes what was asked before, leaves everything ready for the next start, and returns. Blocks.
     pub fn stop(self) {
         let _ = self.commands.send(Command::Stop);
@@ -109,7 +117,11 @@ impl Ledger {
         let index = Watched::new(home, start_index, settings.alarms.clone());
         let journal_dir = places.journal_dir();
         let admitter = Admitter::new(settings, places, core, clock, synced_sender, (keeper, index, lookup, keep));
-        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || admitter.run(&inbox))?;
+        let (ending, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+            let _ending: oneshot::Sender<Infallible> = ending;
+            admitter.run(&inbox);
+        })?;
         let ledger = Self {
             commands: commands.clone(),
             synced,
@@ -117,7 +129,7 @@ impl Ledger {
             meta: Arc::new(meta),
             queued_bytes: Arc::default(),
         };
-        Ok((ledger, Running { thread, commands }))
+        Ok((ledger, Running { thread, commands, ended }))
     }
 }
 

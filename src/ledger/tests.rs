@@ -7,8 +7,12 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::{
-    Admission, Consumers, DedupeConfig, Entry, JournalConfig, KeyScheme, Ledger, Meta, QUEUE_ENTRIES_MAX, Running,
-    Settings, Unavailable, asked::StartIndex, link::Index, read::Item, segment, verify,
+    Admission, Command, Consumers, DedupeConfig, Entry, JournalConfig, KeyScheme, Ledger, Meta, QUEUE_ENTRIES_MAX,
+    Running, Settings, Unavailable,
+    asked::StartIndex,
+    link::{Index, Reply},
+    read::Item,
+    segment, verify,
 };
 use crate::{
     event::RefreshEvent,
@@ -148,6 +152,24 @@ async fn an_index_that_never_answers_delays_a_duplicate_and_nothing_else() {
         assert_eq!(ledger.admit(entry("new", 1)).await, Admission::Duplicate { seq: 21, denied: false });
     };
     tokio::time::timeout(Duration::from_secs(5), answers).await.unwrap();
+    running.stop();
+}
+
+#[tokio::test]
+async fn a_panic_of_the_thread_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    // The second index is started by the ledger's own thread.
+    let panics: StartIndex = Box::new(|_, generation| {
+        assert_eq!(generation, 1);
+        Ok(Index::stub().0)
+    });
+    let (ledger, mut running) = Ledger::start_with(settings(dir.path()), Some(panics)).unwrap();
+    assert_eq!(ledger.admit(entry("one", 1)).await, Admission::Accepted { seq: 1 });
+    let early = tokio::time::timeout(Duration::from_millis(50), running.ended()).await;
+    early.expect_err("it works");
+    ledger.commands.send(Command::Index(1, Reply::Broken("for the test".to_owned()))).unwrap();
+    tokio::time::timeout(Duration::from_secs(5), running.ended()).await.expect("it ended");
+    assert_eq!(ledger.admit(entry("two", 1)).await, Admission::Unavailable(Unavailable::Stopping));
     running.stop();
 }
 
