@@ -31,12 +31,33 @@ pub(super) struct Override {
 pub(super) fn among(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Override> {
     let mut found: Vec<_> = variables
         .into_iter()
-        .filter(|(name, _)| name.starts_with(PREFIX) && !RESERVED.contains(&name.as_str()))
+        .filter(|(name, value)| match name.strip_prefix(PREFIX) {
+            Some(rest) => !RESERVED.contains(&name.as_str()) && !is_service_link(rest, value),
+            None => false,
+        })
         .map(|(name, value)| Override { name, value })
         .collect();
     // The environment has no order; the outer value goes in before what is inside it.
     found.sort_by(|one, other| one.name.cmp(&other.name));
     found
+}
+
+/// Whether Kubernetes (or a Docker link) set it: every container is told so where the services of its namespace are, and
+/// one of them may well be called `refresh-audit` or `refresh-audit-admin`. The names are those of the Kubernetes
+/// documentation, "Service: discovering services". A port without an address behind it is somebody's mistake.
+fn is_service_link(rest: &str, value: &str) -> bool {
+    let words: Vec<&str> = rest.split('_').collect();
+    let is_address = || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    match words.as_slice() {
+        [.., "SERVICE", "HOST"] => true,
+        [.., "PORT"] if is_address() => true,
+        _ => {
+            words.windows(2).any(|pair| pair == ["SERVICE", "PORT"])
+                || words.windows(3).any(|three| {
+                    three[0] == "PORT" && three[1].parse::<u16>().is_ok() && ["TCP", "UDP", "SCTP"].contains(&three[2])
+                })
+        }
+    }
 }
 
 /// Lays them over `root`. Those numbered in `as_text` are texts, whatever they look like.
@@ -170,4 +191,36 @@ fn respan<'t>(value: DeValue<'t>, span: &Range<usize>) -> Spanned<DeValue<'t>> {
         other => other,
     };
     Spanned::new(span.clone(), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kubernetes_says_of_services_is_no_override() {
+        let names = |given: &[(&str, &str)]| -> Vec<String> {
+            let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            among(given).into_iter().map(|one| one.name).collect()
+        };
+        // As the documentation shows them for `redis-primary`.
+        for service in ["", "ADMIN_"] {
+            let told = [
+                ("SERVICE_HOST", "10.0.0.11"),
+                ("SERVICE_PORT", "6379"),
+                ("SERVICE_PORT_HTTPS", "443"),
+                ("PORT", "tcp://10.0.0.11:6379"),
+                ("PORT_6379_TCP", "tcp://10.0.0.11:6379"),
+                ("PORT_6379_TCP_PROTO", "tcp"),
+                ("PORT_6379_TCP_PORT", "6379"),
+                ("PORT_6379_TCP_ADDR", "10.0.0.11"),
+            ];
+            for (name, value) in told {
+                assert_eq!(names(&[(&format!("{PREFIX}{service}{name}"), value)]), [""; 0], "{service}{name}");
+            }
+        }
+        let mistakes =
+            [("REFRESH_AUDIT_PORT", "8080"), ("REFRESH_AUDIT_SERVER_PORT", "8080"), ("REFRESH_AUDIT_HOST", "::")];
+        assert_eq!(names(&mistakes).len(), mistakes.len());
+    }
 }

@@ -135,6 +135,10 @@ impl TestApp {
         let words: Vec<String> = self.settings.under.iter().cloned().chain([binary]).collect();
         let log = |name| File::options().create(true).append(true).open(self.dir.path().join(name)).unwrap();
         let mut command = Command::new(&words[0]);
+        // What is asked of the tests themselves.
+        std::env::vars().filter(|(name, _)| name.starts_with("REFRESH_AUDIT_")).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
         command.args(&words[1..]).arg("serve").arg("--config").arg(self.path("config.toml"));
         command.current_dir(self.dir.path()).env_remove("RUST_LOG").envs(self.settings.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(log("out.txt")).stderr(log("log.txt"));
