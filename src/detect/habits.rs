@@ -69,6 +69,10 @@ impl Seen<'_> {
 
     /// A phone moves more than the desk of the same person: the session's own ways count most. 0: in mid-use, 1: when it wakes.
     fn moves(&self, session: &Session, kind: usize) -> [f64; 3] {
+        if self.application.is_backend() {
+            // A server does not go along with its users.
+            return [0.0; 3];
+        }
         let user = self.user.map_or([0; 3], |user| user.moves[kind]).map(f64::from);
         let all: f64 = user.iter().sum();
         let weight = all.min(USER_WEIGHT) / all.max(1.0);

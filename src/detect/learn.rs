@@ -7,7 +7,7 @@ use super::{
     key::{key_of, short},
     score::{PRIOR, Weights, how_far, probability},
     seen::Seen,
-    signals::{Fork, Lineage, Pace, Path, Signals},
+    signals::{Fork, Lineage, Net, Pace, Path, Signals},
     state::{
         State, StateLimits,
         application::Application,
@@ -228,7 +228,7 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     }
     session.rate = session.rate.saturating_add(1);
     session.alternations = if learned.alternates { session.alternations.saturating_add(1) } else { 0 };
-    if !learned.is_backend && (facts.place.ip != 0 || facts.agent.text != 0) {
+    if (!learned.is_backend || signals.place() >= Net::Area) && (facts.place.ip != 0 || facts.agent.text != 0) {
         session.visit(learned.context);
     }
     session.weights = learned.weights;
@@ -280,7 +280,6 @@ fn learn_pace(pace: &mut u16, lifetime: u32, learned: &Learned) {
 fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved: bool) -> bool {
     user.last = at;
     user.events = user.events.saturating_add(1);
-    count_moves(&learned.signals, &mut user.moves, learned.is_usual(user.events));
     user.hidden = user.hidden.saturating_add(u16::from(facts.place.labels & labels::ANONYMISER != 0));
     if user.hidden >= u16::MAX / 2 {
         (user.events, user.hidden) = (user.events / 2, user.hidden / 2);
@@ -288,6 +287,7 @@ fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved
     if learned.is_backend {
         return false;
     }
+    count_moves(&learned.signals, &mut user.moves, learned.is_usual(user.events));
     let near = short(facts.place.near);
     let known = user.places().any(|place| place.near == near);
     // The very first context is all there is to compare with.

@@ -51,15 +51,22 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
 /// What makes a fork better or worse.
 fn surroundings(seen: &Seen<'_>) -> Surroundings {
     let (net, software) = (seen.signals.place(), seen.signals.agent());
-    if software >= Software::Other || seen.signals.kind >= Kind::Hosting {
+    let is_hosted = seen.signals.kind >= Kind::Hosting;
+    let forks = seen.session.is_some_and(|session| {
+        let odd = f64::from(session.forked);
+        session.originals >= TABS_EVENTS_MIN && odd >= TABS_SHARE * f64::from(session.originals)
+    });
+    // Where tabs keep tokens, the fork is theirs: it is no worse in a VPN that was switched on.
+    let is_foreign = is_hosted && !forks && !seen.application.keeps_tabs();
+    if software >= Software::Other || is_foreign {
         return Surroundings::Foreign;
     }
-    if net >= Net::Area || software >= Software::Older {
+    if net >= Net::Area || software >= Software::Older || is_hosted {
         return Surroundings::New;
     }
-    let Some(session) = seen.session else { return Surroundings::Same };
-    let odd = f64::from(session.forked);
-    let forks = session.originals >= TABS_EVENTS_MIN && odd >= TABS_SHARE * f64::from(session.originals);
+    if seen.session.is_none() {
+        return Surroundings::Same;
+    }
     if forks || net <= Net::Same && software <= Software::Same && seen.application.keeps_tabs() {
         return Surroundings::Habit;
     }

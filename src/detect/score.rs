@@ -238,8 +238,9 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
         let places = [term!(net), term!(wake), term!(start), term!(kind), term!(path)];
         let network = places.into_iter().flatten().reduce(f64::max).map_or(0.0, |loudest| loudest.max(NETWORK_MIN));
         let lineage = term!(lineage).unwrap_or(0.0);
-        // One client that asked twice is no sign of two.
-        let lineage = if signals.lineage == Lineage::Race { lineage.min(0.0) } else { lineage };
+        // One client that asked twice is no sign of two. Nor is one that names the newest token where few name any.
+        let is_no_sign = matches!(signals.lineage, Lineage::Race | Lineage::Head);
+        let lineage = if is_no_sign { lineage.min(0.0) } else { lineage };
         let pace = term!(pace).or(term!(blind)).unwrap_or(0.0);
         let others = [
             term!(software),

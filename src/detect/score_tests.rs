@@ -106,6 +106,15 @@ fn a_client_that_names_no_parent_is_early_all_the_same() {
 }
 
 #[test]
+fn who_names_the_newest_token_is_no_thief_for_it_where_few_do() {
+    let mut rare = Rates::default();
+    rare.lineage[1] = 10_000.0;
+    let usual = Usual { application: &rare, all: &Rates::default() };
+    let said = |lineage| evidence(&Signals { lineage, ..Signals::default() }, &usual, &Habits::default())[2];
+    assert!(said(Lineage::Head) <= 0.0 && said(Lineage::Stale) > 3.0);
+}
+
+#[test]
 fn a_fork_and_what_comes_with_it_are_one_cause() {
     for ((fork, pace), expected) in
         [((2.0, 1.0), 2.3), ((1.0, 2.0), 2.3), ((2.0, -1.0), 2.0), ((-1.0, 2.0), 1.0), ((-1.0, -2.0), -3.0)]

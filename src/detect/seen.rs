@@ -109,12 +109,8 @@ impl<'a> Seen<'a> {
         let told = if lineage == Lineage::Retry { Pace::Unknown } else { when };
         let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, told) } else { (told, Pace::Unknown) };
         let fork = self.fork();
-        if self.application.is_backend() {
-            // Address and user agent are the server's: they say nothing about who holds the token.
-            let (renewal, stamina) = (self.others.renewal, self.stamina());
-            return Signals { lineage, fork, pace, blind, renewal, stamina, ..Signals::default() };
-        }
-        let net = self.net();
+        let is_backend = self.application.is_backend();
+        let net = if is_backend { self.net_of_backend() } else { self.net() };
         // Where a session begins, where it wakes, and that it moves in mid-use are three things.
         let awake = matches!(when, Pace::Burst | Pace::Early | Pace::Ahead | Pace::OnTime) || lineage == Lineage::Race;
         let (within, wake) = match self.session {
@@ -131,6 +127,11 @@ impl<'a> Seen<'a> {
             Net::Country => Start::Country,
             Net::Abroad => Start::Abroad,
         };
+        if is_backend {
+            // Address and user agent are the server's: beyond that they are, they say nothing about who holds the token.
+            let (net, renewal, stamina) = (within, self.others.renewal, self.stamina());
+            return Signals { net, wake, start, lineage, fork, pace, blind, renewal, stamina, ..Signals::default() };
+        }
         let software = self.software();
         Signals {
             net: within,
@@ -226,6 +227,19 @@ impl<'a> Seen<'a> {
             net = if net == Net::Unknown { level } else { net.min(level) };
         }
         net
+    }
+
+    /// Where a back end's refresh comes from: what is taken out of its store and used elsewhere is in other hands.
+    fn net_of_backend(&self) -> Net {
+        let place = &self.facts.place;
+        let near = short(place.near);
+        let was_here = || self.session.is_some_and(|session| session.contexts().iter().any(|had| had.near == near));
+        match self.application.serves_from(near) {
+            Some(_) if place.ip == 0 => Net::Unknown,
+            Some(false) if !was_here() => Net::Country,
+            Some(_) => Net::Same,
+            None => Net::Unknown,
+        }
     }
 
     fn kind(&self) -> Kind {

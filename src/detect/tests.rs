@@ -215,3 +215,44 @@ fn an_ipv6_host_is_its_64_whatever_it_calls_itself_today() {
     assert_ne!(ip("2001:db8:1:2::1"), ip("2001:db8:1:3::1"));
     assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
 }
+
+/// The signals and the risk of a refresh at an instant, of one of some users' sessions, from a network.
+fn refreshed(engine: &mut Engine, user: u64, session: u64, near: u64, facts: Facts) -> (signals::Signals, f64) {
+    let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
+                        "outcome": "attempted" });
+    let place = Place { ip: near as u32, near, wide: near as u32, ..Place::default() };
+    let facts = Facts { user, session, place, ..facts };
+    let at = ReceivedAt::from_micros(facts.occurred * 1_000_000);
+    let judged = engine.observe(&serde_json::from_value(event).unwrap(), &facts, &Evidence::default(), at);
+    (judged.signals, judged.risk)
+}
+
+#[test]
+fn what_a_back_end_holds_is_odd_anywhere_else() {
+    use signals::{Net, Start};
+    let mut engine = Engine::new(Config::default());
+    let server = 1;
+    let mut now = START;
+    for round in 0..20 {
+        for user in 10..40 {
+            now += 60;
+            refreshed(&mut engine, user, user + 100, server, refresh(now, round + 1, round + 2));
+        }
+    }
+    // Half an hour after the one before, as always.
+    let token = |number| refresh(now - 29 * 60 + 1_800, number, number + 1);
+    let (signals, usual) = refreshed(&mut engine.clone(), 10, 110, server, token(21));
+    assert_eq!(signals.place(), Net::Same);
+    let (signals, risk) = refreshed(&mut engine, 10, 110, 9, token(21));
+    assert_eq!((signals.place(), signals.start), (Net::Country, Start::Unknown));
+    assert!(risk > 0.005 && risk > usual * 50.0, "{risk} {usual}");
+    // Told once; and who was never seen is as odd there.
+    assert_eq!(refreshed(&mut engine, 10, 110, 9, token(22)).0.place(), Net::Same);
+    assert_eq!(refreshed(&mut engine, 50, 150, 9, token(1)).0.start, Start::Country);
+    // A second server is one of its own once one refresh in twenty comes from it.
+    for user in 10..40 {
+        refreshed(&mut engine, user, user + 100, 8, token(30));
+    }
+    assert_eq!(refreshed(&mut engine, 11, 111, 8, token(31)).0.place(), Net::Same);
+    assert_eq!(refreshed(&mut engine, 51, 151, 8, token(1)).0.start, Start::Own);
+}

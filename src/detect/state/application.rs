@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distinct::Distinct;
 use crate::{
-    detect::{facts::Facts, score::Rates, signals::Lineage},
+    detect::{facts::Facts, key::short, score::Rates, signals::Lineage},
     event::RefreshEvent,
 };
 
@@ -22,6 +22,12 @@ const STYLE_EVENTS_MIN: u32 = 50;
 const TABS_MIN: f32 = 5.0;
 /// And the share of all refreshes.
 const TABS_SHARE: f32 = 0.01;
+/// Refreshes before it is known where they come from.
+const NETWORKS_EVENTS_MIN: u32 = 200;
+/// Of these, half are forgotten.
+const NETWORKS_EVENTS_MAX: u32 = 400;
+/// At least one in so many comes from each of its networks.
+const NETWORK_SHARE: u32 = 20;
 /// Presented refresh tokens that could have changed, before it is known whether they do.
 const ONE_TIME_EVENTS_MIN: u32 = 20;
 /// Of these, half are forgotten.
@@ -48,6 +54,11 @@ impl Values {
     /// How often it came.
     pub fn count(&self, value: u32) -> u32 {
         self.0.iter().find(|seen| seen.value == value && seen.count != 0).map_or(0, |seen| seen.count)
+    }
+
+    /// How many there were, of those that are remembered.
+    fn sum(&self) -> u32 {
+        self.0.iter().map(|seen| seen.count).sum()
     }
 
     /// Counts it.
@@ -99,6 +110,8 @@ pub struct Application {
     pub repeats: u8,
     /// Its networks.
     pub addresses: Distinct,
+    /// The same networks, of the last few hundred refreshes.
+    pub networks: Values,
     /// Its users.
     pub users: Distinct,
     /// The usual gap in token lifetimes, times 1,024; 0 = not known.
@@ -152,6 +165,13 @@ impl Application {
         (!is_one_time || self.repeats < REPEATS_MAX).then_some(is_one_time)
     }
 
+    /// Whether a network is one that its refreshes usually come from, as far as that is known. A server that is added is one
+    /// within minutes; who replays a stolen store, beside those at work, is not for a while.
+    pub fn serves_from(&self, near: u32) -> Option<bool> {
+        let all = self.networks.sum();
+        (all >= NETWORKS_EVENTS_MIN).then(|| self.networks.count(near) * NETWORK_SHARE >= all)
+    }
+
     /// Counts whether a session's presented refresh token was the same as before. Only the last few hundred say how it is:
     /// the policy can be changed.
     pub fn count_presented(&mut self, same: bool) {
@@ -172,6 +192,7 @@ impl Application {
         self.contradictions += u32::from(contradicts);
         if facts.place.near != 0 {
             self.addresses.add(facts.place.near);
+            self.networks.add(short(facts.place.near));
         }
         if facts.user != 0 {
             self.users.add(facts.user);
@@ -190,6 +211,9 @@ impl Application {
         if self.events >= COUNT_MAX {
             let Self { events, originals, tools, servers, contradictions, .. } = self;
             halve(&mut [events, originals, tools, servers, contradictions]);
+        }
+        if self.networks.sum() >= NETWORKS_EVENTS_MAX {
+            self.networks.0.iter_mut().for_each(|seen| seen.count /= 2);
         }
         if self.steady >= COUNT_MAX {
             halve(&mut [&mut self.steady, &mut self.lapsed]);
