@@ -171,16 +171,7 @@ impl App {
         standing::of_fingerprint_key(self.made.fingerprint, &ledger, &self.config, &self.alarms);
         standing::of_what_is_gone(&self.config, &self.alarms);
         standing::of_bare_keys(&ledger, &self.config);
-        let context = deliver::Context {
-            data_dir: self.config.data_dir.clone(),
-            journal_dir: ledger.journal_dir().to_owned(),
-            journal_id: ledger.meta().journal.as_str().into(),
-            synced: ledger.synced(),
-            key_scheme: ledger.meta().keys,
-            consumers: consumers.clone(),
-            alarms: self.alarms.clone(),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let context = context(&self.config, &ledger, &consumers, (&self.alarms, &self.metrics));
         let sinks = Sinks::start(self.sinks, &context)?;
         consumers.complete();
         let _ = self.shared.sinks.set(sinks.handles.clone());
@@ -228,6 +219,20 @@ impl App {
             alarms: self.alarms.clone(),
             metrics: Arc::clone(&self.metrics),
         }
+    }
+}
+
+/// What every sink's loop works with.
+fn context(config: &Config, ledger: &Ledger, consumers: &Consumers, to: (&Alarms, &Arc<Metrics>)) -> deliver::Context {
+    deliver::Context {
+        data_dir: config.data_dir.clone(),
+        journal_dir: ledger.journal_dir().to_owned(),
+        journal_id: ledger.meta().journal.as_str().into(),
+        synced: ledger.synced(),
+        key_scheme: ledger.meta().keys,
+        consumers: consumers.clone(),
+        alarms: to.0.clone(),
+        metrics: Arc::clone(to.1),
     }
 }
 
