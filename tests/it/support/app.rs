@@ -104,6 +104,13 @@ impl Settings {
     }
 }
 
+/// What `REFRESH_AUDIT_*` asks of the tests is no setting of what they start.
+fn without_test_variables(command: &mut Command) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("REFRESH_AUDIT_")) {
+        command.env_remove(name);
+    }
+}
+
 impl TestApp {
     /// Writes config and key, starts it and waits until it is ready.
     pub fn start(settings: Settings) -> Self {
@@ -135,10 +142,7 @@ impl TestApp {
         let words: Vec<String> = self.settings.under.iter().cloned().chain([binary]).collect();
         let log = |name| File::options().create(true).append(true).open(self.dir.path().join(name)).unwrap();
         let mut command = Command::new(&words[0]);
-        // What is asked of the tests themselves.
-        std::env::vars().filter(|(name, _)| name.starts_with("REFRESH_AUDIT_")).for_each(|(name, _)| {
-            command.env_remove(name);
-        });
+        without_test_variables(&mut command);
         command.args(&words[1..]).arg("serve").arg("--config").arg(self.path("config.toml"));
         command.current_dir(self.dir.path()).env_remove("RUST_LOG").envs(self.settings.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(log("out.txt")).stderr(log("log.txt"));
@@ -203,6 +207,7 @@ impl TestApp {
     /// The same with another config of its directory.
     pub fn run_with(&self, config: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_refresh-audit"));
+        without_test_variables(&mut command);
         command.args(arguments).arg("--config").arg(self.path(config)).current_dir(self.dir.path());
         command.env_remove("RUST_LOG").stdin(Stdio::null()).output().unwrap()
     }
