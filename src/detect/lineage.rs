@@ -56,8 +56,8 @@ fn surroundings(seen: &Seen<'_>) -> Surroundings {
         let odd = f64::from(session.forked);
         session.originals >= TABS_EVENTS_MIN && odd >= TABS_SHARE * f64::from(session.originals)
     });
-    // Where tabs keep tokens, the fork is theirs: it is no worse in a VPN that was switched on.
-    let is_foreign = is_hosted && !forks && !seen.application.keeps_tabs();
+    // Where tabs keep tokens, the fork is theirs: it is no worse in a VPN that was switched on. Tor is none.
+    let is_foreign = is_hosted && (seen.signals.kind == Kind::Tor || !forks && !seen.application.keeps_tabs());
     if software >= Software::Other || is_foreign {
         return Surroundings::Foreign;
     }
