@@ -151,43 +151,37 @@ impl App {
         };
         let operator = Serving::start(listen::operator(listener(self.operator)?, self.shared.clone()))?;
 
-        // Recovery first, so that senders hear "refused" rather than "wait"; but not for longer than they should.
-        let mut starting = tokio::task::spawn_blocking(move || Ledger::start(settings));
-        let deadline = self.config.server.start_deadline.get();
-        let (ledger, mut running, early) = match timeout(deadline, &mut starting).await {
-            Ok(started) => {
-                let (ledger, running) = joined(started)?;
-                (ledger, running, Err(front))
-            }
-            Err(_) => {
-                tracing::warn!(
-                    "recovery takes longer than server.start_deadline: webhooks are answered 503 until then"
-                );
-                let early = front.serve()?;
-                let (ledger, running) = joined(starting.await)?;
-                (ledger, running, Ok(early))
-            }
-        };
+        let starting = tokio::task::spawn_blocking(move || Ledger::start(settings));
+        let (ledger, mut running, front) = recover(starting, front, self.config.server.start_deadline.get()).await?;
         standing::of_fingerprint_key(self.made.fingerprint, &ledger, &self.config, &self.alarms);
         standing::of_what_is_gone(&self.config, &self.alarms);
         standing::of_bare_keys(&ledger, &self.config);
-        let context = context(&self.config, &ledger, &consumers, (&self.alarms, &self.metrics));
+        let context = deliver::Context {
+            data_dir: self.config.data_dir.clone(),
+            journal_dir: ledger.journal_dir().to_owned(),
+            journal_id: ledger.meta().journal.as_str().into(),
+            synced: ledger.synced(),
+            key_scheme: ledger.meta().keys,
+            consumers: consumers.clone(),
+            alarms: self.alarms.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
         let sinks = Sinks::start(self.sinks, &context)?;
         consumers.complete();
         let _ = self.shared.sinks.set(sinks.handles.clone());
         let _ = self.shared.ledger.set(ledger.clone());
         self.intake.open(ledger);
-        let public = early.or_else(Front::serve)?;
+        let public = front.or_else(Front::serve)?;
         self.shared.starting.lock().unwrap_or_else(PoisonError::into_inner).clear();
         tracing::info!("ready");
 
         let watch = tokio::spawn(watch_sources(Arc::clone(&self.intake)));
         let watch_files = tokio::spawn(watch_files(self.enricher, self.alarms.clone()));
-        let told = tokio::select! {
-            () = stop => true,
+        let ended = tokio::select! {
+            () = stop => Ok(()),
             // Whoever watches over the service starts it again, with all that was acknowledged. As it is, every event would be
             // answered 503 until somebody looks.
-            () = running.ended() => false,
+            () = running.ended() => Err(failed("the ledger's thread", "it ended by a panic; the log has its place")),
         };
         watch.abort();
         watch_files.abort();
@@ -197,11 +191,7 @@ impl App {
         sinks.stop().await;
         operator.stop(false).await;
         tracing::info!("stopped");
-        if told {
-            Ok(())
-        } else {
-            Err(StartError::Failed("the ledger's thread ended by a panic; the log has its place".to_owned()))
-        }
+        ended
     }
 
     fn settings(&mut self, consumers: Consumers) -> Settings {
@@ -222,18 +212,21 @@ impl App {
     }
 }
 
-/// What every sink's loop works with.
-fn context(config: &Config, ledger: &Ledger, consumers: &Consumers, to: (&Alarms, &Arc<Metrics>)) -> deliver::Context {
-    deliver::Context {
-        data_dir: config.data_dir.clone(),
-        journal_dir: ledger.journal_dir().to_owned(),
-        journal_id: ledger.meta().journal.as_str().into(),
-        synced: ledger.synced(),
-        key_scheme: ledger.meta().keys,
-        consumers: consumers.clone(),
-        alarms: to.0.clone(),
-        metrics: Arc::clone(to.1),
+/// Recovery first, so that senders hear "refused" rather than "wait"; but not for longer than they should: then the webhooks
+/// are served already.
+async fn recover(
+    mut starting: JoinHandle<io::Result<(Ledger, Running)>>,
+    front: Front,
+    deadline: Duration,
+) -> Result<(Ledger, Running, Result<Serving, Front>), StartError> {
+    if let Ok(started) = timeout(deadline, &mut starting).await {
+        let (ledger, running) = joined(started)?;
+        return Ok((ledger, running, Err(front)));
     }
+    tracing::warn!("recovery takes longer than server.start_deadline: webhooks are answered 503 until then");
+    let serving = front.serve()?;
+    let (ledger, running) = joined(starting.await)?;
+    Ok((ledger, running, Ok(serving)))
 }
 
 fn build_intake(

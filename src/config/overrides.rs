@@ -44,11 +44,13 @@ pub(super) fn among(variables: impl IntoIterator<Item = (String, String)>) -> Ve
 
 /// Whether Kubernetes (or a Docker link) set it: every container is told so where the services of its namespace are, and
 /// one of them may well be called `refresh-audit` or `refresh-audit-admin`. The names are those of the Kubernetes
-/// documentation, "Service: discovering services". A port without an address behind it is somebody's mistake.
+/// documentation, "Service: discovering services", and hold no `__`, as the names of entries do. A port without an address behind
+/// it is somebody's mistake.
 fn is_service_link(rest: &str, value: &str) -> bool {
     let words: Vec<&str> = rest.split('_').collect();
     let is_address = || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     match words.as_slice() {
+        _ if rest.contains("__") => false,
         [.., "SERVICE", "HOST"] => true,
         [.., "PORT"] if is_address() => true,
         _ => {
@@ -219,8 +221,13 @@ mod tests {
                 assert_eq!(names(&[(&format!("{PREFIX}{service}{name}"), value)]), [""; 0], "{service}{name}");
             }
         }
-        let mistakes =
-            [("REFRESH_AUDIT_PORT", "8080"), ("REFRESH_AUDIT_SERVER_PORT", "8080"), ("REFRESH_AUDIT_HOST", "::")];
-        assert_eq!(names(&mistakes).len(), mistakes.len());
+        let others = [
+            ("REFRESH_AUDIT_PORT", "8080"),
+            ("REFRESH_AUDIT_SERVER_PORT", "8080"),
+            ("REFRESH_AUDIT_HOST", "::"),
+            // Of a sink called `to-service-port`.
+            ("REFRESH_AUDIT_SINKS__TO_SERVICE_PORT__PATH", "audit.jsonl"),
+        ];
+        assert_eq!(names(&others).len(), others.len());
     }
 }

@@ -228,6 +228,7 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     }
     session.rate = session.rate.saturating_add(1);
     session.alternations = if learned.alternates { session.alternations.saturating_add(1) } else { 0 };
+    // Of a back end only what is not its servers': so that it is told once.
     if (!learned.is_backend || signals.place() >= Net::Area) && (facts.place.ip != 0 || facts.agent.text != 0) {
         session.visit(learned.context);
     }

@@ -234,11 +234,10 @@ impl<'a> Seen<'a> {
         let place = &self.facts.place;
         let near = short(place.near);
         let was_here = || self.session.is_some_and(|session| session.contexts().iter().any(|had| had.near == near));
-        match self.application.serves_from(near) {
-            Some(_) if place.ip == 0 => Net::Unknown,
-            Some(false) if !was_here() => Net::Country,
-            Some(_) => Net::Same,
+        match self.application.serves_from(near).filter(|_| place.ip != 0) {
             None => Net::Unknown,
+            Some(is_theirs) if is_theirs || was_here() => Net::Same,
+            Some(_) => Net::Country,
         }
     }
 

@@ -170,7 +170,7 @@ impl Thread<'_> {
         let (from, until) = (self.indexed, *self.home.synced.borrow());
         self.catch_up(until, inbox)?;
         if from < until {
-            tracing::info!(from, to = until, "the id index is rebuilt from the journal as far as it was behind");
+            tracing::info!(from, to = self.indexed, "the id index is rebuilt from the journal as far as it was behind");
         }
         if !self.say() {
             return Ok(());

@@ -137,7 +137,7 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{ops::RangeInclusive, path::Path};
 
     use super::*;
     use crate::ledger::{asked::INDEX_SILENCE_MAX, index::GROUP_IDS};
@@ -158,18 +158,21 @@ mod tests {
         (index, heard, synced)
     }
 
-    fn news(seq: Seq) -> Ask {
-        let mut key = IdKey::default();
-        key[..8].copy_from_slice(&seq.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
-        let known = Known { seq, bucket: 0, body: [0; 8], denied: false, replayed: false };
-        Ask::Insert { from: seq, to: seq, ids: vec![(key, known)] }
+    /// An id for each of these.
+    fn news(seqs: RangeInclusive<Seq>) -> Ask {
+        let id = |seq: Seq| {
+            let mut key = IdKey::default();
+            key[..8].copy_from_slice(&seq.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+            (key, Known { seq, bucket: 0, body: [0; 8], denied: false, replayed: false })
+        };
+        Ask::Insert { from: *seqs.start(), to: *seqs.end(), ids: seqs.map(id).collect() }
     }
 
     #[test]
     fn an_index_that_waits_for_more_news_says_that_it_lives() {
         let dir = tempfile::tempdir().unwrap();
         let (index, heard, _synced) = index(dir.path());
-        assert!(index.ask(news(1)));
+        assert!(index.ask(news(1..=1)));
         heard.recv_timeout(INDEX_SILENCE_MAX / 2).expect("it is not taken for hung");
         index.stop();
     }
@@ -178,21 +181,16 @@ mod tests {
     fn news_is_taken_as_fast_as_it_comes_while_a_group_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let (index, heard, _synced) = index(dir.path());
-        let mut seqs = 1..;
+        let mut last = 0;
+        let mut tell = |count: Seq| {
+            last += count;
+            index.ask(news(last - count + 1..=last))
+        };
         // A group, in news large enough not to fill the queue …
-        for _ in 0..GROUP_IDS / 128 {
-            let Ask::Insert { from, mut ids, .. } = news(seqs.next().unwrap()) else { unreachable!() };
-            for seq in seqs.by_ref().take(127) {
-                let Ask::Insert { ids: one, .. } = news(seq) else { unreachable!() };
-                ids.extend(one);
-            }
-            assert!(index.ask(Ask::Insert { from, to: from + 127, ids }));
-        }
+        assert!((0..GROUP_IDS / 128).all(|_| tell(128)));
         // … and, while it is being written, twice the queue, in pieces with a pause as a sync is.
         for _ in 0..2 * ASKS_MAX / 16 {
-            for seq in seqs.by_ref().take(16) {
-                assert!(index.ask(news(seq)), "the queue is full");
-            }
+            assert!((0..16).all(|_| tell(1)), "the queue is full");
             thread::sleep(Duration::from_millis(1));
         }
         let mut indexed = 0;

@@ -10,7 +10,7 @@ use super::{
     Admission, Command, Consumers, DedupeConfig, Entry, JournalConfig, KeyScheme, Ledger, Meta, QUEUE_ENTRIES_MAX,
     Running, Settings, Unavailable,
     asked::StartIndex,
-    link::{Index, Reply},
+    link::{Ask, Home, Index, Reply},
     read::Item,
     segment, verify,
 };
@@ -171,6 +171,33 @@ async fn a_panic_of_the_thread_is_told() {
     tokio::time::timeout(Duration::from_secs(5), running.ended()).await.expect("it ended");
     assert_eq!(ledger.admit(entry("two", 1)).await, Admission::Unavailable(Unavailable::Stopping));
     running.stop();
+}
+
+#[tokio::test]
+async fn an_index_that_catches_up_reads_what_came_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, running) = start(dir.path());
+    for n in 1..=40 {
+        ledger.admit(entry(&n.to_string(), 1)).await;
+    }
+    running.stop();
+    let (_synced, synced) = watch::channel(0);
+    let home = Home {
+        dir: dir.path().join("another"),
+        journal_dir: ledger.journal_dir().to_owned(),
+        journal: ledger.meta().journal.clone(),
+        bucket_secs: 3_600,
+        synced,
+    };
+    let (replies, heard) = std::sync::mpsc::channel();
+    let index = Index::start(home, 1, move |reply| replies.send(reply).is_ok()).unwrap();
+    // Both wait before it is open, and what was lost before each is in the journal.
+    for seq in [20, 40] {
+        assert!(index.ask(Ask::Insert { from: seq, to: seq, ids: Vec::new() }));
+    }
+    // Where it stands still it says so each second.
+    assert!(heard.iter().take(5).any(|reply| matches!(reply, Reply::Indexed(40))));
+    index.stop();
 }
 
 #[tokio::test]
