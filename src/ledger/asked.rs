@@ -153,7 +153,7 @@ pub struct Watched {
 impl Watched {
     /// Starts the newest generation.
     pub fn new(home: Home, start: StartIndex, alarms: Alarms) -> Self {
-        let generation = super::index::newest_generation(&home.dir).unwrap_or(1);
+        let generation = super::link::newest_generation(&home.dir).unwrap_or(1);
         let mut this =
             Self { home, start, index: None, generation, indexed: None, asked_at: None, lives: INDEX_LIVES, alarms };
         this.begin();

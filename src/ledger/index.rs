@@ -6,8 +6,7 @@
 //! begin with their time bucket, which keeps inserts, memory and expiry local.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    io,
     sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError},
     time::{Duration, Instant},
 };
@@ -15,7 +14,7 @@ use std::{
 use super::{
     dedupe::{Known, Remembered},
     filter::{Bucket, IdKey},
-    link::{ASKS_MAX, Ask, Home, Reply},
+    link::{ASKS_MAX, Ask, Home, Reply, generation_dir},
     read::{Item, Reader},
 };
 use crate::{
@@ -41,6 +40,9 @@ pub(super) const GROUP_IDS: usize = 32_768;
 const NEWS_MAX: usize = 4 * GROUP_IDS;
 /// Ids written together when catching up, where many are known at once: each of sled's pages is written fewer times.
 const CATCH_UP_IDS: usize = NEWS_MAX;
+/// After this many ids sled gives what it has to the system (no sync). It holds about 1.4 kB for each until then, without a
+/// bound, and its own thread for that may wait a second for the disk.
+const FLUSH_IDS: usize = 4_096;
 /// How long the thread sleeps at most, and how often it says how far it is: who says nothing is taken for hung.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// How often a long catch-up says how far it is.
@@ -63,31 +65,6 @@ pub(super) enum IndexError {
     Useless(String),
 }
 
-/// The directory of one generation; a broken index is left alone and a new one made beside it.
-fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(format!("ids-{generation}"))
-}
-
-/// The generation to go on with. Older ones are removed, and so is a stray file in the place of the directory.
-pub fn newest_generation(dir: &Path) -> io::Result<u64> {
-    if dir.exists() && !dir.is_dir() {
-        fs::remove_file(dir)?;
-    }
-    files::create_dir(dir)?;
-    let mut generations = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        if let Some(number) = name.to_str().and_then(|name| name.strip_prefix("ids-")?.parse::<u64>().ok()) {
-            generations.push(number);
-        }
-    }
-    let newest = generations.iter().copied().max().unwrap_or(1);
-    for old in generations.into_iter().filter(|generation| *generation < newest) {
-        let _ = fs::remove_dir_all(generation_dir(dir, old));
-    }
-    Ok(newest)
-}
-
 fn tree_key(bucket: Bucket, key: &IdKey) -> [u8; 20] {
     let mut bytes = [0; 20];
     bytes[..4].copy_from_slice(&bucket.to_be_bytes());
@@ -101,6 +78,8 @@ struct Thread<'a> {
     indexed: Seq,
     expire_before: Option<Bucket>,
     writing: Option<Group>,
+    /// Ids since the last flush.
+    unflushed: usize,
     /// Gathered for the next group. Nobody waits for it.
     news: Vec<(IdKey, Known)>,
     /// The last seq that `news` covers.
@@ -136,6 +115,7 @@ pub(super) fn run(
         indexed,
         expire_before: None,
         writing: None,
+        unflushed: 0,
         news: Vec::new(),
         news_to: indexed,
         news_due: None,
@@ -265,7 +245,12 @@ impl Thread<'_> {
         for (key, known) in &group.ids[group.written..end] {
             self.db.insert(tree_key(known.bucket, key), &known.to_bytes()[..])?;
         }
+        self.unflushed += end - group.written;
         group.written = end;
+        if self.unflushed >= FLUSH_IDS {
+            self.db.flush()?;
+            self.unflushed = 0;
+        }
         if end < group.ids.len() {
             return Ok(false);
         }

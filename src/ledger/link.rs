@@ -2,9 +2,9 @@
 //! for it.
 
 use std::{
-    io,
+    fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::Duration,
@@ -17,7 +17,7 @@ use super::{
     filter::{Bucket, IdKey},
     index,
 };
-use crate::record::Seq;
+use crate::{files, record::Seq};
 
 /// Questions and news that may wait for the index; past it the index catches up from the journal.
 pub(super) const ASKS_MAX: usize = 1_024;
@@ -86,6 +86,31 @@ pub struct Home {
     pub synced: watch::Receiver<Seq>,
 }
 
+/// The directory of one generation; a broken index is left alone and a new one made beside it.
+pub(super) fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("ids-{generation}"))
+}
+
+/// The generation to go on with. Older ones are removed, and so is a stray file in the place of the directory.
+pub fn newest_generation(dir: &Path) -> io::Result<u64> {
+    if dir.exists() && !dir.is_dir() {
+        fs::remove_file(dir)?;
+    }
+    files::create_dir(dir)?;
+    let mut generations = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if let Some(number) = name.to_str().and_then(|name| name.strip_prefix("ids-")?.parse::<u64>().ok()) {
+            generations.push(number);
+        }
+    }
+    let newest = generations.iter().copied().max().unwrap_or(1);
+    for old in generations.into_iter().filter(|generation| *generation < newest) {
+        let _ = fs::remove_dir_all(generation_dir(dir, old));
+    }
+    Ok(newest)
+}
+
 /// The way to the index's thread.
 pub struct Index {
     asks: SyncSender<Ask>,
@@ -137,7 +162,7 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use std::{ops::RangeInclusive, path::Path};
+    use std::ops::RangeInclusive;
 
     use super::*;
     use crate::ledger::{asked::INDEX_SILENCE_MAX, index::GROUP_IDS};
