@@ -59,6 +59,13 @@ fn check_gate(policy: &Policy, document: &Document<'_>) -> Result<(), ConfigErro
     for (number, deny) in policy.gate.deny.iter().enumerate() {
         let path = format!("gate.deny.{number}.rule");
         is_rule(document, &path, &deny.rule, policy)?;
+        let is_shadow = policy.rules.iter().any(|rule| rule.id == deny.rule && rule.shadow);
+        // The default list names rules that may well be turned off.
+        if document.has(&path) && (is_shadow || is_off(policy, &deny.rule)) {
+            let why = if is_shadow { "is a shadow" } else { "is not enabled" };
+            let error = document.error(&path, format!("rule `{}` {why}: nothing would be refused for it", deny.rule));
+            return Err(error.hint("take it out of gate.deny, or let the rule speak"));
+        }
         if policy.rules.iter().any(|rule| rule.id == deny.rule && rule.dedup.is_some()) {
             let error =
                 document.error(&path, format!("rule `{}` has `dedup`: a second try would not be refused", deny.rule));
@@ -87,6 +94,11 @@ fn check_suppressions(policy: &Policy, document: &Document<'_>) -> Result<(), Co
         }
     }
     Ok(())
+}
+
+/// Whether a rule of the catalogue is turned off.
+fn is_off(policy: &Policy, id: &str) -> bool {
+    serde_json::to_value(&policy.detect).is_ok_and(|detect| detect[id]["enabled"] == false)
 }
 
 fn is_rule(document: &Document<'_>, path: &str, id: &str, policy: &Policy) -> Result<(), ConfigError> {

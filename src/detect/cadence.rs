@@ -42,10 +42,11 @@ fn say_early(seen: &Seen<'_>, findings: &mut Findings) {
 pub fn alternates(seen: &Seen<'_>) -> bool {
     let Some(session) = seen.session else { return false };
     let [last, before, ..] = session.contexts() else { return false };
-    let moves = |labels: u8| labels & (super::facts::labels::MOBILE | super::facts::labels::ROAMING) != 0;
+    let moves = |labels: u16| labels & (super::facts::labels::MOBILE | super::facts::labels::ROAMING) != 0;
     let now = seen.context();
     now.is_like(before)
         && !now.is_like(last)
+        && !now.is_other_family(last)
         && !moves(now.labels | last.labels)
         && seen.seconds().saturating_sub(before.last) <= session.lifetime.clamp(60, TURN_SECS).saturating_mul(3)
 }

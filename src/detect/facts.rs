@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::key::{key, short, tiny};
 use crate::event::{Claims, Location, Outcome, RefreshEvent, Token};
 
+pub mod labels;
 mod names;
 
 pub use names::OldNames;
@@ -23,6 +24,9 @@ pub enum Meaning {
     /// Nothing that rules know.
     Other,
 }
+
+/// The autonomous system of most aircraft and ships, wherever they are (Panther's rules leave it out, too).
+const INTELSAT: u32 = 22_351;
 
 /// The event types after which the user's older sessions should be quiet.
 pub const STOPPED: &[&str] = &["jwt.refresh-token.revoke", "user.deactivate", "user.delete", "user.delete.complete"];
@@ -95,7 +99,7 @@ pub struct Place {
     /// The coordinates.
     pub cell: Option<Cell>,
     /// What the network is, of [`labels`].
-    pub labels: u8,
+    pub labels: u16,
 }
 
 /// Coordinates in hundredths of a degree (about 1.1 km).
@@ -121,45 +125,6 @@ impl Spot {
     /// The coordinates, where they are known.
     pub fn cell(self) -> Option<Cell> {
         (self != Self::default()).then_some(self.0)
-    }
-}
-
-/// Labels of a network that rules know.
-pub mod labels {
-    /// Data centres.
-    pub const HOSTING: u8 = 1;
-    /// VPN services.
-    pub const VPN: u8 = 2;
-    /// Tor exits.
-    pub const TOR: u8 = 4;
-    /// Open and residential proxies.
-    pub const PROXY: u8 = 8;
-    /// Mobile carriers, whose addresses and places mean little.
-    pub const MOBILE: u8 = 16;
-    /// Relays and satellites, whose places mean little: Apple's Private Relay, Starlink, aircraft.
-    pub const ROAMING: u8 = 32;
-    /// The operator's own: offices.
-    pub const OFFICE: u8 = 64;
-    /// Refused by the operator.
-    pub const BLOCKED: u8 = 128;
-
-    /// Whose place says nothing about where the person is.
-    pub const NOWHERE: u8 = HOSTING | VPN | TOR | PROXY | MOBILE | ROAMING;
-    /// Who hides behind another address.
-    pub const ANONYMISER: u8 = VPN | TOR | PROXY;
-
-    pub(super) fn of(name: &str) -> u8 {
-        match name {
-            "hosting" | "datacenter" | "data_center" | "cloud" => HOSTING,
-            "vpn" => VPN,
-            "tor" => TOR,
-            "proxy" | "residential_proxy" | "anonymous" => PROXY,
-            "mobile" | "cellular" | "cgnat" => MOBILE,
-            "relay" | "private_relay" | "satellite" | "inflight" => ROAMING,
-            "office" | "corporate" => OFFICE,
-            "blocked" => BLOCKED,
-            _ => 0,
-        }
     }
 }
 
@@ -274,13 +239,20 @@ fn place(event: &RefreshEvent) -> Place {
         place.wide = short(key(&["w", &wide]));
     }
     if let Some(network) = &event.network {
+        place.labels = network.labels.iter().fold(0, |all, label| all | labels::of(label));
         if let Some(asn) = network.asn {
             place.wide = short(key(&["asn", &asn.to_string()]));
+            place.labels |= labels::NUMBERED;
+            if asn == INTELSAT {
+                place.labels |= labels::ROAMING;
+            }
         }
-        place.labels = network.labels.iter().fold(0, |all, label| all | labels::of(label));
         if let Some(country) = &network.country {
             place.country = tiny(key(&[&country.to_uppercase()]));
         }
+    }
+    if event.address().is_some_and(|address| address.is_ipv6()) {
+        place.labels |= labels::IPV6;
     }
     if let Some(location) = &event.location {
         read_location(location, &mut place);

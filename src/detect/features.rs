@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::{
     seen::Seen,
     signals::{
-        Company, Elsewhere, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals, Software,
-        Stamina,
+        Beat, Company, Drift, Elsewhere, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals,
+        Software, Stamina,
     },
     zones::hour_of,
 };
@@ -42,6 +42,10 @@ pub struct Words {
     renewal: Renewal,
     /// How many tokens in a row the client has used up without a pause; said when a step is reached.
     stamina: Stamina,
+    /// How many foreign networks in a row, without coming back; said when one is added.
+    drift: Drift,
+    /// How alike the gaps between refreshes are, where no token's end explains them.
+    beat: Beat,
     /// At what hour, for this user; said when use begins.
     hour: Hour,
 }
@@ -63,6 +67,8 @@ impl Words {
             other_sessions: signals.elsewhere,
             renewal: signals.renewal,
             stamina: signals.stamina,
+            drift: signals.drift,
+            beat: signals.beat,
             hour: signals.hour,
         }
     }

@@ -33,9 +33,10 @@ impl Seen<'_> {
         let Some(session) = self.session else { return Path::Plain };
         let near = short(self.facts.place.near);
         let lifetime = session.lifetime.clamp(LEEWAY_SECS, TURN_SECS);
-        let moves = |labels: u8| labels & (labels::MOBILE | labels::ROAMING) != 0;
+        let moves = |labels: u16| labels & (labels::MOBILE | labels::ROAMING) != 0;
         let Some((last, before)) = session.contexts().split_first() else { return Path::Plain };
         let is_back = last.near != near
+            && !last.is_other_family(&self.context())
             && before.iter().any(|context| {
                 context.near == near && self.seconds().saturating_sub(context.last) < lifetime.saturating_mul(2)
             });
@@ -58,7 +59,7 @@ impl Seen<'_> {
         self.too_fast(cell, 0, when)
     }
 
-    fn too_fast(&self, from: Cell, from_labels: u8, when: u32) -> Option<(f64, f64)> {
+    fn too_fast(&self, from: Cell, from_labels: u16, when: u32) -> Option<(f64, f64)> {
         let rule = &self.config.ra401;
         let place: &Place = &self.facts.place;
         if (from_labels | place.labels) & labels::NOWHERE != 0 {
@@ -74,6 +75,11 @@ impl Seen<'_> {
 /// Whether both are known and as good as the same.
 pub fn is_one_place(a: Option<Cell>, b: Option<Cell>) -> bool {
     a.zip(b).is_some_and(|(a, b)| distance_km(a, b) <= SAME_PLACE_KM)
+}
+
+/// Whether both are known and far apart.
+pub fn is_elsewhere(a: Option<Cell>, b: Option<Cell>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| distance_km(a, b) > SAME_PLACE_KM)
 }
 
 /// The great-circle distance by the haversine formula on a sphere of 6,371 km.

@@ -7,7 +7,7 @@ use super::{
     key::{key_of, short},
     score::{PRIOR, Weights, how_far, probability},
     seen::Seen,
-    signals::{Fork, Lineage, Net, Pace, Path, Signals},
+    signals::{Fork, Lineage, Net, Pace, Path, Rival, Signals},
     state::{
         State, StateLimits,
         application::Application,
@@ -18,7 +18,7 @@ use super::{
     },
     zones::LocalHour,
 };
-use crate::{event::RefreshEvent, record::Severity};
+use crate::record::Severity;
 
 /// From this risk on a refresh says nothing about what is usual.
 const SUSPICIOUS: f64 = 0.5;
@@ -118,14 +118,18 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
     // Tabs have to be known where they are: what is odd about them is what tells.
     let doubt = if learned.signals.lineage == Lineage::Branch { 0.0 } else { learned.doubt() };
     let weight = weight(state, facts) * (1.0 - DOUBTED * doubt) as f32;
-    state.rates.learn(&learned.signals, weight);
+    let holders = learned.signals.of_holders();
+    state.rates.learn(&holders, weight);
     let lifetime = state.sessions.get(facts.session).map_or(0, |known| known.lifetime);
     let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
-    application.rates.learn(&learned.signals, weight);
+    application.rates.learn(&holders, weight);
     if learned.is_clean() {
         learn_pace(&mut application.pace, lifetime, &learned);
     }
     application.learn(facts, learned.contradicts);
+    if (learned.signals.lineage, learned.signals.rival) == (Lineage::Retry, Rival::Alike) {
+        application.count_undone(facts.session, at);
+    }
     let mut proved = None;
     if facts.session != 0 {
         let session = state.sessions.entry(facts.session, at, limits.sessions, || Session::new(facts, at));
@@ -185,9 +189,11 @@ fn learn_lapses(application: &mut Application, session: &Session, facts: &Facts,
 fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learned) {
     let signals = &learned.signals;
     session.chain.learn(facts, learned.now, learned.parent);
+    // Who has just signed in may hold none yet.
+    let is_first = session.events == 0;
     session.events = session.events.saturating_add(1);
     session.originals = session.originals.saturating_add(u16::from(facts.parent != 0));
-    session.omitted = session.omitted.saturating_add(u16::from(signals.lineage == Lineage::Omitted));
+    session.omitted = session.omitted.saturating_add(u16::from(facts.parent == 0 && !is_first));
     let forked = matches!(
         signals.lineage,
         Lineage::Retry
@@ -206,7 +212,7 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.run = learned.run;
     session.run_max = session.run_max.max(learned.run);
     learn_fork(session, signals);
-    session.flips = session.flips.saturating_add(u16::from(signals.path > Path::Plain && usual));
+    session.flips = session.flips.saturating_add(u16::from(signals.of_holders().path > Path::Plain && usual));
     let pace = signals.pace.max(signals.blind);
     session.timed = session.timed.saturating_add(u16::from(pace > Pace::Burst));
     session.early = session.early.saturating_add(u8::from(pace == Pace::Early));
@@ -363,35 +369,4 @@ pub fn ahead((usual, count): (f32, u32), facts: &Facts, at: u32) -> (f32, u32) {
     let lead = (facts.occurred - i64::from(at)).clamp(0, AHEAD_SECS_MAX) as f32;
     let count = (count + 1).min(AHEAD_EVENTS);
     (usual + (lead - usual) / count as f32, count)
-}
-
-/// Tokens were revoked: of one session, of a user, or of a whole application.
-pub fn revoke(state: &mut State, limits: &StateLimits, event: &RefreshEvent, facts: &Facts, at: u32) {
-    let when = u32::try_from(facts.occurred.max(1)).unwrap_or(at).min(at.max(1));
-    let presented = short(facts.presented);
-    if facts.presented != 0 {
-        let sessions = state.users.get(facts.user).map_or([0; super::state::user::SESSIONS], |user| user.sessions);
-        let mut is_known = false;
-        for key in sessions.into_iter().chain([facts.session]).filter(|key| *key != 0) {
-            let shown = |session: &Session| session.presented.contains(&presented);
-            if state.sessions.get(key).is_some_and(shown)
-                && let Some(session) = state.sessions.get_mut(key, limits.sessions)
-            {
-                session.revoked = session.revoked.max(when);
-                is_known = true;
-            }
-        }
-        // A token that works once is revoked before it was ever shown: whoever shows it is late.
-        if let Some(user) = state.users.get_mut(facts.user, limits.users).filter(|_| !is_known) {
-            user.gone = (presented, when);
-        }
-    } else if facts.user != 0 {
-        if let Some(user) = state.users.get_mut(facts.user, limits.users) {
-            user.revoked = user.revoked.max(when);
-        }
-    } else if event.application_id.is_some()
-        && let Some(application) = state.applications.get_mut(facts.application)
-    {
-        application.revoked = application.revoked.max(when);
-    }
 }

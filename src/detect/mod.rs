@@ -34,12 +34,14 @@ mod others;
 pub mod overview;
 pub mod policy;
 mod rename;
+mod revoked;
 pub mod rules;
 pub mod score;
 pub mod seen;
 pub mod signals;
 pub mod state;
 mod tokens;
+mod trail;
 mod usual;
 pub mod zones;
 
@@ -199,7 +201,7 @@ impl Engine {
             Meaning::Refresh => self.refresh(event, facts, evidence, at, now),
             Meaning::Refused => self.refused(event, facts, at),
             Meaning::Revocation => {
-                learn::revoke(&mut self.state, &self.limits, event, facts, at);
+                revoked::learn(&mut self.state, &self.limits, event, facts, at);
                 Judgement::nothing()
             }
             Meaning::Other => Judgement::nothing(),
@@ -229,7 +231,7 @@ impl Engine {
         device::fanned_out(&seen, fans.0, fans.1, &mut findings);
 
         let usual = score::Usual { application: &application.rates, all: &state.rates };
-        let said = score::evidence(&seen.signals, &usual, &seen.habits());
+        let said = seen.once(score::evidence(&seen.signals.of_holders(), &usual, &seen.habits()));
         let mut weights = session.map_or_else(Default::default, |session| session.weights);
         let odds = score::accumulate(&mut weights, &said, seen.gap().unwrap_or(0));
         let risk = score::probability(odds);

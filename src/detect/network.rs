@@ -46,13 +46,13 @@ fn say_travel(seen: &Seen<'_>, findings: &mut Findings) {
 fn in_session(net: Net) -> Severity {
     match net {
         Net::Unknown | Net::Same | Net::Own => Severity::Low,
-        Net::Area | Net::City => Severity::Medium,
+        Net::Area | Net::City | Net::Afar => Severity::Medium,
         Net::Country | Net::Abroad => Severity::High,
     }
 }
 
 fn across_sessions(net: Net) -> Severity {
-    if net == Net::Area { Severity::Low } else { Severity::Medium }
+    if matches!(net, Net::Area | Net::Afar) { Severity::Low } else { Severity::Medium }
 }
 
 fn say_country(seen: &Seen<'_>, findings: &mut Findings) {
@@ -83,7 +83,7 @@ fn say_kind(seen: &Seen<'_>, findings: &mut Findings) {
             let habit = seen.user.is_some_and(|user| {
                 user.events > 0 && f64::from(user.hidden) >= rule.habit * f64::from(user.events)
             });
-            if !habit {
+            if !habit || kind == Kind::Tor {
                 // Who has done so before does it at times.
                 let at_times = seen.user.is_some_and(|user| user.hidden > 0);
                 let severity = match kind {

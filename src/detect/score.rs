@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     habits::{HABIT_WEIGHT, Habit, Habits},
     signals::{
-        Company, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals,
-        Software, Stamina, Start,
+        Beat, Company, Drift, Elsewhere, First, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival,
+        Signals, Software, Stamina, Start,
     },
 };
 
@@ -33,8 +33,6 @@ const KEEPS: f64 = 0.9;
 /// A session with this much evidence (99 %) stays suspect: only time takes from it. It is not told with every refresh: where
 /// it is wrong, it would be wrong a hundred times.
 const SURE: f64 = 13.8;
-/// With this much it is: one branch beside another, again and again.
-const CERTAIN: f64 = 24.0;
 /// A refresh with this much evidence is told with all that came before it; one with less, with its share of that.
 const WHOLE: f64 = 1.0;
 /// Past this many, all counts of a table are halved: old habits fade.
@@ -83,13 +81,13 @@ macro_rules! tables {
 }
 
 tables! {
-    net: Net [0.96, 0.02, 0.007, 0.003, 0.007, 0.0005] {
-        [0.34, 0.26, 0.02, 0.04, 0.19, 0.15] [0.36, 0.24, 0.04, 0.13, 0.19, 0.04]
-        [0.85, 0.12, 0.018, 0.002, 0.008, 0.002] [0.40, 0.10, 0.02, 0.03, 0.30, 0.15]
+    net: Net [0.96, 0.02, 0.005, 0.003, 0.002, 0.007, 0.0005] {
+        [0.34, 0.26, 0.01, 0.04, 0.02, 0.18, 0.15] [0.36, 0.24, 0.03, 0.12, 0.04, 0.17, 0.04]
+        [0.85, 0.12, 0.016, 0.002, 0.004, 0.006, 0.002] [0.40, 0.10, 0.01, 0.03, 0.02, 0.29, 0.15]
     }
-    wake: Net [0.77, 0.13, 0.04, 0.01, 0.045, 0.005] {
-        [0.20, 0.15, 0.03, 0.07, 0.33, 0.22] [0.20, 0.15, 0.06, 0.22, 0.31, 0.06]
-        [0.80, 0.13, 0.045, 0.005, 0.015, 0.005] [0.30, 0.10, 0.02, 0.03, 0.35, 0.20]
+    wake: Net [0.77, 0.13, 0.025, 0.01, 0.015, 0.045, 0.005] {
+        [0.20, 0.15, 0.02, 0.07, 0.03, 0.31, 0.22] [0.20, 0.15, 0.04, 0.21, 0.06, 0.28, 0.06]
+        [0.80, 0.13, 0.04, 0.005, 0.007, 0.013, 0.005] [0.30, 0.10, 0.02, 0.03, 0.03, 0.32, 0.20]
     }
     start: Start [0.86, 0.045, 0.015, 0.07, 0.01] {
         [0.20, 0.03, 0.07, 0.45, 0.25] [0.25, 0.07, 0.28, 0.35, 0.05]
@@ -138,6 +136,12 @@ tables! {
     }
     stamina: Stamina [0.95, 0.03, 0.012, 0.005, 0.002, 0.001] {
         [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06]
+    }
+    drift: Drift [0.75, 0.18, 0.05, 0.02] {
+        [0.42, 0.20, 0.15, 0.23] [0.42, 0.20, 0.15, 0.23] [0.60, 0.20, 0.10, 0.10] [0.70, 0.20, 0.07, 0.03]
+    }
+    beat: Beat [0.93, 0.05, 0.015, 0.005] {
+        [0.60, 0.10, 0.10, 0.20] [0.60, 0.10, 0.10, 0.20] [0.60, 0.10, 0.10, 0.20] [0.60, 0.10, 0.10, 0.20]
     }
     hour: Hour [0.97, 0.02, 0.01] {
         [0.80, 0.12, 0.08] [0.82, 0.11, 0.07] [0.85, 0.09, 0.06] [0.80, 0.12, 0.08]
@@ -225,7 +229,7 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
     let pace = usual!(pace, early, |level| level == 1).map(by_habit);
     let blind = usual!(blind, early, |level| level == 1).map(by_habit);
     let (rival, company) = (usual!(rival), usual!(company));
-    let (stamina, hour) = (usual!(stamina), usual!(hour));
+    let (stamina, drift, beat, hour) = (usual!(stamina), usual!(drift), usual!(beat), usual!(hour));
     let (ground, elsewhere, renewal) = (usual!(ground), usual!(elsewhere), usual!(renewal));
     std::array::from_fn(|way| {
         let thief = &THIEVES[way];
@@ -252,7 +256,7 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
             term!(elsewhere),
             term!(renewal),
         ];
-        let seldom = [term!(stamina), term!(hour)];
+        let seldom = [term!(stamina), term!(drift), term!(beat), term!(hour)];
         network
             + together(lineage, pace)
             + others.into_iter().flatten().sum::<f64>()
@@ -277,7 +281,7 @@ pub fn accumulate(weights: &mut Weights, evidence: &[f64; WAYS], secs: u32) -> f
         let (before, new) = (f64::from(weights[way]) * fade, evidence[way]);
         let kept = if before > SURE { before - new.min(0.0) } else { before * KEEPS };
         // What adds nothing is no worse for what came before it.
-        let told = if before > CERTAIN { 1.0 } else { (new / WHOLE).clamp(0.0, 1.0) };
+        let told = (new / WHOLE).clamp(0.0, 1.0);
         weights[way] = (kept + new).clamp(0.0, WEIGHT_MAX) as f32;
         said[way] = if told < 1.0 { new + kept * told } else { f64::from(weights[way]) };
     }

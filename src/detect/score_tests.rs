@@ -37,9 +37,9 @@ fn nothing_known_says_nothing_and_evidence_adds_up_and_fades() {
     assert!(weights.iter().all(|weight| (weight - 20.0).abs() < 1e-6), "{weights:?}");
     let later = accumulate(&mut weights, &[-3.0; WAYS], 4 * 86_400);
     assert!((later - (PRIOR - 3.0)).abs() < 1e-9, "{later}");
-    // Far past it, it is told by every refresh.
-    let certain = accumulate(&mut [30.0; WAYS], &[-3.0; WAYS], 0);
-    assert!((certain - (PRIOR + 30.0)).abs() < 1e-6, "{certain}");
+    // Nor however far past it.
+    let certain = accumulate(&mut [50.0; WAYS], &[-3.0; WAYS], 0);
+    assert!((certain - (PRIOR - 3.0)).abs() < 1e-6, "{certain}");
     assert!(weights.iter().all(|weight| (weight - 6.0).abs() < 1e-6), "{weights:?}");
     let most = PRIOR + WEIGHT_MAX;
     assert!(probability(most) < 1.0 && probability(most - 1e-3) < probability(most));
@@ -70,8 +70,8 @@ fn who_travels_is_less_odd_elsewhere_and_who_is_renumbered_is_not() {
     let usual = Usual { application: &none, all: &none };
     let signals = Signals { wake: Net::City, ..Signals::default() };
     let of = |wakes| evidence(&signals, &usual, &Habits { wakes, ..Habits::default() })[1];
-    // ln(0.22 / (0.01 x 0.375 / 0.06)) = 1.26, ln(0.22 / (0.01 x 0.0044 / 0.06)) = 5.7, ln(0.22 / 0.01) = 3.1.
-    assert!(of([60.0, 0.0, 40.0]) < 1.3 && of([60.0, 40.0, 0.0]) > 5.5);
+    // ln(0.21 / (0.01 x 0.376 / 0.075)) = 1.43, ln(0.21 / (0.01 x 0.0056 / 0.075)) = 5.6, ln(0.21 / 0.01) = 3.0.
+    assert!(of([60.0, 0.0, 40.0]) < 1.5 && of([60.0, 40.0, 0.0]) > 5.5);
     assert!(of([100.0, 0.0, 0.0]) > of([0.0; 3]));
 }
 

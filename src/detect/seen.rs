@@ -3,7 +3,7 @@
 use super::{
     catalogue::Config,
     facts::{Cell, Facts, labels},
-    geo::is_one_place,
+    geo::{is_elsewhere, is_one_place},
     key::short,
     others::Others,
     signals::{Company, First, Hour, Kind, Lineage, Net, Pace, Signals, Software, Start},
@@ -20,7 +20,7 @@ use crate::event::RefreshEvent;
 /// Refreshes closer than this are one client that asked twice, seconds.
 pub const LEEWAY_SECS: u32 = 60;
 /// After this many refreshes within ten minutes, one more at once is nothing new.
-const BURST_RATE: u16 = 2;
+pub const BURST_RATE: u16 = 2;
 /// A user known for less than this is new, seconds.
 const NEW_USER_SECS: u32 = 5 * 86_400;
 /// And one with fewer refreshes.
@@ -118,19 +118,23 @@ impl<'a> Seen<'a> {
             Some(_) if awake => (net, Net::Unknown),
             Some(_) => (Net::Unknown, net),
         };
-        let start = match net {
-            _ if self.session.is_some() => Start::Unknown,
-            Net::Unknown => Start::Unknown,
-            Net::Same | Net::Own => Start::Own,
-            Net::Area => Start::Area,
-            Net::City => Start::City,
-            Net::Country => Start::Country,
-            Net::Abroad => Start::Abroad,
-        };
+        let start = if self.session.is_some() { Start::Unknown } else { Start::from(net) };
         if is_backend {
             // Address and user agent are the server's: beyond that they are, they say nothing about who holds the token.
-            let (net, renewal, stamina) = (within, self.others.renewal, self.stamina());
-            return Signals { net, wake, start, lineage, fork, pace, blind, renewal, stamina, ..Signals::default() };
+            let (net, renewal, stamina, beat) = (within, self.others.renewal, self.stamina(), self.beat());
+            return Signals {
+                net,
+                wake,
+                start,
+                lineage,
+                fork,
+                pace,
+                blind,
+                renewal,
+                stamina,
+                beat,
+                ..Signals::default()
+            };
         }
         let software = self.software();
         Signals {
@@ -157,6 +161,9 @@ impl<'a> Seen<'a> {
             elsewhere: self.others.elsewhere,
             renewal: self.others.renewal,
             stamina: self.stamina(),
+            drift: self.drift(net),
+            beat: self.beat(),
+            undone: self.application.undoes(self.at),
             // Told when use begins, not at each refresh of the same sitting.
             hour: if awake { Hour::Unknown } else { self.hour() },
         }
@@ -213,7 +220,7 @@ impl<'a> Seen<'a> {
             let level = if other_near == near {
                 Net::Own
             } else if wide == place.wide {
-                Net::Area
+                if is_elsewhere(cell, place.cell) { Net::Afar } else { Net::Area }
             } else if is_one_place(cell, place.cell) {
                 Net::City
             } else if country == place.country && country != 0 {
@@ -253,7 +260,9 @@ impl<'a> Seen<'a> {
         }
         let contexts = self.session.map_or(&[][..], Session::contexts).iter().map(|context| context.labels);
         let places = self.user.into_iter().flat_map(User::places).map(|known| known.labels);
-        if contexts.chain(places).any(|had| had & special != 0) {
+        // A VPN makes nobody familiar with Tor.
+        let alike = if special & labels::TOR == 0 { special } else { labels::TOR };
+        if contexts.chain(places).any(|had| had & alike != 0) {
             Kind::Habit
         } else if special & labels::TOR != 0 {
             Kind::Tor

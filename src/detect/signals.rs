@@ -41,6 +41,8 @@ levels! {
         Area,
         /// A new provider's, in a known city.
         City,
+        /// A new one, of a known provider, in a city that is new.
+        Afar,
         /// A new one in a known country.
         Country,
         /// A country that is new.
@@ -224,6 +226,29 @@ levels! {
         /// 40.
         Endless,
     }
+    /// How many foreign networks of different providers or places a session was in without coming back, this one included;
+    /// told when one is added.
+    Drift {
+        /// It came from a network of its user's.
+        One,
+        /// 2.
+        Two,
+        /// 3.
+        Three,
+        /// 4 or more.
+        Many,
+    }
+    /// How alike the gaps between refreshes are, of those that no token's end explains, in a session whose gaps were not.
+    Beat {
+        /// Not at all.
+        Loose,
+        /// Two in a row.
+        Twice,
+        /// Three.
+        Thrice,
+        /// More.
+        Steady,
+    }
     /// At what hour, for this user.
     Hour {
         /// A usual one.
@@ -232,6 +257,19 @@ levels! {
         Rare,
         /// One at which they are never seen.
         Never,
+    }
+}
+
+impl From<Net> for Start {
+    fn from(net: Net) -> Self {
+        match net {
+            Net::Unknown => Self::Unknown,
+            Net::Same | Net::Own => Self::Own,
+            Net::Area | Net::Afar => Self::Area,
+            Net::City => Self::City,
+            Net::Country => Self::Country,
+            Net::Abroad => Self::Abroad,
+        }
     }
 }
 
@@ -272,8 +310,14 @@ pub struct Signals {
     pub renewal: Renewal,
     /// For how many tokens.
     pub stamina: Stamina,
+    /// How many foreign networks in a row.
+    pub drift: Drift,
+    /// How alike the gaps are.
+    pub beat: Beat,
     /// At what hour.
     pub hour: Hour,
+    /// Whether many sessions of the application spend a parent again, each where it was.
+    pub undone: bool,
 }
 
 impl Signals {
@@ -288,6 +332,18 @@ impl Signals {
             Start::Abroad => Net::Abroad,
         };
         self.net.max(self.wake).max(start)
+    }
+
+    /// As the score takes them: who goes back and forth and has the newest token each time is one holder, and what happens to
+    /// many at once is a fault.
+    pub fn of_holders(self) -> Self {
+        let is_one = self.lineage == Lineage::Head && matches!(self.path, Path::Flip | Path::Sway);
+        let is_fault = self.undone && self.lineage == Lineage::Retry && self.rival == Rival::Alike;
+        Self {
+            path: if is_one { Path::Plain } else { self.path },
+            lineage: if is_fault { Lineage::Race } else { self.lineage },
+            ..self
+        }
     }
 
     /// By what, whenever.

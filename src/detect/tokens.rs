@@ -1,11 +1,10 @@
 //! What parent and child say of who holds a session: see [`Lineage`], [`Fork`] and [`Rival`].
 
 use super::{
-    facts::Facts,
     key::short,
     seen::Seen,
     signals::{Fork, Lineage, Rival},
-    state::{chain::Parent, user::User},
+    state::{chain::Parent, session::Context, user::User},
 };
 
 /// A session that sent its parent this often always does.
@@ -47,8 +46,11 @@ impl Seen<'_> {
 
     /// Whether address and software are those of the refresh before, whosever that was. Tabs of one browser share them.
     pub fn is_where_it_was(&self) -> bool {
-        let Facts { place, agent, .. } = self.facts;
-        self.last_context().is_none_or(|last| last.ip == place.ip && last.agent == agent.text)
+        let now = self.context();
+        // A household has addresses of two kinds, and its browser takes now this and now that.
+        let is_known = || self.session.is_some_and(|session| session.contexts().iter().any(|had| had.is_like(&now)));
+        let is_here = |last: &Context| last.ip == now.ip || last.is_other_family(&now) && is_known();
+        self.last_context().is_none_or(|last| is_here(last) && last.agent == now.agent)
     }
 
     /// What became of the last fork.

@@ -110,11 +110,20 @@ fn what_a_rule_finds_is_in_the_record_once_and_remembered_over_restarts() {
 
 #[test]
 fn the_gate_refuses_for_a_rule_of_the_operators_own() {
-    let app = TestApp::prepare(Settings::new().and(NETWORK).and(REFUSE));
-    let output = app.run(&["check"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(said.contains("rule `documentation-net` has `dedup`: a second try would not be refused"), "{said}");
+    let deny = |rule: &str| REFUSE.replace("documentation-net", rule);
+    for (settings, gate, expected) in [
+        (NETWORK, REFUSE.to_owned(), "rule `documentation-net` has `dedup`: a second try would not be refused"),
+        (NETWORK, deny("tried"), "rule `tried` is a shadow: nothing would be refused for it"),
+        ("[detect]\nRA101.enabled = false\n", deny("RA101"), "rule `RA101` is not enabled: nothing would be refused"),
+    ] {
+        let output = TestApp::prepare(Settings::new().and(settings).and(&gate)).run(&["check"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+    // The list that nobody wrote names RA101, too.
+    let app = TestApp::prepare(Settings::new().and("[detect]\nRA101.enabled = false\n[gate]\nmode = \"enforce\"\n"));
+    assert!(app.run(&["check"]).status.success());
     let app = TestApp::start(Settings::new().and(&NETWORK.replace("dedup = \"1h\"\n", "")).and(REFUSE));
     let [first, second] = &refreshes(2, 2)[..] else { panic!() };
     assert_eq!(send(&app, first), 403);

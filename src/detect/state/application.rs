@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::distinct::Distinct;
+use super::{crowd::Crowd, distinct::Distinct};
 use crate::{
     detect::{facts::Facts, key::short, score::Rates, signals::Lineage},
     event::RefreshEvent,
@@ -34,6 +34,11 @@ const ONE_TIME_EVENTS_MIN: u32 = 20;
 const ONE_TIME_EVENTS_MAX: u32 = 400;
 /// At so many refreshes, or sessions, half of what is counted is forgotten: the shares stay, and no count ever overflows.
 const COUNT_MAX: u32 = 1 << 30;
+/// Sessions whose last refresh was undone are counted for this long, seconds.
+const UNDONE_SECS: u32 = 600;
+/// So many are a fault of the service, where they are so many times what is usual.
+const UNDONE_MIN: u32 = 3;
+const UNDONE_FACTOR: f64 = 5.0;
 /// This many in a row that are the same: tokens that work once do not do that, so the policy was changed.
 const REPEATS_MAX: u8 = 2;
 
@@ -94,8 +99,8 @@ pub struct Application {
     pub lapsed: u32,
     /// Refreshes by scripts.
     pub tools: u32,
-    /// Refreshes by servers.
-    pub servers: u32,
+    /// Users whom servers refresh for.
+    pub served: Distinct,
     /// Refreshes whose device contradicts its user agent.
     pub contradictions: u32,
     /// Lifetimes of its tokens, seconds.
@@ -116,6 +121,8 @@ pub struct Application {
     pub users: Distinct,
     /// The usual gap in token lifetimes, times 1,024; 0 = not known.
     pub pace: u16,
+    /// Sessions that spent a parent again, where they were before.
+    pub undone: Crowd,
     /// Everything of before was revoked then; 0 = was not.
     pub revoked: u32,
 }
@@ -137,7 +144,8 @@ impl Application {
     pub fn is_backend(&self) -> bool {
         let users = self.users.estimate();
         let one_place = users >= BACKEND_USERS_MIN && self.addresses.estimate() <= users * BACKEND_ADDRESSES;
-        one_place || self.events >= STYLE_EVENTS_MIN && self.servers * 2 > self.events
+        // Users, not refreshes: who calls themselves a server all day makes nobody else's place unimportant.
+        one_place || self.events >= STYLE_EVENTS_MIN && self.served.estimate() * 2.0 > users
     }
 
     /// The share of refreshes that name the previous token.
@@ -156,6 +164,17 @@ impl Application {
         let branches = Lineage::Branch.index().map_or(0.0, |at| self.rates.lineage[at]);
         let all: f32 = self.rates.lineage.iter().sum();
         branches >= TABS_MIN && branches >= TABS_SHARE * all
+    }
+
+    /// Whether its refreshes are undone now, or their answers lost: by another webhook, or a network that is down.
+    pub fn undoes(&self, now: u32) -> bool {
+        let (sessions, usual) = self.undone.now(now, UNDONE_SECS);
+        sessions >= UNDONE_MIN && f64::from(sessions) > UNDONE_FACTOR * f64::from(usual)
+    }
+
+    /// Counts a session that spent a parent again, where it was before.
+    pub fn count_undone(&mut self, session: u64, now: u32) {
+        self.undone.add(session, now, UNDONE_SECS);
     }
 
     /// Whether refresh tokens work once, as far as it is known: not while it seems to have changed.
@@ -188,7 +207,6 @@ impl Application {
         self.events += 1;
         self.originals += u32::from(facts.parent != 0);
         self.tools += u32::from(facts.agent.tool);
-        self.servers += u32::from(facts.agent.server);
         self.contradictions += u32::from(contradicts);
         if facts.place.near != 0 {
             self.addresses.add(facts.place.near);
@@ -196,6 +214,9 @@ impl Application {
         }
         if facts.user != 0 {
             self.users.add(facts.user);
+            if facts.agent.server {
+                self.served.add(facts.user);
+            }
         }
         if let Some(secs) = facts.lifetime() {
             self.lifetimes.add(secs);
@@ -209,8 +230,8 @@ impl Application {
     fn fade(&mut self) {
         let halve = |counts: &mut [&mut u32]| counts.iter_mut().for_each(|count| **count /= 2);
         if self.events >= COUNT_MAX {
-            let Self { events, originals, tools, servers, contradictions, .. } = self;
-            halve(&mut [events, originals, tools, servers, contradictions]);
+            let Self { events, originals, tools, contradictions, .. } = self;
+            halve(&mut [events, originals, tools, contradictions]);
         }
         if self.networks.sum() >= NETWORKS_EVENTS_MAX {
             self.networks.0.iter_mut().for_each(|seen| seen.count /= 2);
@@ -234,6 +255,23 @@ mod tests {
             application.keeps_tabs()
         };
         assert!(keeps(6.0, 594.0) && !keeps(5.0, 595.0) && !keeps(4.0, 10.0) && keeps(5.0, 10.0));
+    }
+
+    #[test]
+    fn who_calls_themselves_a_server_is_one_user() {
+        let mut application = Application::default();
+        let count = |application: &mut Application, user, server| {
+            let facts = refresh(1_795_329_600, 1, 2);
+            let place = crate::detect::facts::Place { near: user + 1, ..facts.place };
+            let agent = crate::detect::facts::Agent { server, ..facts.agent };
+            application.learn(&Facts { user: crate::detect::key::key_of(user), place, agent, ..facts }, false);
+        };
+        (0..10).for_each(|user| count(&mut application, user, false));
+        (0..1_000).for_each(|_| count(&mut application, 10, true));
+        assert!(!application.is_backend());
+        // Eleven of twenty-one are more than half.
+        (11..21).for_each(|user| count(&mut application, user, true));
+        assert!(application.is_backend());
     }
 
     #[test]
@@ -267,7 +305,6 @@ mod tests {
         let mut application = Application {
             events: most,
             originals: most,
-            servers: most,
             tools: most / 4,
             steady: most,
             lapsed: most / 8,
@@ -275,10 +312,10 @@ mod tests {
         };
         let facts = refresh(1_795_329_600, 1, 2);
         (0..10).for_each(|_| application.learn(&facts, false));
-        let Application { events, originals, servers, tools, steady, lapsed, .. } = application;
-        assert_eq!((events, originals, servers), (most / 2 + 10, most / 2 + 10, most / 2));
+        let Application { events, originals, tools, steady, lapsed, .. } = application;
+        assert_eq!((events, originals), (most / 2 + 10, most / 2 + 10));
         assert_eq!((tools, steady, lapsed), (most / 8, most / 2, most / 16));
-        assert!(application.coverage() == 1.0 && application.is_backend());
+        assert!(application.coverage() == 1.0);
         // steady : lapsed is 8 : 1 all the time.
         assert!(application.lapses(9) && !application.lapses(8));
     }

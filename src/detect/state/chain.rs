@@ -115,6 +115,11 @@ impl Chain {
         self.known().iter().rposition(|link| link.flags & (DENIED | UNSEEN) == 0)
     }
 
+    /// When its tokens were issued, the newest first.
+    pub fn instants(&self) -> impl Iterator<Item = u32> {
+        self.known().iter().rev().filter(|link| link.flags & (DENIED | UNSEEN) == 0).map(Link::issued)
+    }
+
     /// How the parent of a refresh stands to what is known. `leeway`: seconds.
     pub fn parent(&self, facts: &Facts, now: i64, leeway: u32) -> Parent {
         if self.len == 0 {

@@ -9,6 +9,11 @@ const USERS: usize = 24;
 /// The share of a window's number in the usual number: about the last ten windows count.
 const USUAL_SHARE: f32 = 0.1;
 
+/// Of the most that ever came in one window, this share is usual: a carrier's users come by day, and by night there are none.
+const PEAK_SHARE: f32 = 0.4;
+/// The most that came is half as much after this time, seconds.
+const PEAK_HALF_LIFE_SECS: f32 = 14.0 * 86_400.0;
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Crowd {
@@ -16,8 +21,10 @@ pub struct Crowd {
     from: u32,
     users: [u32; USERS],
     count: u16,
-    /// How many a window usually has.
-    usual: f32,
+    /// How many a window has on average.
+    mean: f32,
+    /// The most that one had, faded.
+    peak: f32,
 }
 
 impl Crowd {
@@ -32,12 +39,17 @@ impl Crowd {
             }
             self.count = self.count.saturating_add(1);
         }
-        (u32::from(self.count), self.usual)
+        (u32::from(self.count), self.usual())
     }
 
     /// How many there are now, and how many usually.
     pub fn now(&self, now: u32, secs: u32) -> (u32, f32) {
-        if now.saturating_sub(self.from) >= secs { (0, self.usual) } else { (u32::from(self.count), self.usual) }
+        let is_over = now.saturating_sub(self.from) >= secs;
+        (if is_over { 0 } else { u32::from(self.count) }, self.usual())
+    }
+
+    fn usual(&self) -> f32 {
+        self.mean.max(PEAK_SHARE * self.peak)
     }
 
     fn turn(&mut self, now: u32, secs: u32) {
@@ -46,11 +58,13 @@ impl Crowd {
             return;
         }
         if self.from != 0 {
-            self.usual += USUAL_SHARE * (f32::from(self.count) - self.usual);
+            self.mean += USUAL_SHARE * (f32::from(self.count) - self.mean);
             // The windows in between had none.
             for _ in 1..windows.min(60) {
-                self.usual -= USUAL_SHARE * self.usual;
+                self.mean -= USUAL_SHARE * self.mean;
             }
+            let age = now.saturating_sub(self.from) as f32 / PEAK_HALF_LIFE_SECS;
+            self.peak = f32::from(self.count).max(self.peak * libm::exp2f(-age));
         }
         (self.from, self.count) = (now, 0);
     }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
 use crate::detect::{
-    facts::{Agent, Facts, Place, Spot},
+    facts::{Agent, Facts, Place, Spot, labels},
+    geo::is_elsewhere,
     key::tiny,
     score::Weights,
 };
@@ -32,7 +33,7 @@ pub struct Context {
     /// See [`Place`].
     pub country: u16,
     /// See [`Place`].
-    pub labels: u8,
+    pub labels: u16,
     /// The agent's text.
     pub agent: u32,
     /// See [`Agent`].
@@ -69,6 +70,17 @@ impl Context {
     /// Whether both are of one network and one kind of software: one holder, as far as anyone can see.
     pub fn is_like(&self, other: &Self) -> bool {
         (self.near == other.near || self.ip == other.ip) && self.class == other.class
+    }
+
+    /// Whether they may be the two addresses of one household, IPv4 and IPv6: of one provider, or in one place as far as
+    /// either is known.
+    pub fn is_other_family(&self, other: &Self) -> bool {
+        let is_one = if self.labels & other.labels & labels::NUMBERED != 0 {
+            self.wide == other.wide
+        } else {
+            !is_elsewhere(self.spot.cell(), other.spot.cell())
+        };
+        self.ip != 0 && other.ip != 0 && (self.labels ^ other.labels) & labels::IPV6 != 0 && is_one
     }
 }
 

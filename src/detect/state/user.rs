@@ -27,7 +27,7 @@ pub struct Known {
     /// Where.
     pub spot: Spot,
     /// What the network is.
-    pub labels: u8,
+    pub labels: u16,
     /// When it was last seen.
     pub last: u32,
 }

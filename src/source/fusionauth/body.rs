@@ -72,7 +72,7 @@ object! {
 
 object! {
     /// A string in `jwt.refresh`, an object in `jwt.refresh-token.revoke`.
-    RefreshToken at "event.refreshToken." { "token" => token: Value }
+    RefreshToken at "event.refreshToken." { "token" => token: Value, "id" => id: Value }
 }
 
 object! {
@@ -124,7 +124,7 @@ pub(super) fn decode(
         return Ok(ignored(kind));
     }
     let mut made = refresh_event(&event, kind, fingerprints, |secrets| keep.pick(text, secrets))?;
-    made.session_id = session(&made.tokens);
+    made.session_id = session(&made.tokens).or(made.session_id);
     Ok(Decoded::Event(Box::new(made)))
 }
 
@@ -184,7 +184,7 @@ fn refresh_event(
         tenant_id: read.id(&event.tenant_id, "event.tenantId")?.map(TenantId::new),
         application_id: read.id(&event.application_id, "event.applicationId")?.map(ApplicationId::new),
         user_id: read.user(event, kind, linked.as_deref())?.map(UserId::new),
-        session_id: None,
+        session_id: read.revoked(event, kind)?.map(SessionId::new),
         linked_object_id: linked.map(normalise_id),
         ip: info.map(|info| read.ip(info)).transpose()?.flatten(),
         user_agent: info.map(|info| read.user_agent(info)).transpose()?.flatten(),
@@ -299,6 +299,15 @@ impl Reader<'_, '_> {
         let user = nested(event.user.as_ref(), |user| &user.shape, "event.user")?;
         let id = user.map(|user| self.id(&user.id, "event.user.id")).transpose()?.flatten();
         Ok(id.or_else(|| linked.filter(|_| kind.starts_with(ABOUT_A_USER)).map(str::to_owned)))
+    }
+
+    /// The session that an event about a refresh token is of: the token's own id, which access tokens name as `sid`
+    /// (FusionAuth 1.37).
+    fn revoked(&self, event: &Event<'_>, kind: &str) -> Result<Option<String>, SourceError> {
+        match event.refresh_token.as_ref().filter(|token| kind != JWT_REFRESH && matches!(token.shape, Value::Object)) {
+            Some(token) => self.id(&token.id, "event.refreshToken.id"),
+            None => Ok(None),
+        }
     }
 
     /// At most `bytes_max` of it, cut between two characters.

@@ -220,6 +220,12 @@ impl Script {
                 put("type", json!("jwt.refresh-token.revoke"));
                 put("refreshToken", json!({"token": presented, "userId": user}));
             }
+            // By its id, with a token that was never shown.
+            Some("revoke-id") => {
+                put("type", json!("jwt.refresh-token.revoke"));
+                put("refreshToken", json!({"id": session, "token": "never-shown", "userId": user}));
+            }
+            Some("revoke-in-app") => put("type", json!("jwt.refresh-token.revoke")),
             Some("revoke-user") => {
                 put("type", json!("jwt.refresh-token.revoke"));
                 event.remove("applicationId");
