@@ -42,8 +42,10 @@ fn say_lifetime(seen: &Seen<'_>, findings: &mut Findings) {
 
 fn say_issuer(seen: &Seen<'_>, issued: &Claims, findings: &mut Findings) {
     let (application, rule) = (seen.application, &seen.config.ra202);
-    if issued.alg.as_deref().is_some_and(|alg| alg.eq_ignore_ascii_case("none")) {
-        findings.say(rule, Severity::High, "the access token is not signed (alg none)", [("alg", json!("none"))]);
+    let previous = seen.event.tokens.access.previous.as_ref().and_then(|token| token.claims.as_ref());
+    let is_unsigned = |claims: &Claims| claims.alg.as_deref().is_some_and(|alg| alg.eq_ignore_ascii_case("none"));
+    if is_unsigned(issued) || previous.is_some_and(is_unsigned) {
+        findings.say(rule, Severity::High, "an access token is not signed (alg none)", [("alg", json!("none"))]);
         return;
     }
     let known = u64::from(seen.at.saturating_sub(application.first)) >= rule.known.get().as_secs();

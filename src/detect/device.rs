@@ -76,13 +76,22 @@ pub fn fanned_out(seen: &Seen<'_>, users: u32, (count, all): (u32, u64), finding
     }
 }
 
-/// Whether the operating system that the device claims is not the one its user agent names.
+/// Whether the device claims another operating system than its user agent names, or to be what that does not run on.
 pub fn contradicts(event: &RefreshEvent) -> bool {
-    let of_device = event.device.as_ref().and_then(|device| device.os.as_deref()).and_then(system);
-    let of_client = event.client.as_ref().and_then(|client| client.os.as_deref()).and_then(system);
+    let device = event.device.as_ref();
+    let of_device = device.and_then(|device| device.os.as_deref()).and_then(system);
+    let Some(of_client) = event.client.as_ref().and_then(|client| client.os.as_deref()).and_then(system) else {
+        return false;
+    };
     // A tablet asks for the desktop's page, as most do, in a desktop's name.
     let is_desktop_mode = |pair| matches!(pair, ("ios", "macos") | ("android", "linux"));
-    of_device.zip(of_client).is_some_and(|pair| pair.0 != pair.1 && !is_desktop_mode(pair))
+    let kind = device.and_then(|device| device.kind.as_deref()).unwrap_or_default().to_ascii_lowercase();
+    let is_impossible = match kind.as_str() {
+        "mobile" => ["windows", "chromeos"].contains(&of_client),
+        "desktop" | "laptop" | "server" => ["ios", "android"].contains(&of_client),
+        _ => false,
+    };
+    is_impossible || of_device.is_some_and(|of_device| of_device != of_client && !is_desktop_mode((of_device, of_client)))
 }
 
 fn system(text: &str) -> Option<&'static str> {

@@ -46,6 +46,8 @@ pub struct Facts {
     pub user: u64,
     /// The session, or what stands for it where the tokens name none.
     pub session: u64,
+    /// Whether only the presented refresh token stands for it: where those work once, each refresh would be another session.
+    pub unnamed: bool,
     /// The previous access token.
     pub parent: u64,
     /// The issued access token.
@@ -163,6 +165,7 @@ impl Facts {
             application: key(&["a", &tenant_id, &application_id]),
             user: if user_id.is_empty() { 0 } else { key(&["u", &tenant_id, &user_id]) },
             session: 0,
+            unnamed: false,
             parent: tag(current(access.previous.as_ref())),
             child: tag(current(access.issued.as_ref())),
             presented: tag(current(event.tokens.refresh.presented.as_ref())),
@@ -177,6 +180,8 @@ impl Facts {
             issuer_family: issuer(event, false),
         };
         facts.session = session(event, &facts, facts.presented);
+        let has_name = event.session_id.is_some() || facts.user != 0 && facts.auth_time() != 0;
+        facts.unnamed = facts.session != 0 && !has_name;
         facts.old = old_names(event, &facts);
         facts
     }
@@ -349,6 +354,7 @@ pub(crate) mod testing {
             application: 2,
             user: 3,
             session: 4,
+            unnamed: false,
             parent,
             child,
             presented: 5,

@@ -156,7 +156,8 @@ impl Judge {
         if !self.policy.detect.enabled {
             return Vec::new();
         }
-        self.engine.missing((case.facts, case.evidence, case.at), guests)
+        let resolved = self.engine.resolved(case.facts);
+        self.engine.missing((resolved.as_ref().unwrap_or(case.facts), case.evidence, case.at), guests)
     }
 
     /// Brings what an event needs.
@@ -207,6 +208,8 @@ impl Judge {
         if !self.policy.detect.enabled {
             return Ruling::default();
         }
+        let resolved = self.engine.resolved(case.facts);
+        let case = Case { facts: resolved.as_ref().unwrap_or(case.facts), ..case };
         self.engine.begin(case.seq, (case.facts, case.evidence, case.at), guests);
         let ruling = catch_unwind(AssertUnwindSafe(|| self.rule(case, decider))).unwrap_or_else(|_| Ruling {
             verdict: Some(Verdict { action: Action::Allow, would: None, risk: None }),

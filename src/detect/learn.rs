@@ -131,6 +131,9 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
         application.count_undone(facts.session, at);
     }
     let mut proved = None;
+    if facts.unnamed && facts.child != 0 {
+        *state.heirs.entry(facts.child, at, limits.heirs, || 0) = facts.session;
+    }
     if facts.session != 0 {
         let session = state.sessions.entry(facts.session, at, limits.sessions, || Session::new(facts, at));
         if !facts.knows_key(session.keyed) {

@@ -133,6 +133,14 @@ impl Engine {
         Self { limits: State::limits(&config), config, state }
     }
 
+    /// What an event of a session that no token names is of: the session that its parent was issued in.
+    pub fn resolved(&self, facts: &Facts) -> Option<Facts> {
+        let names = [facts.parent].into_iter().chain(facts.old.iter().map(|old| old.parent));
+        let known = names.filter(|parent| facts.unnamed && *parent != 0);
+        let session = known.filter_map(|parent| self.state.heirs.get(parent)).next()?;
+        Some(Facts { session: *session, ..facts.clone() })
+    }
+
     /// What is remembered, to be written down; a copy of it costs next to nothing.
     pub fn state(&self) -> &State {
         &self.state

@@ -72,11 +72,14 @@ fn say_country(seen: &Seen<'_>, findings: &mut Findings) {
 }
 
 fn say_kind(seen: &Seen<'_>, findings: &mut Findings) {
+    // Of whom nothing is known yet, nobody can say that it is not their way.
+    let is_known = seen.last_context().is_some() || seen.user.is_some_and(|user| user.places().next().is_some());
     let org = seen.event.network.as_ref().and_then(|network| network.org.clone());
     match seen.signals.kind {
         Kind::Hosting => {
             let reason = "from a data centre's network, where this user was never seen";
-            findings.say(&seen.config.ra403, Severity::High, reason, [("org", json!(org))]);
+            let severity = if is_known { Severity::High } else { Severity::Low };
+            findings.say(&seen.config.ra403, severity, reason, [("org", json!(org))]);
         }
         kind @ (Kind::Hidden | Kind::Tor) => {
             let rule = &seen.config.ra404;
@@ -88,7 +91,7 @@ fn say_kind(seen: &Seen<'_>, findings: &mut Findings) {
                 let at_times = seen.user.is_some_and(|user| user.hidden > 0);
                 let severity = match kind {
                     Kind::Tor => Severity::High,
-                    _ if at_times => Severity::Low,
+                    _ if at_times || !is_known => Severity::Low,
                     _ => Severity::Medium,
                 };
                 let labels = seen.event.network.as_ref().map(|network| network.labels.clone());

@@ -31,6 +31,8 @@ const APPLICATIONS_MAX: usize = 4_096;
 const NETWORKS_MAX: usize = 200_000;
 /// User agents, and user agents of one network, remembered.
 const AGENTS_MAX: usize = 100_000;
+/// Tokens remembered of sessions that only the chain of tokens tells.
+const HEIRS_MAX: usize = 200_000;
 /// Tenants remembered.
 const TENANTS_MAX: usize = 4_096;
 /// What is not a session or a user is forgotten after this long unused, seconds.
@@ -55,6 +57,8 @@ pub struct State {
     pub agents: Table<u32>,
     /// Users of one user agent from one network.
     pub fans: Table<Crowd>,
+    /// The session of a token, where only the chain of tokens tells it.
+    pub heirs: Table<u64>,
     /// Refusals of a session or address.
     pub refusals: Table<Burst>,
     /// Lineage findings of a tenant.
@@ -83,6 +87,7 @@ impl State {
             applications: limits(APPLICATIONS_MAX, APPLICATIONS_KEPT),
             networks: limits(NETWORKS_MAX, OTHERS_KEPT),
             agents: limits(AGENTS_MAX, OTHERS_KEPT),
+            heirs: limits(HEIRS_MAX, OTHERS_KEPT),
             tenants: limits(TENANTS_MAX, APPLICATIONS_KEPT),
         }
     }
@@ -101,6 +106,8 @@ pub struct StateLimits {
     pub networks: Limits,
     /// Of user agents, and of refusals.
     pub agents: Limits,
+    /// Of tokens that stand for a session.
+    pub heirs: Limits,
     /// Of tenants.
     pub tenants: Limits,
 }

@@ -258,6 +258,9 @@ impl Script {
         if let Some(os) = self.word("os", time, "-") {
             info.insert("os".to_owned(), json!(os));
         }
+        if let Some(kind) = self.word("device", time, "-") {
+            info.insert("deviceType".to_owned(), json!(kind));
+        }
         if let Some(word) = self.word("place", time, "-") {
             let (_, city, country, latitude, longitude) = PLACES.iter().find(|place| place.0 == word).unwrap();
             let place = json!({"city": city, "country": country, "latitude": latitude, "longitude": longitude});
