@@ -60,6 +60,11 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(to)
 }
 
+/// An error of the system with the path that it is about, which the system leaves out.
+pub fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// Where a file is written before it takes its place.
 pub fn temporary(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
