@@ -36,6 +36,7 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     for dir in missing.into_iter().rev() {
         match DirBuilder::new().mode(0o700).create(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) if !dir.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
             _ => sync_parent(dir)?,
         }
     }

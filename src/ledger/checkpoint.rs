@@ -88,7 +88,8 @@ fn split_key(text: &str) -> Option<(String, [u8; 4], Vec<u8>)> {
 impl Signer {
     /// Reads a private key.
     pub fn parse(secret: &Secret) -> Result<Self, NoteError> {
-        let bad = || NoteError("not a checkpoint key: make one with `refresh-audit keygen checkpoint --out FILE`".to_owned());
+        let bad =
+            || NoteError("not a checkpoint key: make one with `refresh-audit keygen checkpoint --out FILE`".to_owned());
         let text = std::str::from_utf8(secret.expose()).map_err(|_| bad())?;
         let (name, key_hash, seed) = split_key(text.strip_prefix("PRIVATE+KEY+").ok_or_else(bad)?).ok_or_else(bad)?;
         let seed = zeroize::Zeroizing::new(seed);

@@ -103,7 +103,8 @@ fn lines_that_are_missing_in_the_open_segment_are_damage() {
 
 #[test]
 fn bytes_among_the_checkpoints_stay_and_are_told_of() {
-    let junk: [(&str, fn(&[u8]) -> Vec<u8>); 4] = [
+    type Harm<'a> = (&'a str, fn(&[u8]) -> Vec<u8>);
+    let junk: [Harm<'_>; 4] = [
         ("instead", |_| b"junk\njunk\n".to_vec()),
         ("behind", |good| [good, &[0xff, 0xfe, 1, 2, 3]].concat()),
         ("zeros", |good| [good, &[0; 200]].concat()),
