@@ -54,7 +54,7 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let public = keys::public_path(&config.checkpoint_key_file());
     // Whoever wrote something else there must not get a pass for it.
     let verifier = keys::verifier(&config.checkpoint_key_file()).map_err(|error| {
-        anyhow::anyhow!("{error}; put it back, or take the file away to check no signatures, only hashes")
+        anyhow::anyhow!("{error}; put checkpoint.pub back, or take the file away to check no signatures, only hashes")
     })?;
     if verifier.is_none() {
         let public = public.display();

@@ -137,7 +137,7 @@ impl Verifier {
     /// Reads a public key file.
     pub fn from_file(path: &Path) -> Result<Self, NoteError> {
         let text = fs::read_to_string(path).map_err(|error| NoteError(format!("{}: {error}", path.display())))?;
-        Self::parse(&text)
+        Self::parse(&text).map_err(|error| NoteError(format!("{}: {error}", path.display())))
     }
 
     /// Whether one of the signature lines is by one of the keys, and right.
@@ -310,7 +310,7 @@ pub fn read(journal_dir: &Path, verifier: Option<&Verifier>) -> io::Result<Vec<F
     };
     let (mut found, end) = notes(&bytes, verifier);
     if !is_torn(&bytes[end..]) {
-        found.push(Found { checkpoint: None, signed: Some(false), place: end..bytes.len() });
+        found.extend(other(&bytes, end..bytes.len()));
     }
     Ok(found)
 }
@@ -320,10 +320,16 @@ pub fn parse(bytes: &[u8], verifier: Option<&Verifier>) -> Vec<Found> {
     // The end of the last line may have been lost on the way.
     let bytes = [bytes, b"\n"].concat();
     let (mut found, end) = notes(&bytes, verifier);
-    if bytes[end..].iter().any(|byte| !byte.is_ascii_whitespace()) {
-        found.push(Found { checkpoint: None, signed: Some(false), place: end..bytes.len() });
-    }
+    found.extend(other(&bytes, end..bytes.len()));
     found
+}
+
+/// What is there and is no note; without the ends of lines around it, which come to be more when a note follows.
+fn other(bytes: &[u8], place: Range<usize>) -> Option<Found> {
+    let is_something = |byte: &u8| !byte.is_ascii_whitespace();
+    let begin = place.start + bytes[place.clone()].iter().position(is_something)?;
+    let end = place.start + bytes[place].iter().rposition(is_something)? + 1;
+    Some(Found { checkpoint: None, signed: Some(false), place: begin..end })
 }
 
 /// Every note, what stands between them, and where the last one ends.
@@ -331,11 +337,14 @@ fn notes(bytes: &[u8], verifier: Option<&Verifier>) -> (Vec<Found>, usize) {
     let (mut found, mut from) = (Vec::new(), 0);
     while let Some(piece) = first_piece(&bytes[from..]) {
         let Piece { begin, end, checkpoint, parts: (text, signatures) } = piece;
-        if bytes[from..from + begin].iter().any(|byte| !byte.is_ascii_whitespace()) {
-            found.push(Found { checkpoint: None, signed: Some(false), place: from..from + begin });
+        found.extend(other(bytes, from..from + begin));
+        let place = from + begin..from + end;
+        if checkpoint.is_some() {
+            let signed = verifier.map(|verifier| verifier.accepts(text, signatures));
+            found.push(Found { checkpoint, signed, place });
+        } else {
+            found.extend(other(bytes, place));
         }
-        let signed = verifier.map(|verifier| verifier.accepts(text, signatures));
-        found.push(Found { checkpoint, signed, place: from + begin..from + end });
         from += end;
     }
     (found, from)

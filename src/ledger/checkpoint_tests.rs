@@ -80,6 +80,7 @@ fn what_is_no_note_stays_and_costs_no_other() {
             }
             let before = [&fs::read(path(dir.path())).unwrap_or_default()[..], junk].concat();
             fs::write(path(dir.path()), &before).unwrap();
+            let told = read(dir.path(), None).unwrap().pop().unwrap();
             let mut log = open();
             log.append(&checkpoint(2)).unwrap();
             log.append(&checkpoint(3)).unwrap();
@@ -90,6 +91,7 @@ fn what_is_no_note_stays_and_costs_no_other() {
             assert_eq!(good, if bad_first { &[2, 3][..] } else { &[1, 2, 3] }, "{junk:?}");
             let bad: Vec<_> = found.iter().filter(|note| note.checkpoint.is_none()).collect();
             assert_eq!(bad.len(), 1, "{junk:?}");
+            assert_eq!(bad[0].place, told.place, "{junk:?}: listed once");
             assert_eq!(bad[0].place.start, before.len() - junk.len(), "{junk:?}");
         }
     }
