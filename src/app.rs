@@ -154,6 +154,7 @@ impl App {
         let starting = tokio::task::spawn_blocking(move || Ledger::start(settings));
         let (ledger, mut running, front) = recover(starting, front, self.config.server.start_deadline.get()).await?;
         standing::of_fingerprint_key(self.made.fingerprint, &ledger, &self.config, &self.alarms);
+        standing::of_checkpoint_key(self.made.checkpoint, &ledger, &self.config, &self.alarms);
         standing::of_what_is_gone(&self.config, &self.alarms);
         standing::of_bare_keys(&ledger, &self.config);
         let context = deliver::Context {

@@ -4,6 +4,7 @@
 //! Knows the shape of every part's Config and nothing of what the parts do. Reads no key file: building the parts does.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     env,
     ffi::OsString,
@@ -37,7 +38,7 @@ use document::{Document, Origin};
 use error::Place;
 use policy::RuleTests;
 
-pub use error::{At, ConfigError};
+pub use error::{At, ConfigError, suggest};
 
 /// What applies where no file is found; also the documentation of every key.
 pub const EMBEDDED: &str = include_str!("../config.toml");
@@ -153,9 +154,10 @@ impl Config {
         let here = Path::new("config.toml");
         let file = file.or_else(|| here.is_file().then_some(here));
         let text = |text: OsString| text.to_string_lossy().into_owned();
-        let variables = env::vars_os().map(|(name, value)| (text(name), text(value)));
+        let variables: Vec<_> = env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
         let Some(file) = file else {
-            return Self::parse_with(EMBEDDED, "the embedded config.toml", Path::new(""), variables, tests);
+            let embedded = embedded(&variables);
+            return Self::parse_with(&embedded, "the embedded config.toml", Path::new(""), variables, tests);
         };
         let name = file.display().to_string();
         let text = fs::read_to_string(file).map_err(|error| {
@@ -256,6 +258,16 @@ impl Config {
             std::iter::once(self.fingerprint_key_file()).chain(previous).map(|file| Secret::from_file(&file)).collect();
         Ok(Fingerprinter::new(&keys?))
     }
+}
+
+/// The embedded default. What it names in `data/`, a key and the sink's file, follows the data directory, wherever a variable
+/// puts that: nobody wrote these paths.
+fn embedded(variables: &[(String, String)]) -> Cow<'static, str> {
+    let moved = variables.iter().find(|(name, dir)| name == "REFRESH_AUDIT_DATA_DIR" && !dir.is_empty());
+    // JSON's escapes are TOML's, too.
+    let dir = moved.and_then(|(_, dir)| serde_json::to_string(dir.trim_end_matches('/')).ok());
+    let Some(dir) = dir else { return EMBEDDED.into() };
+    EMBEDDED.replace("\"data/", &format!("{}/", dir.trim_end_matches('"'))).into()
 }
 
 fn sources(document: &mut Document<'_>) -> Result<Vec<SourceEntry>, ConfigError> {

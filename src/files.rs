@@ -36,6 +36,7 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     for dir in missing.into_iter().rev() {
         match DirBuilder::new().mode(0o700).create(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) if !dir.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
             _ => sync_parent(dir)?,
         }
     }
@@ -58,6 +59,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_parent(to)
+}
+
+/// An error of the system with the path that it is about, which the system leaves out.
+pub fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Where a file is written before it takes its place.

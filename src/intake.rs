@@ -187,7 +187,7 @@ impl Intake {
         let taken = tokio::time::timeout_at(deadline, self.take(slot, &request)).await;
         let outcome = taken.unwrap_or_else(|_| {
             self.log_refusal(
-                slot,
+                (slot, &request),
                 "the answer would have come too late (server.ack_deadline)",
                 "see sync times in /metrics",
             );
@@ -202,7 +202,7 @@ impl Intake {
         let Some(ledger) = self.ledger.get() else { return Outcome::Unverified("starting", RETRY_AFTER) };
         let decoded = match self.read(slot, request).await {
             Ok(decoded) => decoded,
-            Err(error) => return self.refuse(slot, error),
+            Err(error) => return self.refuse((slot, request), error),
         };
         let (mut evidence, decoded) = decoded;
         let body_sha256 = body_hash(&evidence, request.body);
@@ -280,19 +280,19 @@ impl Intake {
         Outcome::Unavailable(reason, RETRY_AFTER)
     }
 
-    fn refuse(&self, slot: &Slot, error: SourceError) -> Outcome {
+    fn refuse(&self, what: (&Slot, &RawRequest<'_>), error: SourceError) -> Outcome {
         match error {
             SourceError::Unauthenticated { step, fix } => {
-                self.log_refusal(slot, step, &fix);
+                self.log_refusal(what, step, &fix);
                 Outcome::Unauthenticated
             }
             SourceError::Unavailable { reason, retry_after } => {
-                self.log_refusal(slot, &reason, "the sender was told to come again");
+                self.log_refusal(what, &reason, "the sender was told to come again");
                 Outcome::Unverified("cannot verify now", retry_after)
             }
             SourceError::Unreadable { field, problem } => {
                 self.log_refusal(
-                    slot,
+                    what,
                     &format!("{field}: {problem}"),
                     "it was signed, so look at what the sender sends",
                 );
@@ -301,14 +301,15 @@ impl Intake {
         }
     }
 
-    fn log_refusal(&self, slot: &Slot, step: &str, fix: &str) {
+    fn log_refusal(&self, (slot, request): (&Slot, &RawRequest<'_>), step: &str, fix: &str) {
         let second = self.started.elapsed().as_secs();
         if slot.refusals_second.swap(second, Ordering::Relaxed) != second {
             slot.refusals.store(0, Ordering::Relaxed);
         }
         match slot.refusals.fetch_add(1, Ordering::Relaxed) {
             n if n < REFUSALS_LOGGED_PER_SEC => {
-                tracing::warn!(source = %slot.name, step, "a delivery was refused: {fix}")
+                let RawRequest { id, peer, .. } = request;
+                tracing::warn!(source = %slot.name, request_id = id, %peer, step, "a delivery was refused: {fix}");
             }
             REFUSALS_LOGGED_PER_SEC => {
                 tracing::warn!(source = %slot.name, "more deliveries are refused; they are counted, not logged, for a second");

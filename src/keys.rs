@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::Config,
     files,
-    ledger::checkpoint::{self, Signer},
+    ledger::checkpoint::{self, NoteError, Signer, Verifier},
     secret::Secret,
 };
 
@@ -62,47 +62,94 @@ pub struct Made {
     pub webhook: bool,
     /// `fingerprint.key`: fingerprints from before no longer compare.
     pub fingerprint: bool,
-    /// `checkpoint.key`, and `checkpoint.pub` with it.
+    /// `checkpoint.key`, and `checkpoint.pub` with it: notes from before are by another key.
     pub checkpoint: bool,
 }
 
 /// The three that are made where they are missing.
-const DEFAULTS: [&str; 3] = ["webhook.key", "fingerprint.key", "checkpoint.key"];
+const DEFAULTS: [&str; 3] = [WEBHOOK, "fingerprint.key", "checkpoint.key"];
+const WEBHOOK: &str = "webhook.key";
 
-/// Those of them that the configuration uses.
+/// Those of them that the configuration uses: in the data directory, or in `data` beside the configuration, which is where
+/// the shipped one names the first of them, whatever `data_dir` is.
 pub fn default_keys(config: &Config) -> Vec<PathBuf> {
     let of_sources = config.sources.iter().flat_map(|source| &source.files).map(|file| config.path(file));
     let used: Vec<PathBuf> = of_sources.chain([config.fingerprint_key_file(), config.checkpoint_key_file()]).collect();
-    DEFAULTS.map(|name| config.data_dir.join(name)).into_iter().filter(|file| used.contains(file)).collect()
+    let mut places = vec![config.data_dir.clone(), config.path(Path::new("data"))];
+    places.dedup();
+    let named = DEFAULTS.iter().flat_map(|name| places.iter().map(move |place| place.join(name)));
+    named.filter(|file| used.contains(file)).collect()
 }
 
-/// Makes those of `webhook.key`, `fingerprint.key` and `checkpoint.key` in the data directory that the configuration
-/// uses and that do not exist. A missing key file anywhere else is left for its user to report.
+/// The one of them that FusionAuth must know, too.
+pub fn default_webhook_key(config: &Config) -> Option<PathBuf> {
+    default_keys(config).into_iter().find(|file| file.ends_with(WEBHOOK))
+}
+
+/// Makes those of [`default_keys`] that do not exist. A missing key file anywhere else is left for its user to report. What
+/// exists is used as it is: on a full or read-only disk, too.
 pub fn ensure_default_keys(config: &Config) -> Result<Made, KeyError> {
     files::create_dir(&config.data_dir).map_err(|cause| cannot_make(&config.data_dir, cause))?;
-    let default = |name: &str| config.data_dir.join(name);
-    let used = default_keys(config);
-    let is_used = |file: &PathBuf| used.contains(file);
-    let [webhook, fingerprint, checkpoint] = DEFAULTS.map(default);
-    let made = Made {
-        webhook: is_used(&webhook) && unless_there(make_hmac(&webhook))?,
-        fingerprint: is_used(&fingerprint) && unless_there(make_hmac(&fingerprint))?,
-        checkpoint: is_used(&checkpoint) && unless_there(make_private(&checkpoint, &config.node))?,
-    };
-    if is_used(&checkpoint) {
-        // Also after a crash between the two files, and over the public half of a key that was taken away.
-        let public = public_half(&checkpoint)?;
-        let path = public_path(&checkpoint);
-        if fs::read_to_string(&path).ok().as_deref() != Some(&public) {
-            files::replace(&path, public.as_bytes()).map_err(|cause| cannot_make(&path, cause))?;
+    let mut made = Made::default();
+    for file in default_keys(config) {
+        let name = file.file_name().and_then(|name| name.to_str());
+        match name {
+            Some(WEBHOOK) => made.webhook |= unless_there(&file, make_hmac)?,
+            Some("fingerprint.key") => made.fingerprint |= unless_there(&file, make_hmac)?,
+            _ => {
+                made.checkpoint |= unless_there(&file, |file| make_private(file, &config.node))?;
+                let public = public_half(&file)?;
+                if let Err(error) = show_public_half(&file, &public) {
+                    tracing::warn!(%error, "the checkpoint key's public half cannot be written: `verify` needs it");
+                }
+            }
         }
     }
     Ok(made)
 }
 
-/// Whether it was made; another process that made it first is as good.
-fn unless_there(result: Result<(), KeyError>) -> Result<bool, KeyError> {
-    match result {
+/// Puts the public half beside its key: also after a crash between the two files. The one of a key that was taken away stays
+/// as a further file: notes from before are checked with it.
+fn show_public_half(key: &Path, public: &str) -> Result<(), KeyError> {
+    let path = public_path(key);
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    if found == public {
+        return Ok(());
+    }
+    if let Ok(other) = Verifier::parse(&found) {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let kept = path.with_file_name(format!("{stem}-{}.pub", other.key_ids()));
+        files::rename(&path, &kept).map_err(|cause| cannot_make(&kept, cause))?;
+        tracing::warn!(kept = %kept.display(), "the checkpoint key is another one; the public half of before is kept");
+    }
+    files::replace(&path, public.as_bytes()).map_err(|cause| cannot_make(&path, cause))
+}
+
+/// What checks notes by a key and by those that were in use before it: its public half, and each `<name>*.pub` beside it whose
+/// name begins with `checkpoint`. `None` where its own half is not there.
+pub fn verifier(key: &Path) -> Result<Option<Verifier>, NoteError> {
+    let path = public_path(key);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut verifier = Verifier::from_file(&path)?;
+    let beside = fs::read_dir(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+    for other in beside.into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let name = other.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("checkpoint") && name.ends_with(".pub") {
+            // What is no key says nothing, and is nobody's.
+            Verifier::from_file(&other).into_iter().for_each(|other| verifier.add(other));
+        }
+    }
+    Ok(Some(verifier))
+}
+
+/// Makes it where nothing is; whether it did. Another process that made it first is as good.
+fn unless_there(path: &Path, make: impl Fn(&Path) -> Result<(), KeyError>) -> Result<bool, KeyError> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(false);
+    }
+    match make(path) {
         Ok(()) => Ok(true),
         Err(KeyError::Exists(_)) => Ok(false),
         Err(error) => Err(error),
@@ -198,5 +245,28 @@ mod tests {
         fs::write(file.path(), private).unwrap();
         let public = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n";
         assert_eq!(public_half(file.path()).unwrap(), public);
+    }
+
+    #[test]
+    fn where_all_keys_are_there_nothing_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::parse(crate::config::EMBEDDED, "config.toml", dir.path(), []).unwrap();
+        let all = Made { webhook: true, fingerprint: true, checkpoint: true };
+        assert_eq!(ensure_default_keys(&config).unwrap(), all);
+        // A file that comes and goes leaves the directory changed.
+        let changed = || fs::metadata(&config.data_dir).unwrap().modified().unwrap();
+        let before = changed();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!(ensure_default_keys(&config).unwrap(), Made::default());
+        assert_eq!(changed(), before);
+    }
+
+    #[test]
+    fn the_keys_of_the_shipped_configuration_are_made_whatever_the_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = [("REFRESH_AUDIT_DATA_DIR".to_owned(), "var".to_owned())];
+        let config = Config::parse(crate::config::EMBEDDED, "config.toml", dir.path(), elsewhere).unwrap();
+        assert!(ensure_default_keys(&config).unwrap().webhook);
+        assert!(dir.path().join("data/webhook.key").is_file() && dir.path().join("var/fingerprint.key").is_file());
     }
 }

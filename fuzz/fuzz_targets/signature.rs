@@ -29,6 +29,7 @@ fuzz_target!(|header: &[u8]| {
     let request = RawRequest {
         headers: &[("x-fusionauth-signature-jwt", header)],
         body: b"{}",
+        id: "",
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         arrived,
         deadline: arrived + Duration::from_secs(10),

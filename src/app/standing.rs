@@ -76,6 +76,23 @@ pub(super) fn of_fingerprint_key(made: bool, ledger: &Ledger, config: &Config, a
     }
 }
 
+/// With another key the notes from before are checked by its public half, where that is left. It is over with the next start:
+/// there is nothing that could be put right any more.
+pub(super) fn of_checkpoint_key(made: bool, ledger: &Ledger, config: &Config, alarms: &Alarms) {
+    const SUBJECT: Option<&str> = Some("checkpoint key");
+    if made && *ledger.synced().borrow() > 0 {
+        let message = format!(
+            "the checkpoint key {} was missing and made anew: what it signs is checked with the new public half, notes from \
+             before with the old one (checkpoint-<id>.pub), where it is left; give the new one to whoever has the old one, or put \
+             the old key back; who took it away could sign a rewritten journal",
+            config.checkpoint_key_file().display()
+        );
+        alarms.raise(Alarm::DamageFound, SUBJECT, message);
+    } else {
+        alarms.clear(Alarm::DamageFound, SUBJECT, "the checkpoint key was there at this start");
+    }
+}
+
 /// What is raised of one kind.
 pub(super) fn raised(alarms: &Alarms, alarm: Alarm) -> impl Iterator<Item = RaisedAlarm> {
     alarms.raised().into_iter().filter(move |raised| raised.name == alarm.name())

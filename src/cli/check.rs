@@ -11,7 +11,7 @@ use crate::{
     deliver::probe::probe,
     keys,
     secret::Secret,
-    sink::{AnySink, Message, Sink as _, SinkError},
+    sink::{AnySink, Message, Sink as _, SinkError, tls},
     source::{AnySource, BuildError, Source as _},
     time::ReceivedAt,
 };
@@ -100,12 +100,17 @@ fn missing_default_keys(config: &Config) -> Vec<PathBuf> {
 async fn connect(sources: Vec<(String, AnySource)>, sinks: Vec<(String, AnySink, Message)>) -> anyhow::Result<Ended> {
     let mut well = true;
     for (what, source) in &sources {
-        well &= report(what, source.connect().await.err().map(|error| error.to_string()))?;
+        let problem = source.connect().await.err().map(|error| error.to_string());
+        let advised = |problem: String| match tls::advice(&problem) {
+            Some(advice) => format!("{problem}. {advice}"),
+            None => problem,
+        };
+        well &= report(what, problem.map(advised))?;
     }
     for (what, sink, test) in &sinks {
         let problem = match timeout(SINK_WAIT_MAX, sink.check(test)).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("{error}. {}", advice(&error))),
+            Ok(Err(error)) => Some(format!("{error}. {}", advice(sink, &error))),
             Err(_) => Some(format!(
                 "no answer within {} s. Is the other side up, and reachable from here?",
                 SINK_WAIT_MAX.as_secs()
@@ -117,10 +122,16 @@ async fn connect(sources: Vec<(String, AnySource)>, sinks: Vec<(String, AnySink,
 }
 
 /// What to do about a sink that did not take the test.
-fn advice(error: &SinkError) -> &'static str {
+fn advice(sink: &AnySink, error: &SinkError) -> &'static str {
+    if let Some(advice) = tls::advice(&error.to_string()) {
+        return advice;
+    }
     match error {
         SinkError::Retry { fault: true, .. } | SinkError::Partly { fault: true, .. } => {
             "This does not pass by itself: mend the sink's settings, credentials or rights"
+        }
+        SinkError::Retry { .. } if matches!(sink, AnySink::File(_)) => {
+            "This may pass: is the disk there, and is there room on it?"
         }
         SinkError::Retry { .. } | SinkError::Partly { .. } => {
             "This may pass: is the other side up, and reachable from here?"

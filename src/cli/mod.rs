@@ -41,7 +41,7 @@ const EXIT_CONFIG: u8 = 78;
 const EXIT_PROBLEM: u8 = 1;
 
 #[derive(Parser)]
-#[command(version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(version, about, after_help = EXAMPLES)]
 struct Arguments {
     /// The configuration; without it ./config.toml, and without that the embedded default
     #[arg(long, global = true, value_name = "FILE", env = "REFRESH_AUDIT_CONFIG")]
@@ -54,7 +54,7 @@ const EXAMPLES: &str = "\
 Examples:
   refresh-audit                              run it on ./config.toml, or on the embedded default
   refresh-audit check --connect              try every sink and key source before a start
-  refresh-audit send event.json              post an event, signed as FusionAuth signs it
+  refresh-audit send --example               post an event, signed as FusionAuth signs it
   refresh-audit records --since 2h --format table
   refresh-audit verify                       check the journal's chain and its signed checkpoints
 
@@ -83,8 +83,8 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let load = || Config::load(arguments.config.as_deref());
     let done = match arguments.command {
-        None => serve::run(&serve::Arguments {}, load),
-        Some(Command::Serve(given)) => serve::run(&given, load),
+        None => serve::run(&serve::Arguments {}, arguments.config.as_deref(), load),
+        Some(Command::Serve(given)) => serve::run(&given, arguments.config.as_deref(), load),
         Some(Command::Check(given)) => check::run(&given, load),
         Some(Command::Keygen(given)) => keygen::run(&given, load),
         Some(Command::Send(given)) => send::run(&given, load),
@@ -229,7 +229,7 @@ mod tests {
         let mut command = Arguments::command();
         command.clone().debug_assert();
         assert!(command.render_long_help().to_string().contains("Examples:"));
-        for sub in command.get_subcommands_mut() {
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
             assert!(sub.render_long_help().to_string().contains("Examples:"), "{}", sub.get_name());
         }
     }

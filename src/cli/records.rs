@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
-use ipnet::IpNet;
 
 use super::{
     Ended, Format,
@@ -15,7 +14,9 @@ use super::{
     table,
 };
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, suggest},
+    detect::catalogue::CATALOGUE,
+    host::Addresses,
     ledger::{
         read::{Item, Reader},
         segment,
@@ -46,8 +47,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// Only from this address or network
-    #[arg(long, value_name = "IP|CIDR", value_parser = parse_network)]
-    ip: Option<IpNet>,
+    #[arg(long, value_name = "IP|CIDR")]
+    ip: Option<Addresses>,
     /// Only where this rule spoke
     #[arg(long, value_name = "ID")]
     rule: Option<String>,
@@ -78,7 +79,23 @@ const COLUMNS: &[(&str, usize)] =
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
     admin::expect_data(&config)?;
+    if let Some(rule) = &given.rule {
+        expect_rule(rule, &config)?;
+    }
     block_on(records(given, &config))
+}
+
+/// Ours are all known. One of the operator's own may have spoken, and be configured no more: that is worth a word only.
+fn expect_rule(rule: &str, config: &Config) -> anyhow::Result<()> {
+    let ours = CATALOGUE.iter().map(|one| one.id);
+    let all: Vec<&str> = ours.chain(config.policy.rules.iter().map(|rule| rule.id.as_str())).collect();
+    let is_like_ours = rule.len() >= 2 && rule.is_char_boundary(2) && rule[..2].eq_ignore_ascii_case("RA");
+    match all.iter().any(|known| known.eq_ignore_ascii_case(rule)) {
+        true => {}
+        false if is_like_ours => bail!("there is no rule `{rule}`; {}", suggest(rule, &all)),
+        false => say(&format!("note: no rule `{rule}` is configured; {}", suggest(rule, &all))),
+    }
+    Ok(())
 }
 
 async fn records(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
@@ -241,12 +258,6 @@ fn what(record: &Record) -> String {
 fn parse_kind(text: &str) -> Result<Kind, String> {
     serde_json::from_value(text.to_lowercase().into())
         .map_err(|_| "one of event, alarm, replay, operator, config, incident".to_owned())
-}
-
-/// Records have addresses in their one canonical form.
-fn parse_network(text: &str) -> Result<IpNet, String> {
-    let address = text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip.to_canonical()));
-    address.or_else(|_| text.parse()).map_err(|_| "an address or a network such as 203.0.113.0/24".to_owned())
 }
 
 #[cfg(test)]

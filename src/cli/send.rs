@@ -24,6 +24,7 @@ use crate::{
     config::{Config, ConfigError, SourceEntry},
     host::is_this_machine,
     secret::Secret,
+    sink::tls,
     source::{Alg, SourceConfig, fusionauth},
     time::ReceivedAt,
 };
@@ -35,7 +36,7 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  refresh-audit send fixtures/fusionauth/example/jwt-refresh.json
+  refresh-audit send --example
   refresh-audit send --repeat 10000 --rate 500 --concurrency 16 jwt-refresh.json
   refresh-audit send --url https://audit.example.com/webhooks/fusionauth --alg RS256 --kid webhook-2026 \\
       --key-file webhook.pem --ca-file our-ca.pem events/
@@ -43,8 +44,11 @@ Examples:
 Exits 1 when any event is not answered 2xx.")]
 pub(super) struct Arguments {
     /// Files that hold one body each, or directories of them (*.json)
-    #[arg(required = true, value_name = "FILE|DIR")]
+    #[arg(required_unless_present = "example", value_name = "FILE|DIR")]
     bodies: Vec<PathBuf>,
+    /// Send an example event that is in this program; a second time it is a duplicate, without --repeat
+    #[arg(long, conflicts_with = "bodies")]
+    example: bool,
     /// Where to; without it the first configured source
     #[arg(long)]
     url: Option<Url>,
@@ -80,13 +84,19 @@ enum Encoding {
     Base64,
 }
 
+/// As FusionAuth's documentation shows it.
+const EXAMPLE: &str = include_str!("../../fixtures/fusionauth/example/jwt-refresh.json");
+
 /// Past this many, counts are printed instead of a line per event.
 const LINES_MAX: u64 = 20;
 /// FusionAuth itself gives up after 1 to 2 s; a person can wait a little longer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
-    let bodies = read_bodies(&given.bodies)?;
+    let bodies = match given.example {
+        true => vec![(PathBuf::from("the example event"), EXAMPLE.as_bytes().to_vec())],
+        false => read_bodies(&given.bodies)?,
+    };
     let signer = signer(given, &load)?;
     let url = match &given.url {
         Some(url) => url.clone(),
@@ -174,9 +184,11 @@ async fn post(client: &Client, url: &Url, signer: &Signer, body: Vec<u8>) -> any
         .header(HEADER, signer.sign(&body)?)
         .body(body);
     let answer = request.send().await.map_err(|error| {
-        let advice = match is_about_certificates(&error) {
-            true => "its certificate is not accepted; name its CA's with --ca-file",
-            false => "start the service first, or name another --url",
+        let advice = match certificate_refused(&error) {
+            Some(reason) => {
+                tls::advice(&reason).unwrap_or("its certificate is not accepted; name its CA's with --ca-file")
+            }
+            None => "start the service first, or name another --url",
         };
         anyhow::Error::new(error).context(format!("no answer from {url}; {advice}"))
     })?;
@@ -189,10 +201,11 @@ async fn post(client: &Client, url: &Url, signer: &Signer, body: Vec<u8>) -> any
     Ok(Answer { taken: status.is_success(), text: format!("{class}{seq}"), class })
 }
 
-/// Whether TLS failed at who the other side is.
-fn is_about_certificates(error: &reqwest::Error) -> bool {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.into_iter().any(|cause| cause.to_string().starts_with("invalid peer certificate"))
+/// Why TLS failed, where it did at who the other side is.
+fn certificate_refused(error: &reqwest::Error) -> Option<String> {
+    let mut causes =
+        std::iter::successors(std::error::Error::source(error), |cause| cause.source()).map(ToString::to_string);
+    causes.find(|cause| cause.starts_with("invalid peer certificate"))
 }
 
 fn read_bodies(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {

@@ -1,6 +1,13 @@
 //! `serve`: makes the default key files, says how to begin, and runs the service.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    borrow::Cow,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{self, Path},
+    time::Duration,
+};
 
 use clap::Args;
 use rustix::fs::Mode;
@@ -27,7 +34,12 @@ pub(super) struct Arguments {}
 /// After the shutdown, for threads that still hang on a disk or a peer.
 const LAST_WAIT_MAX: Duration = Duration::from_secs(1);
 
-pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
+/// `file` is the configuration that was asked for.
+pub(super) fn run(
+    _: &Arguments,
+    file: Option<&Path>,
+    load: impl Fn() -> Result<Config, ConfigError>,
+) -> anyhow::Result<Ended> {
     let config = load()?;
     let malformed = telemetry::init(&config.log);
     // Whatever is made from here on, by whichever part (sled has no say of its own), is for our eyes only.
@@ -42,10 +54,11 @@ pub(super) fn run(_: &Arguments, load: impl Fn() -> Result<Config, ConfigError>)
         let stop = stop_signal()?;
         let app = App::build(config.clone(), made)?;
         warn_of_clear_text(&config);
+        warn_of_open_directory(&config.data_dir);
         malformed.count_in(app.metrics());
         let (public, operator) = app.addresses()?;
         match config.log.format {
-            LogFormat::Text => say(&welcome(&config, made, public, operator)),
+            LogFormat::Text => say(&welcome(&config, file, made, (public, operator))),
             LogFormat::Json => log_addresses(&config, public, operator),
         }
         anyhow::Ok(app.run_until(stop).await?)
@@ -67,6 +80,17 @@ fn warn_of_clear_text(config: &Config) {
     if !operator.ip().is_loopback() {
         tracing::warn!(
             "admin.listen = \"{operator}\" takes its token in the clear from other machines: listen where only a TLS proxy comes"
+        );
+    }
+}
+
+/// One that was there before us is as somebody made it, maybe for a reader of a sink's file; what we make in it is closed.
+fn warn_of_open_directory(dir: &Path) {
+    let Ok(mode) = fs::metadata(dir).map(|about| about.permissions().mode() & 0o777) else { return };
+    if mode & 0o027 != 0 {
+        tracing::warn!(
+            "{} is open to others than its owner and group (mode {mode:03o}): chmod 700 closes it",
+            dir.display()
         );
     }
 }
@@ -98,12 +122,11 @@ fn log_addresses(config: &Config, public: SocketAddr, operator: SocketAddr) {
 }
 
 /// What an operator needs to know at a start. Names files, never what is in them.
-fn welcome(config: &Config, made: Made, public: SocketAddr, operator: SocketAddr) -> String {
+fn welcome(config: &Config, file: Option<&Path>, made: Made, (public, operator): (SocketAddr, SocketAddr)) -> String {
     let mut lines: Vec<String> = webhooks(config, public).map(|url| format!("  webhook    {url}")).collect();
     lines.push(format!("  admin      http://{operator}/"));
     lines.push(format!("  data       {}", config.data_dir.display()));
-    let key = config.data_dir.join("webhook.key");
-    if config.sources.iter().flat_map(|source| &source.files).any(|file| config.path(file) == key) {
+    if let Some(key) = keys::default_webhook_key(config) {
         let new = if made.webhook { " (made now)" } else { "" };
         lines.push(format!("  key        {}{new}", key.display()));
         lines.push("In FusionAuth:".to_owned());
@@ -115,12 +138,36 @@ fn welcome(config: &Config, made: Made, public: SocketAddr, operator: SocketAddr
         lines.push("  Tenants > Edit > Webhooks: this webhook, and the event jwt.refresh".to_owned());
     }
     lines.push("Send a signed example event from another terminal:".to_owned());
-    lines.push(format!("  {} send fixtures/fusionauth/example/jwt-refresh.json", program()));
+    let mut send = format!("  {} send --example", program());
+    if let Some(file) = file {
+        send += &format!(" --config {}", quoted(&whole(file)));
+    }
+    if config.server.listen.port() == 0 {
+        // Nobody else knows which port it is.
+        webhooks(config, public).take(1).for_each(|url| send += &format!(" --url {url}"));
+    }
+    lines.push(send);
     lines.join("\n")
 }
 
-/// How this program was most likely started.
-fn program() -> &'static str {
+/// How this program was most likely started, in words for a shell.
+fn program() -> String {
     // Cargo sets it for what it runs.
-    if std::env::var_os("CARGO").is_some() { "cargo run --release --" } else { "refresh-audit" }
+    if std::env::var_os("CARGO").is_some() {
+        return "cargo run --release --".to_owned();
+    }
+    let named = std::env::args().next().unwrap_or_default();
+    // A name alone was found by the shell, and will be again.
+    if named.contains('/') { quoted(&whole(Path::new(&named))).into_owned() } else { "refresh-audit".to_owned() }
+}
+
+/// The other terminal may be anywhere.
+fn whole(file: &Path) -> String {
+    path::absolute(file).as_deref().unwrap_or(file).display().to_string()
+}
+
+/// One word for a shell.
+fn quoted(text: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(&byte);
+    if text.bytes().all(is_plain) { text.into() } else { format!("'{}'", text.replace('\'', "'\\''")).into() }
 }

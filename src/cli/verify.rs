@@ -19,7 +19,8 @@ use crate::{
     keys,
     ledger::{
         checkpoint::{self, Found, Verifier},
-        segment, verify,
+        segment,
+        verify::{self, Own},
     },
 };
 
@@ -50,28 +51,22 @@ const PROBLEMS_PRINTED_MAX: usize = 20;
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
     admin::expect_data(&config)?;
-    let until = block_on(async { Ok(Admin::new(&config)?.synced_or_all().await) })?;
     let public = keys::public_path(&config.checkpoint_key_file());
-    let verifier = match Verifier::from_file(&public) {
-        Ok(verifier) => Some(verifier),
-        // Whoever wrote something else there must not get a pass for it.
-        Err(error) if public.exists() => {
-            bail!(
-                "{}: {error}; put checkpoint.pub back, or take the file away to check no signatures, only hashes",
-                public.display()
-            )
-        }
-        Err(error) => {
-            say(&format!("note: the checkpoints' signatures are not checked, only their hashes: {error}"));
-            None
-        }
-    };
+    // Whoever wrote something else there must not get a pass for it.
+    let verifier = keys::verifier(&config.checkpoint_key_file()).map_err(|error| {
+        anyhow::anyhow!("{error}; put checkpoint.pub back, or take the file away to check no signatures, only hashes")
+    })?;
+    if verifier.is_none() {
+        let public = public.display();
+        say(&format!("note: the checkpoints' signatures are not checked, only their hashes: there is no {public}"));
+    }
+    let own = Own::read(&config.data_dir, verifier.as_ref()).context("cannot read the checkpoints")?;
+    let until = block_on(async { Ok(Admin::new(&config)?.synced_or_all().await) })?;
     let held = given.checkpoint.as_deref().map(|file| held(file, verifier.as_ref())).transpose()?.unwrap_or_default();
     // A sink may have got one more than once.
     let seqs: BTreeSet<_> = held.iter().map(|note| note.checkpoint.as_ref().map(|checkpoint| checkpoint.seq)).collect();
     let bar = progress_bar(journal_bytes(&config));
-    let report =
-        verify::verify(&config.data_dir, given.from, until, verifier.as_ref(), &held, &mut |bytes| bar.inc(bytes));
+    let report = verify::verify(&config.data_dir, given.from, until, own, &held, &mut |bytes| bar.inc(bytes));
     bar.finish_and_clear();
     let report = report.context("cannot read the journal")?;
     let range = report.range.map_or("none".to_owned(), |(first, last)| format!("seq {first} to {last}"));

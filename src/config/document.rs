@@ -179,6 +179,11 @@ impl<'t> Document<'t> {
         }
     }
 
+    /// What the text is called: its file's path, where it has one.
+    pub(super) fn file(&self) -> &'t str {
+        self.origin.file
+    }
+
     /// Whether there is something at a path.
     pub(super) fn has(&self, path: &str) -> bool {
         self.spans.contains_key(path)

@@ -134,7 +134,7 @@ pub(super) fn line_and_column(text: &str, span: &Range<usize>) -> (usize, usize)
 }
 
 /// "did you mean …? allowed: …".
-pub(super) fn suggest(word: &str, allowed: &[&str]) -> String {
+pub fn suggest(word: &str, allowed: &[&str]) -> String {
     let nearest = allowed
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
@@ -183,6 +183,12 @@ fn without_text(message: &str) -> String {
 
 /// serde's messages end in what was expected, at times by the name of a type of ours.
 fn in_words(message: &str) -> String {
+    if message == "invalid socket address syntax" {
+        // The standard library's words; it asks no resolver.
+        return format!(
+            "{message}, expected an address and a port, e.g. \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::]:8080\""
+        );
+    }
     let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
     let expected = match expected {
         "f32" | "f64" => "a number",
@@ -217,6 +223,10 @@ mod tests {
                 "invalid value: integer `0`, expected a whole number from 1 on",
             ),
             ("`x` is not a duration", "`x` is not a duration"),
+            (
+                "invalid socket address syntax",
+                "invalid socket address syntax, expected an address and a port, e.g. \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::]:8080\"",
+            ),
         ] {
             assert_eq!(in_words(message), words);
         }

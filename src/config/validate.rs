@@ -169,15 +169,22 @@ const OWN: &[&str] = &[
     "checkpoint.pub",
 ];
 
-/// Two that write one file would write into each other's lines.
+/// Two that write one file would write into each other's lines, and into what somebody reads.
 fn files(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
     let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    let read = files_read(config, document);
     for (number, sink) in config.sinks.iter().enumerate() {
         let SinkConfig::File(file) = &sink.config else { continue };
-        let (path, setting) = (plain(&config.path(file.path())), format!("sinks.{number}.path"));
-        if let Some(own) = OWN.iter().find(|own| path.starts_with(plain(&config.data_dir.join(own)))) {
-            let what = format!("the file of sink `{}` is in {own} of data_dir, which is the service's own", sink.name);
-            return Err(document.error(&setting, what).hint("choose another"));
+        let (path, setting) = (real(&config.path(file.path())), format!("sinks.{number}.path"));
+        let wrong = |what: String| Err(document.error(&setting, what).hint("choose another"));
+        if let Some(own) = OWN.iter().find(|own| path.starts_with(real(&config.data_dir.join(own)))) {
+            return wrong(format!(
+                "the file of sink `{}` is in {own} of data_dir, which is the service's own",
+                sink.name
+            ));
+        }
+        if let Some((what, _)) = read.iter().find(|(_, file)| path == real(file)) {
+            return wrong(format!("the file of sink `{}` is {what}", sink.name));
         }
         if let Some(other) = taken.insert(path, &sink.name) {
             let what = format!("the sinks `{other}` and `{}` write to one file", sink.name);
@@ -185,6 +192,19 @@ fn files(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// What is read, and so is nobody's to write.
+fn files_read(config: &Config, document: &Document<'_>) -> Vec<(&'static str, PathBuf)> {
+    let checkpoint_key = config.checkpoint_key_file();
+    let public_half = checkpoint_key.with_extension("pub");
+    let tls = config.server.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+    let of_sources = config.sources.iter().flat_map(|source| &source.files);
+    let keys =
+        config.fingerprint.previous_key_files.iter().chain(of_sources).chain(&config.admin.token_file).chain(tls);
+    let keys = keys.map(|file| config.path(file)).chain([config.fingerprint_key_file(), checkpoint_key, public_half]);
+    let configuration = ("the configuration itself", PathBuf::from(document.file()));
+    keys.map(|file| ("a key or certificate that the configuration names", file)).chain([configuration]).collect()
 }
 
 /// Findings and verdicts go by what `[privacy]` leaves of an address: a network that it can never lie in protects and
@@ -214,19 +234,20 @@ fn networks(config: &Config, document: &Document<'_>) -> Result<(), ConfigError>
     Ok(())
 }
 
-/// A path without `.` and `..`. Links are not followed: reading a configuration touches nothing else.
-fn plain(path: &Path) -> PathBuf {
+/// Where a path leads: links are followed as far as there is anything.
+fn real(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut plain = PathBuf::new();
-    for part in whole.components() {
+    let there = whole.ancestors().find_map(|dir| Some((dir.canonicalize().ok()?, whole.strip_prefix(dir).ok()?)));
+    let Some((mut real, rest)) = there else { return whole };
+    for part in rest.components() {
         match part {
             Component::ParentDir => {
-                plain.pop();
+                real.pop();
             }
-            part => plain.push(part),
+            part => real.push(part),
         }
     }
-    plain
+    real
 }
 
 fn within(document: &Document<'_>, path: &str, value: Span, min: Span, max: Span) -> Result<(), ConfigError> {

@@ -3,10 +3,13 @@
 //! A note is three lines (origin `<node>/<journal>`, seq, hash in hex), an empty line, and one line
 //! `— <name> <base64 of 4-byte key hash and Ed25519 signature over the three lines>`. Notes follow each other with an
 //! empty line between them. Keys are in the note format of C2SP: `PRIVATE+KEY+…` and `<name>+<key hash>+<key>`.
+//!
+//! Other bytes between notes are damage: they stay where they are, and cost no note but the one that they are in.
 
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    ops::Range,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -16,7 +19,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
 use super::{chain, chain::Hash};
-use crate::{record::Seq, secret::Secret};
+use crate::{files, record::Seq, secret::Secret};
 
 /// Signature algorithm byte of C2SP signed notes: Ed25519.
 const ED25519_TYPE: u8 = 1;
@@ -33,11 +36,13 @@ pub struct Signer {
     pair: Ed25519KeyPair,
 }
 
-/// Checks them.
-pub struct Verifier {
+/// Checks them, by one key or several: the one in use, and those before it.
+pub struct Verifier(Vec<PublicKey>);
+
+struct PublicKey {
     name: String,
     key_hash: [u8; 4],
-    public: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// One checkpoint.
@@ -83,7 +88,8 @@ fn split_key(text: &str) -> Option<(String, [u8; 4], Vec<u8>)> {
 impl Signer {
     /// Reads a private key.
     pub fn parse(secret: &Secret) -> Result<Self, NoteError> {
-        let bad = || NoteError("not a checkpoint key: make one with `refresh-audit keygen checkpoint`".to_owned());
+        let bad =
+            || NoteError("not a checkpoint key: make one with `refresh-audit keygen checkpoint --out FILE`".to_owned());
         let text = std::str::from_utf8(secret.expose()).map_err(|_| bad())?;
         let (name, key_hash, seed) = split_key(text.strip_prefix("PRIVATE+KEY+").ok_or_else(bad)?).ok_or_else(bad)?;
         let seed = zeroize::Zeroizing::new(seed);
@@ -111,30 +117,42 @@ impl Verifier {
     /// Reads a public key.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         let bad = || NoteError("not a checkpoint public key (`name+hash+key`)".to_owned());
-        let (name, key_hash, public) = split_key(text).ok_or_else(bad)?;
-        if self::key_hash(&name, &public) != key_hash {
+        let (name, key_hash, bytes) = split_key(text).ok_or_else(bad)?;
+        if self::key_hash(&name, &bytes) != key_hash {
             return Err(bad());
         }
-        Ok(Self { name, key_hash, public })
+        Ok(Self(vec![PublicKey { name, key_hash, bytes }]))
+    }
+
+    /// Takes what the other one takes, too.
+    pub fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The keys' hashes, in hex.
+    pub fn key_ids(&self) -> String {
+        self.0.iter().map(|key| hex::encode(key.key_hash)).collect::<Vec<_>>().join("-")
     }
 
     /// Reads a public key file.
     pub fn from_file(path: &Path) -> Result<Self, NoteError> {
         let text = fs::read_to_string(path).map_err(|error| NoteError(format!("{}: {error}", path.display())))?;
-        Self::parse(&text)
+        Self::parse(&text).map_err(|error| NoteError(format!("{}: {error}", path.display())))
     }
 
-    /// Whether one of the signature lines is this key's and right.
-    fn accepts(&self, text: &str, signatures: &[&str]) -> bool {
-        signatures.iter().any(|line| {
+    /// Whether one of the signature lines is by one of the keys, and right.
+    fn accepts(&self, text: &str, signatures: &str) -> bool {
+        signatures.lines().any(|line| {
             let Some((name, encoded)) = line.strip_prefix("\u{2014} ").and_then(|line| line.split_once(' ')) else {
                 return false;
             };
             let Ok(bytes) = STANDARD.decode(encoded) else { return false };
-            name == self.name
-                && bytes.len() == 68
-                && bytes[..4] == self.key_hash
-                && UnparsedPublicKey::new(&ED25519, &self.public).verify(text.as_bytes(), &bytes[4..]).is_ok()
+            bytes.len() == 68
+                && self.0.iter().any(|key| {
+                    name == key.name
+                        && bytes[..4] == key.key_hash
+                        && UnparsedPublicKey::new(&ED25519, &key.bytes).verify(text.as_bytes(), &bytes[4..]).is_ok()
+                })
         })
     }
 }
@@ -172,6 +190,8 @@ pub fn path(journal_dir: &Path) -> PathBuf {
 pub struct Log {
     file: File,
     len: u64,
+    /// Whether its end is damaged: then the next note keeps its distance.
+    is_end_bad: bool,
     signer: Signer,
 }
 
@@ -179,7 +199,7 @@ pub struct Log {
 const NOTE_BYTES_MAX: u64 = 4_096;
 
 impl Log {
-    /// Opens it; what a crash left half-written at its end is cut off.
+    /// Opens it; what a crash left half-written at its end is cut off, anything else stays.
     pub fn open(journal_dir: &Path, signer: Signer) -> io::Result<Self> {
         let path = path(journal_dir);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -187,35 +207,87 @@ impl Log {
         let from = len.saturating_sub(NOTE_BYTES_MAX);
         let mut tail = vec![0; usize::try_from(len - from).unwrap_or(0)];
         file.read_exact_at(&mut tail, from)?;
-        let len = from + last_note_end(&tail) as u64;
+        let end = last_note_end(&tail);
+        let is_end_bad = !is_torn(&tail[end..]);
+        let len = if is_end_bad { len } else { from + end as u64 };
         file.set_len(len)?;
         file.sync_data()?;
         super::segment::sync_dir(journal_dir)?;
-        Ok(Self { file, len, signer })
+        Ok(Self { file, len, is_end_bad, signer })
     }
 
     /// Appends one and syncs it. After an error the next one is written in its place.
     pub fn append(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let gap = if self.len == 0 { "" } else { "\n" };
+        let gap = match (self.len, self.is_end_bad) {
+            (0, _) => "",
+            (_, true) => "\n\n",
+            _ => "\n",
+        };
         let text = format!("{gap}{}", self.signer.note(checkpoint));
         self.file.set_len(self.len)?;
         self.file.write_all_at(text.as_bytes(), self.len)?;
         self.file.sync_data()?;
-        self.len += text.len() as u64;
+        (self.len, self.is_end_bad) = (self.len + text.len() as u64, false);
         Ok(())
     }
 }
 
+/// How a signature line begins.
+const DASH: &[u8] = "\u{2014} ".as_bytes();
+/// The end of a note's text, and the beginning of its first signature line.
+const TEXT_END: &[u8] = "\n\n\u{2014} ".as_bytes();
+
 /// Length up to the end of the last whole signature line.
 fn last_note_end(text: &[u8]) -> usize {
     let mut end = text.len();
-    while let Some(at) = memchr::memmem::rfind(&text[..end], "\n\n\u{2014} ".as_bytes()) {
+    while let Some(at) = memchr::memmem::rfind(&text[..end], TEXT_END) {
         if let Some(line_end) = memchr::memchr(b'\n', &text[at + 2..]) {
             return at + 2 + line_end + 1;
         }
         end = at;
     }
     0
+}
+
+/// Whether these bytes can be the beginning of a note whose writing was cut short, or nothing at all.
+fn is_torn(rest: &[u8]) -> bool {
+    let gap = rest.iter().take_while(|byte| **byte == b'\n').count();
+    let mut lines = rest[gap..].split(|byte| *byte == b'\n');
+    let mut has_only = |takes: fn(u8) -> bool| lines.next().is_none_or(|line| line.iter().all(|byte| takes(*byte)));
+    (rest.len() as u64) < NOTE_BYTES_MAX
+        && has_only(|byte| byte.is_ascii_graphic())
+        && has_only(|byte| byte.is_ascii_digit())
+        && has_only(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        && has_only(|_| false)
+        && lines.next().is_none_or(|line| line.starts_with(&DASH[..line.len().min(DASH.len())]))
+        && lines.next().is_none()
+}
+
+/// A note among other bytes, or what stands where one should be.
+pub(super) struct Piece<'b> {
+    /// Where it begins. Before it there are ends of lines, or other bytes.
+    pub(super) begin: usize,
+    /// Behind its signatures.
+    pub(super) end: usize,
+    /// What it says; `None` = not readable.
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// The text that is signed, and the signature lines.
+    parts: (&'b str, &'b str),
+}
+
+/// The first one of which the end is there.
+pub(super) fn first_piece(bytes: &[u8]) -> Option<Piece<'_>> {
+    let at = memchr::memmem::find(bytes, TEXT_END)?;
+    let line_end = |from: usize| memchr::memchr(b'\n', &bytes[from..]).map(|length| from + length + 1);
+    let mut end = line_end(at + 2)?;
+    while let Some(more) = Some(end).filter(|end| bytes[*end..].starts_with(DASH)).and_then(line_end) {
+        end = more;
+    }
+    // Three lines, whatever is before them.
+    let begin = memchr::memrchr_iter(b'\n', &bytes[..at]).nth(2).map_or(0, |before| before + 1);
+    let text = std::str::from_utf8(&bytes[begin..end]).unwrap_or_default();
+    let parts = text.split_at_checked(at + 1 - begin).unwrap_or_default();
+    Some(Piece { begin, end, checkpoint: Checkpoint::parse(parts.0), parts })
 }
 
 /// One note as found: its checkpoint if it is one, and whether the verifier accepts it.
@@ -225,105 +297,59 @@ pub struct Found {
     pub checkpoint: Option<Checkpoint>,
     /// Whether its signature is right; `None` without a verifier.
     pub signed: Option<bool>,
+    /// Which bytes.
+    pub place: Range<usize>,
 }
 
 /// Every note of a journal, in order; a half-written last one is left out.
 pub fn read(journal_dir: &Path, verifier: Option<&Verifier>) -> io::Result<Vec<Found>> {
-    match fs::read(path(journal_dir)) {
-        Ok(bytes) => Ok(parse(&bytes, verifier)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+    let path = path(journal_dir);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(|error| files::at(&path, error))?,
+    };
+    let (mut found, end) = notes(&bytes, verifier);
+    if !is_torn(&bytes[end..]) {
+        found.extend(other(&bytes, end..bytes.len()));
     }
+    Ok(found)
 }
 
 /// Every note of a text, wherever it was kept.
 pub fn parse(bytes: &[u8], verifier: Option<&Verifier>) -> Vec<Found> {
-    let text = String::from_utf8_lossy(bytes);
-    let blocks: Vec<&str> = text.split("\n\n").collect();
-    let mut found = Vec::new();
-    for pair in blocks.chunks(2) {
-        let [text, signatures] = pair else {
-            // A text without its signature line: the writer was stopped in between, or someone wrote here.
-            if !pair.concat().trim().is_empty() {
-                found.push(Found { checkpoint: None, signed: Some(false) });
-            }
-            continue;
-        };
-        let text = format!("{text}\n");
-        let lines: Vec<&str> = signatures.lines().collect();
-        found.push(Found {
-            checkpoint: Checkpoint::parse(&text),
-            signed: verifier.map(|verifier| verifier.accepts(&text, &lines)),
-        });
-    }
+    // The end of the last line may have been lost on the way.
+    let bytes = [bytes, b"\n"].concat();
+    let (mut found, end) = notes(&bytes, verifier);
+    found.extend(other(&bytes, end..bytes.len()));
     found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checkpoint(seq: Seq) -> Checkpoint {
-        Checkpoint { origin: "audit-1/3f9a1c2e".to_owned(), seq, hash: [u8::try_from(seq).unwrap(); 32] }
-    }
-
-    #[test]
-    fn the_key_hash_is_that_of_the_go_checksum_database() {
-        // The public key that the Go command ships: sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8
-        let known = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
-        assert!(Verifier::parse(known).is_ok());
-        assert!(Verifier::parse(&known.replace("033de0ae", "033de0af")).is_err());
-    }
-
-    #[test]
-    fn notes_are_read_back_and_an_altered_one_shows() {
-        let dir = tempfile::tempdir().unwrap();
-        let (private, public) = generate("audit-1").unwrap();
-        let verifier = Verifier::parse(&public).unwrap();
-        let mut log = Log::open(dir.path(), Signer::parse(&private).unwrap()).unwrap();
-        log.append(&checkpoint(1)).unwrap();
-        log.append(&checkpoint(2)).unwrap();
-        let found = read(dir.path(), Some(&verifier)).unwrap();
-        assert_eq!(
-            found.iter().map(|note| note.checkpoint.clone().unwrap()).collect::<Vec<_>>(),
-            [checkpoint(1), checkpoint(2)]
-        );
-        assert!(found.iter().all(|note| note.signed == Some(true)));
-
-        let text = fs::read_to_string(path(dir.path())).unwrap();
-        fs::write(path(dir.path()), text.replacen("\n2\n", "\n3\n", 1)).unwrap();
-        let signed: Vec<_> = read(dir.path(), Some(&verifier)).unwrap().iter().map(|note| note.signed).collect();
-        assert_eq!(signed, [Some(true), Some(false)]);
-    }
-
-    #[test]
-    fn a_note_that_openssl_signed_is_taken() {
-        // With the key of RFC 8032, section 7.1, test 1; `fixtures/formats/make_records.py` has the note.
-        let verifier = Verifier::parse("audit-1+7d0a0de6+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea").unwrap();
-        let line = include_str!("../../fixtures/formats/records/checkpoint.json");
-        let note = serde_json::from_str::<crate::record::Record>(line).unwrap().checkpoint.unwrap().note;
-        let found = parse(note.as_bytes(), Some(&verifier));
-        assert_eq!((found.len(), found[0].signed), (1, Some(true)));
-        assert_eq!(found[0].checkpoint.as_ref().unwrap().seq, 6);
-    }
-
-    #[test]
-    fn a_half_written_note_is_cut_at_the_next_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let (private, public) = generate("audit-1").unwrap();
-        let verifier = Verifier::parse(&public).unwrap();
-        let open = || Log::open(dir.path(), Signer::parse(&private).unwrap()).unwrap();
-        open().append(&checkpoint(1)).unwrap();
-        let one = fs::read(path(dir.path())).unwrap();
-        open().append(&checkpoint(2)).unwrap();
-        let two = fs::read(path(dir.path())).unwrap();
-        for cut in one.len()..two.len() {
-            fs::write(path(dir.path()), &two[..cut]).unwrap();
-            open().append(&checkpoint(3)).unwrap();
-            let found = read(dir.path(), Some(&verifier)).unwrap();
-            let seqs: Vec<_> = found.iter().map(|note| note.checkpoint.as_ref().unwrap().seq).collect();
-            assert_eq!(seqs, [1, 3], "cut at {cut}");
-            assert!(found.iter().all(|note| note.signed == Some(true)), "cut at {cut}");
-        }
-    }
+/// What is there and is no note; without the ends of lines around it, which come to be more when a note follows.
+fn other(bytes: &[u8], place: Range<usize>) -> Option<Found> {
+    let is_something = |byte: &u8| !byte.is_ascii_whitespace();
+    let begin = place.start + bytes[place.clone()].iter().position(is_something)?;
+    let end = place.start + bytes[place].iter().rposition(is_something)? + 1;
+    Some(Found { checkpoint: None, signed: Some(false), place: begin..end })
 }
+
+/// Every note, what stands between them, and where the last one ends.
+fn notes(bytes: &[u8], verifier: Option<&Verifier>) -> (Vec<Found>, usize) {
+    let (mut found, mut from) = (Vec::new(), 0);
+    while let Some(piece) = first_piece(&bytes[from..]) {
+        let Piece { begin, end, checkpoint, parts: (text, signatures) } = piece;
+        found.extend(other(bytes, from..from + begin));
+        let place = from + begin..from + end;
+        if checkpoint.is_some() {
+            let signed = verifier.map(|verifier| verifier.accepts(text, signatures));
+            found.push(Found { checkpoint, signed, place });
+        } else {
+            found.extend(other(bytes, place));
+        }
+        from += end;
+    }
+    (found, from)
+}
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ use super::{
     read::{Item, Reader},
     recovery::{TAIL_BYTES_MAX, recover},
     segment::{journal_dir, list, plain_path},
-    verify::verify,
+    verify::{Own, verify},
 };
 use crate::record::Seq;
 
@@ -165,7 +165,7 @@ fn verify_finds_every_change_of_a_single_byte() {
     let lines = lines(6);
     let (old, new) = (lines[..3].concat(), lines[3..].concat());
     write(dir.path(), &[(1, old.clone()), (4, new.clone())]);
-    let report = verify(dir.path(), 1, Seq::MAX, None, &[], &mut |_| {}).unwrap();
+    let report = verify(dir.path(), 1, Seq::MAX, Own::read(dir.path(), None).unwrap(), &[], &mut |_| {}).unwrap();
     assert_eq!((report.records, report.problems), (6, vec![]));
     for (first, bytes) in [(1, &old), (4, &new)] {
         let path = plain_path(&journal_dir(dir.path()), first);
@@ -174,7 +174,8 @@ fn verify_finds_every_change_of_a_single_byte() {
                 let mut bad = bytes.clone();
                 bad[at] ^= flip;
                 fs::write(&path, &bad).unwrap();
-                let report = verify(dir.path(), 1, Seq::MAX, None, &[], &mut |_| {}).unwrap();
+                let report =
+                    verify(dir.path(), 1, Seq::MAX, Own::read(dir.path(), None).unwrap(), &[], &mut |_| {}).unwrap();
                 assert!(!report.problems.is_empty(), "segment {first} byte {at} xor {flip}");
             }
         }

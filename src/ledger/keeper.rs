@@ -178,6 +178,9 @@ impl Work {
         let mut tidied: Option<Instant> = None;
         let mut watched = Some(Instant::now());
         let mut scrubbed = Instant::now();
+        if let Err(error) = self.vouch_for_last_sealed() {
+            tracing::warn!(%error, "whether the last sealed segment has its checkpoint is not known");
+        }
         loop {
             match inbox.recv_timeout(DISK_EVERY) {
                 Ok(Job::Sealed) => (tidied, watched) = (None, None),
@@ -271,6 +274,18 @@ impl Work {
             sync_dir(&self.home.journal_dir)?;
         }
         Ok(())
+    }
+
+    /// Signs for the end of the segment that was sealed last, where a stop came before that. Only where what comes before it is
+    /// vouched for: where older checkpoints are lost, that shows.
+    fn vouch_for_last_sealed(&mut self) -> io::Result<()> {
+        let segments = segment::list(&self.home.journal_dir)?;
+        let [.., sealed, open] = &segments[..] else { return Ok(()) };
+        let signed = checkpoint::read(&self.home.journal_dir, None)?;
+        let ours = signed.iter().filter_map(|note| note.checkpoint.as_ref());
+        let highest = ours.filter(|signed| signed.journal() == self.home.journal).map(|signed| signed.seq).max();
+        let is_missing = (sealed.first - 1..open.first - 1).contains(&highest.unwrap_or(0));
+        if is_missing { self.vouch_for(sealed, open.first - 1) } else { Ok(()) }
     }
 
     /// Signs for the end of what is about to go, where a stop or a full disk was in the way when it was sealed: what is left

@@ -141,7 +141,15 @@ fn what_is_left_begins_with_what_a_checkpoint_vouches_for() {
     for (day, first) in [(15, 4), (18, 7)] {
         assert_eq!(retain(&mut work, day), (first..=7).step_by(3).collect::<Vec<_>>());
         let verifier = checkpoint::Verifier::parse(&public).unwrap();
-        let report = verify::verify(dir.path(), 1, Seq::MAX, Some(&verifier), &[], &mut |_| {}).unwrap();
+        let report = verify::verify(
+            dir.path(),
+            1,
+            Seq::MAX,
+            verify::Own::read(dir.path(), Some(&verifier)).unwrap(),
+            &[],
+            &mut |_| {},
+        )
+        .unwrap();
         assert_eq!((report.problems, report.range), (vec![], Some((first, 9))));
     }
     // One each; the one that was there already was not signed again.

@@ -66,15 +66,18 @@ impl Meta {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// Reads it, or makes it for a new journal. A journal whose file was lost keeps the id that its records carry.
-    pub fn open(journal_dir: &Path, keys: KeyScheme) -> io::Result<Self> {
+    /// Reads it, or makes it for a new journal, and says whether it is new. A journal whose file was lost keeps the id that its
+    /// records carry.
+    pub fn open(journal_dir: &Path, keys: KeyScheme) -> io::Result<(Self, bool)> {
         match Self::read(journal_dir) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {}
-            read => return read,
+            read => return read.map(|meta| (meta, false)),
         }
-        let meta = Self { journal: id_in_records(journal_dir)?.unwrap_or_else(new_id), keys, earlier: Vec::new() };
+        let known = id_in_records(journal_dir)?;
+        let is_new = known.is_none();
+        let meta = Self { journal: known.unwrap_or_else(new_id), keys, earlier: Vec::new() };
         meta.write(journal_dir)?;
-        Ok(meta)
+        Ok((meta, is_new))
     }
 
     fn write(&self, journal_dir: &Path) -> io::Result<()> {
@@ -92,7 +95,7 @@ impl Meta {
     /// The highest seq of this journal that was on disk once, as far as the copies of detection's state say and others have
     /// seen it: checkpoints, readers; each with the id of the journal that it was.
     pub fn highest_known<'a>(&self, data_dir: &Path, seen: impl Iterator<Item = (&'a String, &'a Seq)>) -> Seq {
-        let copied = state::newest(&data_dir.join("state"), &self.journal);
+        let copied = state::newest(&data_dir.join("state"), |journal| journal == self.journal).map(|(_, seq)| seq);
         let seen = seen.filter(|(journal, _)| **journal == self.journal).map(|(_, seq)| *seq).max();
         copied.max(seen).unwrap_or(0)
     }

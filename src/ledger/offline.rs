@@ -12,7 +12,7 @@ use crate::{
 pub fn renew_if_put_back(data_dir: &Path, seen: &[(String, Seq)]) -> io::Result<()> {
     let journal_dir = journal_dir(data_dir);
     let (mut meta, last) = (Meta::read(&journal_dir)?, recovery::last_seq(&journal_dir)?);
-    let vouched = recovery::vouched_for(&journal_dir);
+    let vouched = recovery::vouched_for(&recovery::checkpoints(&journal_dir));
     let seen = vouched.iter().chain(seen.iter().map(|(journal, seq)| (journal, seq)));
     if meta.highest_known(data_dir, seen) > last {
         meta.renew(data_dir, meta::new_id(), last)?;

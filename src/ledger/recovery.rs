@@ -61,7 +61,7 @@ pub struct Damage {
     pub segment: String,
     /// Offset of the first bad byte.
     pub offset: u64,
-    /// How many bad bytes; 0 where there is nothing to be read from there on.
+    /// How many bad bytes; 0 where there is nothing to be read from there on, or lines are missing.
     pub bytes: u64,
     /// The seq that was expected there.
     pub seq: Seq,
@@ -213,8 +213,10 @@ pub(super) fn scan(segment: &Segment) -> io::Result<Scan> {
             continue;
         };
         let expected = scan.last_good.as_ref().map_or(segment.first, |last| last.seq + 1);
-        if let Some(bad_from) = bad_from.take() {
-            scan.damage.push(Damage { segment: name.clone(), offset: bad_from, bytes: from - bad_from, seq: expected });
+        let bad_bytes = bad_from.take().map(|bad_from| (bad_from, from - bad_from));
+        // Where lines are missing there is nothing bad to be seen: the next one tells.
+        if let Some((offset, bytes)) = bad_bytes.or_else(|| (checked.seq > expected).then_some((from, 0))) {
+            scan.damage.push(Damage { segment: name.clone(), offset, bytes, seq: expected });
         }
         if scan.last_good.is_none() {
             scan.started = received_at(&line);
@@ -310,17 +312,37 @@ pub fn cut_back(journal_dir: &Path, first: Seq, synced_len: u64) -> io::Result<(
     sync_dir(journal_dir)
 }
 
-/// The highest seq that a checkpoint vouches for, by journal: of this one, and of those that it was once. Without any where
-/// the file cannot be read.
-pub fn vouched_for(journal_dir: &Path) -> BTreeMap<String, Seq> {
-    let found = checkpoint::read(journal_dir, None).unwrap_or_else(|error| {
+/// The journal's checkpoints; without any where the file cannot be read.
+pub fn checkpoints(journal_dir: &Path) -> Vec<checkpoint::Found> {
+    checkpoint::read(journal_dir, None).unwrap_or_else(|error| {
         tracing::warn!(%error, "the checkpoints cannot be read");
         Vec::new()
-    });
+    })
+}
+
+/// The highest seq that a checkpoint vouches for, by journal: of this one, and of those that it was once.
+pub fn vouched_for(found: &[checkpoint::Found]) -> BTreeMap<String, Seq> {
     let mut highest = BTreeMap::new();
-    for checkpoint in found.into_iter().filter_map(|note| note.checkpoint) {
+    for checkpoint in found.iter().filter_map(|note| note.checkpoint.as_ref()) {
         let seq: &mut Seq = highest.entry(checkpoint.journal().to_owned()).or_default();
         *seq = checkpoint.seq.max(*seq);
     }
     highest
+}
+
+/// What stands in the file of checkpoints and is none.
+pub(super) fn damage_among(found: &[checkpoint::Found]) -> Vec<Damage> {
+    let (mut damage, mut seq) = (Vec::new(), 1);
+    for note in found {
+        match &note.checkpoint {
+            Some(checkpoint) => seq = checkpoint.seq + 1,
+            None => damage.push(Damage {
+                segment: "checkpoints".to_owned(),
+                offset: note.place.start as u64,
+                bytes: note.place.len() as u64,
+                seq,
+            }),
+        }
+    }
+    damage
 }

@@ -27,7 +27,7 @@ use super::{
     link::{self, Index},
     lookup::JournalLookup,
     meta::{self, Meta},
-    recovery,
+    recovery::{self, Damage},
     scrub::Scrub,
     segment,
     spill::Store,
@@ -69,9 +69,10 @@ impl Ledger {
     }
 
     pub(super) fn start_with(mut settings: Settings, start_index: Option<StartIndex>) -> io::Result<(Self, Running)> {
-        files::create_dir(&settings.data_dir.join("journal"))?;
-        files::create_dir(&settings.data_dir.join("state"))?;
-        let mut meta = Meta::open(&settings.data_dir.join("journal"), settings.key_scheme)?;
+        for dir in ["journal", "state"].map(|name| settings.data_dir.join(name)) {
+            files::create_dir(&dir).map_err(|error| files::at(&dir, error))?;
+        }
+        let (mut meta, is_new) = Meta::open(&settings.data_dir.join("journal"), settings.key_scheme)?;
         let mut places = Places {
             data_dir: settings.data_dir.clone(),
             journal: meta.journal.clone(),
@@ -87,9 +88,15 @@ impl Ledger {
         report(&found, &settings.alarms);
         settings.consumers.copied(found.copied);
         let last = core.tail.next - 1;
-        let vouched = recovery::vouched_for(&places.journal_dir());
+        let notes = recovery::checkpoints(&places.journal_dir());
+        report_bad_notes(&places, &recovery::damage_among(&notes), &settings.alarms);
+        let vouched = recovery::vouched_for(&notes);
         warn_if_cut(&vouched, &meta, last, &settings.alarms);
-        renew_if_put_back(&settings, &mut places, (&core, &mut store), &mut meta, &vouched)?;
+        if is_new {
+            warn_if_gone(&settings, &places);
+        } else {
+            renew_if_put_back(&settings, &mut places, (&core, &mut store), &mut meta, &vouched)?;
+        }
         state::forget_after(&places.state_dir(), last)?;
         // Both at once, and only now: loading takes its time.
         let (clock, jump) = Clock::start(ReceivedAt::wall(), core.tail.last_received, places.window, Instant::now());
@@ -145,7 +152,8 @@ fn start_keeper(settings: &mut Settings, places: &Places, (first, is_open_damage
     let open = segment::Open::default();
     open.begins(first);
     let checkpoints =
-        settings.signer.take().map(|signer| checkpoint::Log::open(&places.journal_dir(), signer)).transpose()?;
+        settings.signer.take().map(|signer| checkpoint::Log::open(&places.journal_dir(), signer)).transpose();
+    let checkpoints = checkpoints.map_err(|error| files::at(&checkpoint::path(&places.journal_dir()), error))?;
     let home = keeper::Home {
         journal_dir: places.journal_dir(),
         filters_dir: places.filters_dir(),
@@ -210,6 +218,40 @@ fn renew_if_put_back(
     settings.alarms.raise(Alarm::DamageFound, Some("end"), message);
     places.journal.clone_from(&meta.journal);
     Ok(())
+}
+
+/// Nothing of a journal is here, although others have read one: it was deleted, or what is mounted here is another disk.
+fn warn_if_gone(settings: &Settings, places: &Places) {
+    let copied = state::newest(&places.state_dir(), |_| true);
+    let known = settings.consumers.seen().into_iter().chain(copied).max_by_key(|(_, seq)| *seq);
+    let Some((journal, seq)) = known.filter(|(_, seq)| *seq > 0) else { return };
+    let message = format!(
+        "a journal {journal} was here, up to seq {seq} at least, and {} holds nothing of it: it was taken away, or another disk \
+         is mounted; a new one, {}, begins",
+        places.journal_dir().display(),
+        places.journal
+    );
+    settings.alarms.raise(Alarm::DamageFound, Some("end"), message);
+}
+
+/// Bytes that are no checkpoint, in the file of checkpoints. They stay, and `verify` names them.
+fn report_bad_notes(places: &Places, damage: &[Damage], alarms: &Alarms) {
+    const SUBJECT: Option<&str> = Some("checkpoints file");
+    let Some(first) = damage.first() else {
+        alarms.clear(Alarm::DamageFound, SUBJECT, "the file of checkpoints holds nothing else any more");
+        return;
+    };
+    if let Err(error) = recovery::list_damage(&places.damaged_dir(), damage) {
+        tracing::warn!(%error, "damage in the checkpoints cannot be listed");
+    }
+    let message = format!(
+        "{} damaged place(s) in {}, the first at byte {}; they are left as they are; see damaged/list.jsonl, run \
+         `refresh-audit verify`, and compare with the checkpoints that a sink or a backup has",
+        damage.len(),
+        checkpoint::path(&places.journal_dir()).display(),
+        first.offset
+    );
+    alarms.raise(Alarm::DamageFound, SUBJECT, message);
 }
 
 fn save_as(dir: &Path, journal: &str, last: Seq, core: &Core, store: &mut Store) -> io::Result<()> {

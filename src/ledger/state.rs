@@ -150,11 +150,11 @@ pub fn load(dir: &Path, journal: &str, last: Seq) -> Option<Remembered> {
     })
 }
 
-/// The seq of the newest copy of this journal, whether or not it can be used.
-pub fn newest(dir: &Path, journal: &str) -> Option<Seq> {
-    let is_of = |path: &Path| head_of(path).is_ok_and(|head| head.journal == journal);
-    let copies = list(dir).unwrap_or_default();
-    copies.into_iter().rev().find(|(path, _)| is_of(path)).map(|(_, seq)| seq)
+/// The seq of the newest copy of such a journal, whether or not it can be used, and its id.
+pub fn newest(dir: &Path, is_of: impl Fn(&str) -> bool) -> Option<(String, Seq)> {
+    let copies = list(dir).unwrap_or_default().into_iter().rev();
+    let mut heads = copies.filter_map(|(path, seq)| Some((head_of(&path).ok()?.journal, seq)));
+    heads.find(|(journal, _)| is_of(journal))
 }
 
 /// Deletes the copies from after `last`, which the journal does not have any more, or never had: they would be taken for the

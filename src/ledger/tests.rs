@@ -92,7 +92,9 @@ async fn an_id_is_recorded_once_across_restarts_and_its_replay_once() {
     let kinds: Vec<(Seq, Kind)> = records(&ledger).iter().map(|record| (record.seq, record.kind)).collect();
     assert_eq!(kinds, [(1, Kind::Event), (2, Kind::Event), (3, Kind::Replay)]);
     running.stop();
-    let report = verify::verify(dir.path(), 1, Seq::MAX, None, &[], &mut |_| {}).unwrap();
+    let report =
+        verify::verify(dir.path(), 1, Seq::MAX, verify::Own::read(dir.path(), None).unwrap(), &[], &mut |_| {})
+            .unwrap();
     assert_eq!((report.records, report.problems), (3, vec![]));
 }
 
@@ -127,7 +129,9 @@ async fn many_at_once_across_segments_and_restarts_are_recorded_once_each() {
     ids.sort();
     assert_eq!(ids, sent.into_iter().collect::<Vec<_>>());
     running.stop();
-    let report = verify::verify(dir.path(), 1, Seq::MAX, None, &[], &mut |_| {}).unwrap();
+    let report =
+        verify::verify(dir.path(), 1, Seq::MAX, verify::Own::read(dir.path(), None).unwrap(), &[], &mut |_| {})
+            .unwrap();
     assert_eq!((report.records, report.problems), (all as u64, vec![]));
     assert!(report.segments > 1);
 }

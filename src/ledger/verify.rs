@@ -55,15 +55,29 @@ struct Check<'a> {
     progress: &'a mut dyn FnMut(u64),
 }
 
+/// The journal's checkpoints, and whether their signatures were checked.
+pub struct Own {
+    found: Vec<Found>,
+    are_checked: bool,
+}
+
+impl Own {
+    /// Reads them. `public_key` checks their signatures; without it only their hashes are compared.
+    pub fn read(data_dir: &Path, public_key: Option<&Verifier>) -> io::Result<Self> {
+        let found = checkpoint::read(&journal_dir(data_dir), public_key)?;
+        Ok(Self { found, are_checked: public_key.is_some() })
+    }
+}
+
 /// Checks everything from the segment that holds `from` up to `until` (a running service's synced seq; `Seq::MAX`
-/// otherwise). `public_key` checks the checkpoints' signatures; without it only their hashes are compared. `progress`
-/// hears of every segment's bytes. `held` are checkpoints that were kept elsewhere: of each, the record must be there and be
-/// the one that it vouches for.
+/// otherwise). `own` was read before `until` was asked for: checkpoints are signed for what is synced only, so each that is
+/// past the end tells of an end that was cut off. `progress` hears of every segment's bytes. `held` are checkpoints that were
+/// kept elsewhere: of each, the record must be there and be the one that it vouches for.
 pub fn verify(
     data_dir: &Path,
     from: Seq,
     until: Seq,
-    public_key: Option<&Verifier>,
+    own: Own,
     held: &[Found],
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<Report> {
@@ -77,12 +91,11 @@ pub fn verify(
         until,
         progress,
     };
-    let checkpoints = checkpoint::read(&dir, public_key)?;
-    if public_key.is_some() && checkpoints.is_empty() && segments.len() > 1 {
+    if own.are_checked && own.found.is_empty() && segments.len() > 1 {
         // One is signed whenever a segment is sealed.
         check.problem(segments[1].first - 1, "no checkpoint is left, although there are closed files".to_owned());
     }
-    check.read_checkpoints(checkpoints);
+    check.read_checkpoints(own.found);
     check.read_held(held);
     let start = segments.iter().rposition(|segment| segment.first <= from.max(1)).unwrap_or(0);
     if let Some(first) = segments.first() {
@@ -117,7 +130,10 @@ impl Check<'_> {
                 Some(checkpoint) => {
                     self.checkpoints.insert(checkpoint.seq, (checkpoint.hash, note.signed));
                 }
-                None => self.problem(0, "a checkpoint cannot be read".to_owned()),
+                None => {
+                    let (from, to) = (note.place.start, note.place.end);
+                    self.problem(0, format!("bytes {from} to {to} of the file `checkpoints` are no checkpoint"));
+                }
             }
         }
     }
@@ -252,7 +268,6 @@ impl Check<'_> {
         let last = self.report.range.map_or(0, |(_, last)| last);
         if let Some((&seq, _)) = self.checkpoints.iter().next_back()
             && seq > last
-            && self.until >= seq
         {
             self.problem(seq, format!("a checkpoint vouches for seq {seq}, but the journal ends at {last}"));
         }

@@ -170,7 +170,10 @@ async fn blocking<T: Send + 'static>(
 fn trouble(path: &Path, error: &io::Error) -> SinkError {
     let reason = format!("cannot write {}: {error}", path.display());
     match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory => {
             SinkError::fault(reason)
         }
         _ => SinkError::passing(reason),

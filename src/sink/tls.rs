@@ -62,6 +62,14 @@ impl<'a> TlsFiles<'a> {
     }
 }
 
+/// What to do where the library's word for why a certificate is refused says little.
+pub fn advice(reason: &str) -> Option<&'static str> {
+    reason.contains("CaUsedAsEndEntity").then_some(
+        "the certificate that the other side shows is a CA's own (CA:TRUE, as `openssl req -x509` makes them): let it show one \
+         that the CA signed, or a self-signed one made with -addext basicConstraints=critical,CA:FALSE",
+    )
+}
+
 /// For a client that is to speak no TLS, but whose library would find a configuration of its own if it had none.
 #[cfg(feature = "nats")]
 pub fn trusting_nobody() -> Result<ClientConfig, BuildError> {

@@ -230,7 +230,7 @@ mod tests {
 
     fn request<'a>(peer: &str, headers: &'a [(&'a str, &'a [u8])]) -> RawRequest<'a> {
         let now = Instant::now();
-        RawRequest { headers, body: b"{}", peer: peer.parse().unwrap(), arrived: now, deadline: now }
+        RawRequest { headers, body: b"{}", id: "", peer: peer.parse().unwrap(), arrived: now, deadline: now }
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl<'a> Jws<'a> {
         let payload = decode(self.payload)?;
         let claims = Members::strict(&payload).ok_or("its claims are not a JSON object with each member once")?;
         let time = |name| match claims.get(name) {
-            None => Ok(None),
+            None | Some(Value::Null) => Ok(None),
             Some(Value::Integer(seconds)) => Ok(Some(*seconds as f64)),
             Some(Value::Float(seconds)) => Ok(Some(*seconds)),
             Some(_) => Err("`exp`, `nbf` or `iat` is not a number"),
@@ -180,7 +180,7 @@ mod tests {
             (r#"{"iat":1000060,"nbf":1,"exp":2000000}"#, true),
             (r#"{"iat":1000061}"#, false),
             (r#"{"exp":"2000000"}"#, false),
-            (r#"{"exp":null}"#, false),
+            (r#"{"exp":null,"nbf":null,"iat":null}"#, true),
             (r#"{"nbf":[1]}"#, false),
             (r#"{"iat":{}}"#, false),
             (r#"{"a":1,"a":1}"#, false),

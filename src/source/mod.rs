@@ -21,6 +21,8 @@ pub struct RawRequest<'a> {
     pub headers: &'a [(&'a str, &'a [u8])],
     /// The body, whole and untouched.
     pub body: &'a [u8],
+    /// What it is called in answers and the log.
+    pub id: &'a str,
     /// The peer of the connection.
     pub peer: IpAddr,
     /// When the last byte of the body came.

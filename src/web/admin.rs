@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::reading;
 use crate::{
     deliver::{RequestError, SinkHandle, Which},
-    host::is_this_machine,
+    host::{Addresses, is_this_machine},
     ledger::{Ledger, read::Item},
     record::{Kind, OperatorAction, Record, Seq},
     secret::Secret,
@@ -145,7 +145,7 @@ pub struct Query {
     kind: Option<Kind>,
     user: Option<String>,
     session: Option<String>,
-    ip: Option<String>,
+    ip: Option<Addresses>,
     rule: Option<String>,
 }
 
@@ -157,7 +157,7 @@ impl Query {
         self.kind.is_none_or(|kind| kind == record.kind)
             && is(&self.user, record.user_id().map(|id| id.as_str()))
             && is(&self.session, record.session_id().map(|id| id.as_str()))
-            && is(&self.ip, record.ip())
+            && self.ip.is_none_or(|ip| record.address().is_some_and(|address| ip.contains(&address)))
             && self.rule.as_ref().is_none_or(|rule| record.has_rule(rule))
     }
 }

@@ -10,9 +10,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::{
-    ServerConfig,
+    Error, InconsistentKeys, ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -105,10 +108,34 @@ impl Files {
     }
 
     fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
-        let told = |path: &Path, error: &dyn std::fmt::Display| format!("server.tls: {}: {error}", path.display());
+        let wrong = |path: &Path, problem: &str| format!("server.tls: {}: {problem}", path.display());
         let chain = CertificateDer::pem_file_iter(&self.cert).and_then(Iterator::collect);
-        let chain: Vec<CertificateDer<'static>> = chain.map_err(|error| told(&self.cert, &error))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| told(&self.key, &error))?;
-        CertifiedKey::from_der(chain, key, provider).map_err(|error| told(&self.cert, &error))
+        let chain: Vec<CertificateDer<'static>> = chain.map_err(|error| wrong(&self.cert, &in_words(&error)))?;
+        if chain.is_empty() {
+            return Err(wrong(&self.cert, "it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"));
+        }
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| wrong(&self.key, &in_words(&error)))?;
+        let key = provider.key_provider.load_private_key(key);
+        let key = key.map_err(|error| wrong(&self.key, &format!("it is no private key that can be used: {error}")))?;
+        let certificate = CertifiedKey::new(chain, key);
+        match certificate.keys_match() {
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certificate),
+            Err(Error::InconsistentKeys(_)) => {
+                let problem = format!("it is not the key of the first certificate in {}", self.cert.display());
+                Err(wrong(&self.key, &problem))
+            }
+            Err(error) => Err(wrong(&self.cert, &format!("its first certificate cannot be used: {error}"))),
+        }
+    }
+}
+
+/// What is wrong with a PEM file.
+fn in_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::NoItemsFound => {
+            "it holds no private key in PEM (-----BEGIN PRIVATE KEY-----, without a password)".to_owned()
+        }
+        pem::Error::Io(error) => format!("it cannot be read: {error}"),
+        error => format!("it is no PEM: {error}"),
     }
 }

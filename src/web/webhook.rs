@@ -86,7 +86,7 @@ pub async fn handle(request: HttpRequest, payload: web::Payload, shared: web::Da
         connection.asked.set(true);
     }
     let request_id = super::request_id(&request);
-    let received = receive(&request, payload, &shared).await;
+    let received = receive(&request, &request_id, payload, &shared).await;
     let is_stranger = matches!(received, Err(_) | Ok(Outcome::Unauthenticated | Outcome::Unverified(..)));
     let mut response = received.map_or_else(|refusal| refusal, |outcome| respond(&outcome));
     if is_stranger {
@@ -99,7 +99,12 @@ pub async fn handle(request: HttpRequest, payload: web::Payload, shared: web::Da
     response
 }
 
-async fn receive(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Outcome, HttpResponse> {
+async fn receive(
+    request: &HttpRequest,
+    id: &str,
+    payload: web::Payload,
+    shared: &Shared,
+) -> Result<Outcome, HttpResponse> {
     let slot = accept(request, shared)?;
     let refuse = |response: HttpResponse| {
         let is_ours = response.status().is_server_error();
@@ -119,6 +124,7 @@ async fn receive(request: &HttpRequest, payload: web::Payload, shared: &Shared) 
     let raw = RawRequest {
         headers: &headers,
         body: &body,
+        id,
         peer: peer.ip().to_canonical(),
         arrived,
         deadline: arrived + shared.ack_deadline,

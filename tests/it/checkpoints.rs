@@ -149,6 +149,8 @@ async fn a_crash_repeats_at_most_what_the_cursor_does_not_know() {
     signing.sign(&[5]);
     running.until("the next", |status| status.checkpoint == Some(5)).await;
     assert_eq!(seen.checkpoints(), [2, 4, 5]);
+    // A write that a crash does not wait for would take back what follows.
+    eventually("a durable cursor", || (json(&cursor)["checkpoint"] == 5).then_some(())).await;
     running.crash().await;
     // A crash in front of the cursor's write.
     let text = fs::read_to_string(&cursor).unwrap();

@@ -157,7 +157,7 @@ fn wrong_variables_are_refused_by_name() {
         (
             "REFRESH_AUDIT_SERVER__LISTEN",
             "x",
-            "`listen` in [server]: invalid socket address syntax in the environment variable REFRESH_AUDIT_SERVER__LISTEN",
+            "`listen` in [server]: invalid socket address syntax, expected an address and a port, e.g. \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::]:8080\" in the environment variable REFRESH_AUDIT_SERVER__LISTEN",
         ),
         (
             "REFRESH_AUDIT_SERVER__WORKERS",

@@ -114,7 +114,9 @@ impl Written {
     }
 
     fn problems(&self) -> (u64, u64) {
-        let report = verify::verify(self.path(), 1, u64::MAX, None, &[], &mut |_| {}).unwrap();
+        let report =
+            verify::verify(self.path(), 1, u64::MAX, verify::Own::read(self.path(), None).unwrap(), &[], &mut |_| {})
+                .unwrap();
         (report.problems_total, report.torn_bytes)
     }
 }

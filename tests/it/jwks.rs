@@ -249,6 +249,7 @@ async fn a_waiter_that_gives_up_does_not_end_the_fetch() {
     let request = RawRequest {
         headers: &[(HEADER, &header)],
         body: &body,
+        id: "",
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         arrived,
         deadline: arrived + Duration::from_millis(30),

@@ -49,6 +49,7 @@ mod jwks;
 mod kafka;
 #[cfg(feature = "smtp")]
 mod mail;
+mod missing;
 #[cfg(feature = "nats")]
 mod nats;
 mod operator;

@@ -91,3 +91,33 @@ fn verify_finds_checkpoints_and_records_that_are_not_there() {
     fs::remove_file(app.data().join("journal/checkpoints")).unwrap();
     says(&["verify"], "no checkpoint is left");
 }
+
+#[test]
+fn records_are_asked_for_by_network_and_rule_in_the_same_way_everywhere() {
+    let mut rng = StdRng::seed_from_u64(seed("asked"));
+    let app = TestApp::start(Settings::new());
+    for _ in 0..3 {
+        assert!(app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded());
+    }
+    let found = |ip: &str| {
+        let (status, text) = app.get(&format!("/api/records?ip={ip}")).unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        (status, answer["records"].as_array().map(Vec::len))
+    };
+    // Every event of the tests is from there.
+    assert_eq!(found("192.0.2.0/24"), (200, Some(3)));
+    assert_eq!(found("198.51.100.0/24"), (200, Some(0)));
+    for bad in ["nonsense", "10.0.0.1/8", "192.0.2.0/40"] {
+        assert_eq!(found(bad), (400, None), "{bad}");
+        assert_eq!(app.run(&["records", "--ip", bad]).status.code(), Some(2), "{bad}");
+    }
+    let by_rule = |rule: &str| {
+        let output = app.run(&["records", "--rule", rule]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(by_rule("ra101"), (Some(0), String::new()));
+    let (code, said) = by_rule("RA110");
+    assert!(code == Some(1) && said.contains("there is no rule `RA110`; did you mean `RA1"), "{said}");
+    let (code, said) = by_rule("one-of-before");
+    assert!(code == Some(0) && said.contains("no rule `one-of-before` is configured"), "{said}");
+}

@@ -41,7 +41,7 @@ pub fn source(config: Value) -> Result<Fusionauth, String> {
 pub async fn post(source: &Fusionauth, headers: &[(&str, &[u8])], body: &[u8]) -> Result<Value, SourceError> {
     let arrived = Instant::now();
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let request = RawRequest { headers, body, peer, arrived, deadline: arrived + Duration::from_secs(10) };
+    let request = RawRequest { headers, body, id: "", peer, arrived, deadline: arrived + Duration::from_secs(10) };
     source.authenticate(&request).await.map(|authentic| serde_json::to_value(authentic.evidence()).unwrap())
 }
 

@@ -180,7 +180,10 @@ impl KeyConfig {
             (Some(file), None, None) if alg.is_hmac() => {
                 let file = base.join(file);
                 let secret = Secret::from_file(&file).map_err(|error| {
-                    BuildError(format!("{error}; `refresh-audit keygen hmac` makes one, or write the path of yours"))
+                    let file = file.display();
+                    BuildError(format!(
+                        "{error}; `refresh-audit keygen hmac --out {file}` makes one, or write the path of yours"
+                    ))
                 })?;
                 Key::of_secret(alg, kid, &self.secret(&secret)?)
             }
@@ -212,8 +215,8 @@ impl KeyConfig {
         });
         if secret.len() < SECRET_BYTES_MIN {
             return wrong(format!(
-                "the secret has {} bytes, fewer than {SECRET_BYTES_MIN}: it can be guessed; `refresh-audit keygen hmac` \
-                 makes a good one to import into FusionAuth",
+                "the secret has {} bytes, fewer than {SECRET_BYTES_MIN}: it can be guessed; `refresh-audit keygen hmac \
+                 --out FILE` makes a good one to import into FusionAuth",
                 secret.len()
             ));
         }
