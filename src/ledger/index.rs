@@ -40,9 +40,9 @@ pub(super) const GROUP_IDS: usize = 32_768;
 const NEWS_MAX: usize = 4 * GROUP_IDS;
 /// Ids written together when catching up, where many are known at once: each of sled's pages is written fewer times.
 const CATCH_UP_IDS: usize = NEWS_MAX;
-/// After this many ids sled gives what it has to the system (no sync). It holds about 1.4 kB for each until then, without a
-/// bound, and its own thread for that may wait a second for the disk.
-const FLUSH_IDS: usize = 4_096;
+/// After so many new ids sled is made to write what it has (no sync). It holds about 1.4 kB for each until then, without a bound
+/// where the disk stalls. Not when catching up, which is to be over soon.
+const FLUSH_IDS: usize = GROUP_IDS / 2;
 /// How long the thread sleeps at most, and how often it says how far it is: who says nothing is taken for hung.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// How often a long catch-up says how far it is.
@@ -175,6 +175,10 @@ impl Thread<'_> {
             if self.writing.is_none() && (is_due || self.news.len() >= GROUP_IDS) {
                 self.begin_news();
             }
+            if self.unflushed >= FLUSH_IDS {
+                self.db.flush()?;
+                self.unflushed = 0;
+            }
             if (self.write_slice()? || self.said.elapsed() >= IDLE_WAIT) && !self.say() {
                 return Ok(());
             }
@@ -247,10 +251,6 @@ impl Thread<'_> {
         }
         self.unflushed += end - group.written;
         group.written = end;
-        if self.unflushed >= FLUSH_IDS {
-            self.db.flush()?;
-            self.unflushed = 0;
-        }
         if end < group.ids.len() {
             return Ok(false);
         }

@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{files, record::Seq};
 
-/// Questions and news that may wait for the index; past it the index catches up from the journal.
-pub(super) const ASKS_MAX: usize = 1_024;
+/// Questions and news that may wait for the index, two seconds of it where most batches come; past it the index catches up from
+/// the journal.
+pub(super) const ASKS_MAX: usize = 4_096;
 /// Priority of the thread (on Linux of the thread alone): 5 steps below the rest of the service, behind everything that
 /// someone waits for, and not so far behind that it cannot keep up.
 const NICENESS: i32 = 5;
