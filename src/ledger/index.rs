@@ -40,9 +40,6 @@ pub(super) const GROUP_IDS: usize = 32_768;
 const NEWS_MAX: usize = 4 * GROUP_IDS;
 /// Ids written together when catching up, where many are known at once: each of sled's pages is written fewer times.
 const CATCH_UP_IDS: usize = NEWS_MAX;
-/// After so many new ids sled is made to write what it has (no sync). It holds about 1.4 kB for each until then, without a bound
-/// where the disk stalls. Not when catching up, which is to be over soon.
-const FLUSH_IDS: usize = GROUP_IDS / 2;
 /// How long the thread sleeps at most, and how often it says how far it is: who says nothing is taken for hung.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// How often a long catch-up says how far it is.
@@ -78,8 +75,6 @@ struct Thread<'a> {
     indexed: Seq,
     expire_before: Option<Bucket>,
     writing: Option<Group>,
-    /// Ids since the last flush.
-    unflushed: usize,
     /// Gathered for the next group. Nobody waits for it.
     news: Vec<(IdKey, Known)>,
     /// The last seq that `news` covers.
@@ -115,7 +110,6 @@ pub(super) fn run(
         indexed,
         expire_before: None,
         writing: None,
-        unflushed: 0,
         news: Vec::new(),
         news_to: indexed,
         news_due: None,
@@ -174,10 +168,6 @@ impl Thread<'_> {
             let is_due = self.news_due.is_some_and(|due| due <= Instant::now());
             if self.writing.is_none() && (is_due || self.news.len() >= GROUP_IDS) {
                 self.begin_news();
-            }
-            if self.unflushed >= FLUSH_IDS {
-                self.db.flush()?;
-                self.unflushed = 0;
             }
             if (self.write_slice()? || self.said.elapsed() >= IDLE_WAIT) && !self.say() {
                 return Ok(());
@@ -249,7 +239,8 @@ impl Thread<'_> {
         for (key, known) in &group.ids[group.written..end] {
             self.db.insert(tree_key(known.bucket, key), &known.to_bytes()[..])?;
         }
-        self.unflushed += end - group.written;
+        // A group goes through all of the bucket's pages. What sled lets go of waits, tens of megabytes, until somebody collects it.
+        crossbeam_epoch::pin().flush();
         group.written = end;
         if end < group.ids.len() {
             return Ok(false);
