@@ -37,6 +37,7 @@ impl Seen<'_> {
         let Some((last, before)) = session.contexts().split_first() else { return Path::Plain };
         let is_back = last.near != near
             && !last.is_other_family(&self.context())
+            && !self.is_exit_of_theirs(last, &self.context())
             && before.iter().any(|context| {
                 context.near == near && self.seconds().saturating_sub(context.last) < lifetime.saturating_mul(2)
             });

@@ -362,3 +362,5 @@ fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trail_tests;

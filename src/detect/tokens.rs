@@ -1,6 +1,7 @@
 //! What parent and child say of who holds a session: see [`Lineage`], [`Fork`] and [`Rival`].
 
 use super::{
+    geo::is_elsewhere,
     key::short,
     seen::Seen,
     signals::{Fork, Lineage, Rival},
@@ -49,8 +50,18 @@ impl Seen<'_> {
         let now = self.context();
         // A household has addresses of two kinds, and its browser takes now this and now that.
         let is_known = || self.session.is_some_and(|session| session.contexts().iter().any(|had| had.is_like(&now)));
-        let is_here = |last: &Context| last.ip == now.ip || last.is_other_family(&now) && is_known();
+        let is_here = |last: &Context| {
+            last.ip == now.ip || last.is_other_family(&now) && is_known() || self.is_exit_of_theirs(last, &now)
+        };
         self.last_context().is_none_or(|last| is_here(last) && last.agent == now.agent)
+    }
+
+    /// Whether both are networks of the user's own, of one provider in one place: a company's, which leaves by now this one and now
+    /// that.
+    pub fn is_exit_of_theirs(&self, one: &Context, other: &Context) -> bool {
+        let is_own = |near: u32| self.user.into_iter().flat_map(User::places).any(|place| place.near == near);
+        let is_one = one.wide == other.wide && !is_elsewhere(one.spot.cell(), other.spot.cell());
+        is_one && one.ip != 0 && other.ip != 0 && is_own(one.near) && is_own(other.near)
     }
 
     /// What became of the last fork.
