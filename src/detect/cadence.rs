@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{
+    facts::labels,
     findings::Findings,
     geo::TURN_SECS,
     seen::Seen,
@@ -42,12 +43,11 @@ fn say_early(seen: &Seen<'_>, findings: &mut Findings) {
 pub fn alternates(seen: &Seen<'_>) -> bool {
     let Some(session) = seen.session else { return false };
     let [last, before, ..] = session.contexts() else { return false };
-    let moves = |labels: u16| labels & (super::facts::labels::MOBILE | super::facts::labels::ROAMING) != 0;
     let now = seen.context();
     now.is_like(before)
         && !now.is_like(last)
         && !now.is_other_family(last)
-        && !moves(now.labels | last.labels)
+        && !labels::moves(now.labels | last.labels)
         && seen.seconds().saturating_sub(before.last) <= session.lifetime.clamp(60, TURN_SECS).saturating_mul(3)
 }
 

@@ -46,7 +46,8 @@ pub struct Facts {
     pub user: u64,
     /// The session, or what stands for it where the tokens name none.
     pub session: u64,
-    /// Whether only the presented refresh token stands for it: where those work once, each refresh would be another session.
+    /// Whether no claim tells it, so that it is that of the token before, if that is known: where refresh tokens work once, what
+    /// was presented would make each refresh another session.
     pub unnamed: bool,
     /// The previous access token.
     pub parent: u64,
@@ -180,8 +181,7 @@ impl Facts {
             issuer_family: issuer(event, false),
         };
         facts.session = session(event, &facts, facts.presented);
-        let has_name = event.session_id.is_some() || facts.user != 0 && facts.auth_time() != 0;
-        facts.unnamed = facts.session != 0 && !has_name;
+        facts.unnamed = facts.session != 0 && !has_name(event, &facts);
         facts.old = old_names(event, &facts);
         facts
     }
@@ -213,6 +213,11 @@ impl Meaning {
     }
 }
 
+/// Whether claims tell the session.
+fn has_name(event: &RefreshEvent, facts: &Facts) -> bool {
+    event.session_id.is_some() || facts.user != 0 && facts.auth_time() != 0
+}
+
 /// What stands for the session: its id; else user and instant of authentication, which no refresh changes; else the
 /// refresh token, which stays the same where it is reusable; else the user in the application.
 fn session(event: &RefreshEvent, facts: &Facts, presented: u64) -> u64 {
@@ -221,10 +226,10 @@ fn session(event: &RefreshEvent, facts: &Facts, presented: u64) -> u64 {
         return key(&["s", &tenant, id.as_str()]);
     }
     let (application, user) = (facts.application.to_string(), facts.user.to_string());
-    match (facts.user, facts.auth_time()) {
-        (0, _) | (_, 0) if presented != 0 => key(&["r", &application, &user, &presented.to_string()]),
-        (0, _) => 0,
-        (_, auth_time) => key(&["f", &application, &user, &auth_time.to_string()]),
+    match facts.user {
+        _ if presented != 0 && !has_name(event, facts) => key(&["r", &application, &user, &presented.to_string()]),
+        0 => 0,
+        _ => key(&["f", &application, &user, &facts.auth_time().to_string()]),
     }
 }
 

@@ -33,16 +33,16 @@ impl Seen<'_> {
         let Some(session) = self.session else { return Path::Plain };
         let near = short(self.facts.place.near);
         let lifetime = session.lifetime.clamp(LEEWAY_SECS, TURN_SECS);
-        let moves = |labels: u16| labels & (labels::MOBILE | labels::ROAMING) != 0;
         let Some((last, before)) = session.contexts().split_first() else { return Path::Plain };
+        let now = self.context();
         let is_back = last.near != near
-            && !last.is_other_family(&self.context())
-            && !self.is_exit_of_theirs(last, &self.context())
+            && !last.is_other_family(&now)
+            && !self.is_exit_of_theirs(last, &now)
             && before.iter().any(|context| {
                 context.near == near && self.seconds().saturating_sub(context.last) < lifetime.saturating_mul(2)
             });
         match is_back {
-            true if moves(last.labels | self.facts.place.labels) => Path::Sway,
+            true if labels::moves(last.labels | self.facts.place.labels) => Path::Sway,
             true => Path::Flip,
             false => Path::Plain,
         }

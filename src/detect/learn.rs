@@ -299,7 +299,7 @@ fn learn_user(user: &mut User, facts: &Facts, at: u32, learned: &Learned, proved
     }
     count_moves(&learned.signals, &mut user.moves, learned.is_usual(user.events));
     let near = short(facts.place.near);
-    let known = user.places().any(|place| place.near == near);
+    let known = user.has_place(near);
     // The very first context is all there is to compare with.
     let adopts = known || proved || user.places().next().is_none();
     if adopts {

@@ -37,7 +37,7 @@ impl Others {
         let others = user.sessions.iter().filter(|key| **key != 0 && **key != facts.session);
         let others = || others.clone().filter_map(|key| state.sessions.get(*key));
         let near = short(facts.place.near);
-        let is_own = |near: u32| user.places().any(|place| place.near == near);
+        let is_own = |near: u32| user.has_place(near);
         let is_foreign = facts.place.ip != 0 && user.places().next().is_some() && !is_own(near);
         let mut said = Self::default();
         if is_foreign {
@@ -85,7 +85,7 @@ fn elsewhere(other: &Session, facts: &Facts, near: u32, now: u32, is_own: impl F
         return Elsewhere::Here;
     }
     let Some(last) = other.contexts().first() else { return Elsewhere::Unknown };
-    let roams = (last.labels | facts.place.labels) & (labels::MOBILE | labels::ROAMING) != 0;
+    let roams = labels::moves(last.labels | facts.place.labels);
     if roams || now.abs_diff(last.last) > AT_ONCE_SECS || !is_own(last.near) {
         Elsewhere::Quiet
     } else if last.class == facts.agent.class {

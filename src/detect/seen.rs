@@ -255,8 +255,7 @@ impl<'a> Seen<'a> {
         }
         let special = place.labels & (labels::ANONYMISER | labels::HOSTING);
         if special == 0 {
-            let moves = place.labels & (labels::MOBILE | labels::ROAMING) != 0;
-            return if moves { Kind::Mobile } else { Kind::Plain };
+            return if labels::moves(place.labels) { Kind::Mobile } else { Kind::Plain };
         }
         let contexts = self.session.map_or(&[][..], Session::contexts).iter().map(|context| context.labels);
         let places = self.user.into_iter().flat_map(User::places).map(|known| known.labels);
@@ -349,7 +348,7 @@ impl<'a> Seen<'a> {
         let (count, usual) = (f64::from(self.company.0), f64::from(self.company.1));
         let place = &self.facts.place;
         // Where many people come and go behind one address.
-        let is_shared = place.labels & (labels::OFFICE | labels::MOBILE | labels::ROAMING) != 0;
+        let is_shared = place.labels & labels::OFFICE != 0 || labels::moves(place.labels);
         // An application that was never seen elsewhere begins on its server: nobody can have stolen from it yet.
         let is_shared = is_shared || self.application.addresses.is_only(place.near);
         if place.ip == 0 {

@@ -5,7 +5,7 @@ use super::{
     key::short,
     seen::Seen,
     signals::{Fork, Lineage, Rival},
-    state::{chain::Parent, session::Context, user::User},
+    state::{chain::Parent, session::Context},
 };
 
 /// A session that sent its parent this often always does.
@@ -59,7 +59,7 @@ impl Seen<'_> {
     /// Whether both are networks of the user's own, of one provider in one place: a company's, which leaves by now this one and now
     /// that.
     pub fn is_exit_of_theirs(&self, one: &Context, other: &Context) -> bool {
-        let is_own = |near: u32| self.user.into_iter().flat_map(User::places).any(|place| place.near == near);
+        let is_own = |near: u32| self.user.is_some_and(|user| user.has_place(near));
         let is_one = one.wide == other.wide && !is_elsewhere(one.spot.cell(), other.spot.cell());
         is_one && one.ip != 0 && other.ip != 0 && is_own(one.near) && is_own(other.near)
     }
@@ -86,7 +86,7 @@ impl Seen<'_> {
         if (last.near == short(place.near) || last.ip == place.ip) && last.class == self.facts.agent.class {
             return Rival::Alike;
         }
-        let is_own = self.user.into_iter().flat_map(User::places).any(|known| known.near == last.near);
+        let is_own = self.user.is_some_and(|user| user.has_place(last.near));
         let issued = self.facts.previous.iat;
         if !is_own && issued > 0 && i64::from(last.first) > issued { Rival::Stranger } else { Rival::Own }
     }

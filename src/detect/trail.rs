@@ -1,5 +1,5 @@
 //! What the last refreshes of a session have in common, and a person's have not: networks that nobody comes back to, and gaps
-//! as a clock makes them.
+//! as a clock makes them. And what they have in common where they are a storm: it is told once.
 
 use super::{
     facts::{Cell, labels},
@@ -7,7 +7,7 @@ use super::{
     score::WAYS,
     seen::{BURST_RATE, LEEWAY_SECS, Seen},
     signals::{Beat, Drift, Net},
-    state::{session::Context, user::User},
+    state::session::Context,
 };
 
 /// Gaps that differ by less than this share are alike.
@@ -29,16 +29,14 @@ impl Seen<'_> {
     /// How many foreign networks the session was in without coming back, this one included. A telephone's or a roaming one
     /// says nothing.
     pub fn drift(&self, net: Net) -> Drift {
-        let moves = |labels: u16| labels & (labels::MOBILE | labels::ROAMING) != 0;
         let (Some(session), Some(user), place) = (self.session, self.user, &self.facts.place) else {
             return Drift::Unknown;
         };
-        if net < Net::Area || moves(place.labels) || user.places().next().is_none() {
+        if net < Net::Area || labels::moves(place.labels) || user.places().next().is_none() {
             return Drift::Unknown;
         }
-        let is_foreign = |context: &&Context| {
-            context.ip != 0 && !moves(context.labels) && !User::places(user).any(|own| own.near == context.near)
-        };
+        let is_foreign =
+            |context: &&Context| context.ip != 0 && !labels::moves(context.labels) && !user.has_place(context.near);
         let before = session.contexts().iter().take_while(is_foreign).map(|had| (had.wide, had.spot.cell()));
         let mut different: Vec<(u32, Option<Cell>)> = vec![(place.wide, place.cell)];
         for (wide, cell) in before {
@@ -64,16 +62,19 @@ impl Seen<'_> {
         }
         // What was issued before the session was first seen is no gap of its client's that anyone saw.
         let seen = |instant: &u32| *instant >= session.first.saturating_sub(LEEWAY_SECS);
-        let mut instants: Vec<u32> = session.chain.instants().filter(seen).collect();
-        instants.dedup();
-        let gaps = instants.windows(2).map(|two| two[0].saturating_sub(two[1]));
         let is_alike = |other: u32| f64::from(other.abs_diff(gap)) <= ALIKE * f64::from(gap);
-        let Some(alike) = gaps.clone().position(|other| !is_alike(other)) else { return Beat::Unknown };
-        match alike {
-            0 => Beat::Loose,
-            1 => Beat::Twice,
-            2 => Beat::Thrice,
-            _ => Beat::Steady,
+        let mut instants = session.chain.instants().filter(seen);
+        let Some(mut later) = instants.next() else { return Beat::Unknown };
+        let mut alike = 0;
+        for earlier in instants {
+            if earlier == later {
+                continue;
+            }
+            if !is_alike(later.saturating_sub(earlier)) {
+                return [Beat::Loose, Beat::Twice, Beat::Thrice].get(alike).copied().unwrap_or(Beat::Steady);
+            }
+            (later, alike) = (earlier, alike + 1);
         }
+        Beat::Unknown
     }
 }

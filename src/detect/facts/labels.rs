@@ -26,6 +26,11 @@ pub const NOWHERE: u16 = HOSTING | VPN | TOR | PROXY | MOBILE | ROAMING;
 /// Who hides behind another address.
 pub const ANONYMISER: u16 = VPN | TOR | PROXY;
 
+/// Whose addresses come and go with a person on the move: a telephone's, a relay's, an aircraft's.
+pub fn moves(labels: u16) -> bool {
+    labels & (MOBILE | ROAMING) != 0
+}
+
 pub(super) fn of(name: &str) -> u16 {
     match name {
         "hosting" | "datacenter" | "data_center" | "cloud" => HOSTING,

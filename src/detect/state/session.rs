@@ -107,7 +107,7 @@ pub struct Session {
     pub events: u32,
     /// How many named the previous token.
     pub originals: u16,
-    /// How many did not, though others did.
+    /// How many did not, its first left out.
     pub omitted: u16,
     /// How many came long before the token's end.
     pub early: u8,

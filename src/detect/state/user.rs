@@ -81,6 +81,11 @@ impl User {
         self.places.iter().filter(|known| known.last != 0)
     }
 
+    /// Whether a network, by its /24 or /48, is the user's own.
+    pub fn has_place(&self, near: u32) -> bool {
+        self.places().any(|place| place.near == near)
+    }
+
     /// The software that holds something.
     pub fn agents(&self) -> impl Iterator<Item = &Software> {
         self.agents.iter().filter(|known| known.last != 0)
