@@ -28,6 +28,7 @@ use crate::{
 pub mod answer;
 mod body;
 
+pub use answer::Answer;
 pub use body::body;
 
 /// `timeout` where the configuration says nothing.
@@ -198,18 +199,17 @@ impl HttpClient {
         request.send().await.map_err(|error| no_answer(&error))
     }
 
-    /// Sends it and reads an answer of any status in full, up to `max` bytes; a longer one or half of one may pass by
-    /// itself. The answer's status, what `Retry-After` said, and its body.
+    /// Sends it and reads an answer of any status, up to `max` bytes of its body. Its status stands, whatever becomes of the
+    /// body: a request that was taken is taken.
     pub async fn ask(&self, request: RequestBuilder, max: usize) -> Result<Answer, SinkError> {
         let response = self.send(request).await?;
         let (status, after, ack) = (response.status(), after(&response), self.ack(&response));
-        let body = answer::whole(response, max).await.map_err(|why| match why {
-            answer::Unread::Broken(error) => no_answer(&error),
-            answer::Unread::TooLong => {
-                SinkError::passing(format!("the answer to a request is longer than {max} bytes"))
-            }
-        })?;
-        Ok(Answer { status, after, ack, body })
+        let (body, unread) = answer::whole(response, max).await;
+        let unread = unread.map(|why| match why {
+            answer::Unread::Broken(error) => no_answer(&error).to_string(),
+            answer::Unread::TooLong => format!("the answer to a request is longer than {max} bytes"),
+        });
+        Ok(Answer { status, after, ack, body, unread })
     }
 
     /// What is kept of an answer as proof of delivery: the status, and the other side's name for the request.
@@ -247,19 +247,11 @@ impl HttpClient {
     pub fn quote(&self, body: &[u8]) -> String {
         answer::quote(body, &self.secrets)
     }
-}
 
-/// An answer that was read in full.
-#[derive(Debug)]
-pub struct Answer {
-    /// Any status.
-    pub status: StatusCode,
-    /// What `Retry-After` said.
-    pub after: Option<Duration>,
-    /// Its status and request id.
-    pub ack: Ack,
-    /// All of it.
-    pub body: Vec<u8>,
+    /// The same without one more, which is not for long (an access token).
+    pub fn quote_without(&self, secret: &Secret, body: &[u8]) -> String {
+        answer::quote(body, self.secrets.iter().chain([secret]))
+    }
 }
 
 /// A header in the configuration: a text, or `{ file = "…" }` or `{ env = "…" }` for secrets.

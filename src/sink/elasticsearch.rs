@@ -185,7 +185,7 @@ impl Sink for Elasticsearch {
         if !answer.status.is_success() {
             return Err(self.client.meaning(answer.status, answer.after, &self.client.quote(&answer.body)));
         }
-        Verdicts::read(&answer.body, batch, |text| self.client.quote(text.as_bytes()))?.result(answer.after)
+        Verdicts::read(answer.whole()?, batch, |text| self.client.quote(text.as_bytes()))?.result(answer.after)
     }
 
     /// A document is a JSON object.

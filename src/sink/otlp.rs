@@ -188,7 +188,7 @@ impl Otlp {
 /// the receiver's or the credentials' fault, it is kept: it is not the record's.
 fn taken(client: &HttpClient, answer: Answer) -> Result<ExportLogsServiceResponse, SinkError> {
     if answer.status.is_success() {
-        // An answer in another form than asked for is a yes all the same.
+        // An answer in another form than asked for, or half of one, is a yes all the same.
         return Ok(ExportLogsServiceResponse::decode(&*answer.body).unwrap_or_default());
     }
     let message = RpcStatus::decode(&*answer.body).map(|status| status.message.into_bytes()).unwrap_or(answer.body);

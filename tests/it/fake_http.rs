@@ -43,6 +43,8 @@ pub enum Reply {
     Status(u16, &'static str, &'static str),
     /// The same with any bytes.
     Bytes(u16, &'static str, Vec<u8>),
+    /// The same, broken off behind the bytes that there are.
+    Cut(u16, &'static str, Vec<u8>),
     /// Say nothing, keep the connection.
     Hang,
     /// One byte of an answer that never ends, now and then.
@@ -136,7 +138,7 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     let mut stream = BufReader::new(stream);
     while let Some(mut request) = read(&mut stream, connection).await {
         let reply = (script.lock().unwrap())(&request);
-        if let Reply::Status(status, ..) | Reply::Bytes(status, ..) = reply {
+        if let Reply::Status(status, ..) | Reply::Bytes(status, ..) | Reply::Cut(status, ..) = reply {
             request.status = status;
         }
         requests.lock().unwrap().push(request);
@@ -188,6 +190,11 @@ async fn answer<T: AsyncWrite + Unpin>(stream: &mut T, reply: Reply) -> Option<(
         Reply::Bytes(status, headers, body) => {
             let head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
             stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()
+        }
+        Reply::Cut(status, headers, body) => {
+            let head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n{headers}\r\n", body.len() + 1);
+            stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
+            None
         }
         Reply::Hang => std::future::pending().await,
         Reply::Drip => loop {

@@ -5,10 +5,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use reqwest::{Response, header::HeaderValue};
+use reqwest::{Response, StatusCode, header::HeaderValue};
 use tokio::time::timeout;
 
-use crate::{secret::Secret, sink::Ack};
+use crate::{
+    secret::Secret,
+    sink::{Ack, SinkError},
+};
 
 /// Read of an answer that is quoted.
 const READ_BYTES_MAX: usize = 4 << 10;
@@ -20,6 +23,31 @@ const DRAIN_BYTES_MAX: usize = 64 << 10;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// A shorter piece of a secret is not looked for: it would be found everywhere.
 const PIECE_LEN_MIN: usize = 6;
+
+/// An answer, and what was read of it.
+#[derive(Debug)]
+pub struct Answer {
+    /// Any status.
+    pub status: StatusCode,
+    /// What `Retry-After` said.
+    pub after: Option<Duration>,
+    /// Its status and request id.
+    pub ack: Ack,
+    /// All of it, unless `unread` says otherwise.
+    pub body: Vec<u8>,
+    /// Why that is not all: it broke off, took too long, or is longer than it may be.
+    pub unread: Option<String>,
+}
+
+impl Answer {
+    /// The body, where what it says decides: half of one says nothing, which may pass by itself.
+    pub fn whole(&self) -> Result<&[u8], SinkError> {
+        match &self.unread {
+            None => Ok(&self.body),
+            Some(why) => Err(SinkError::Retry { reason: why.clone(), after: self.after, fault: false }),
+        }
+    }
+}
 
 /// `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
 pub fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
@@ -64,16 +92,22 @@ pub enum Unread {
     TooLong,
 }
 
-/// The whole answer.
-pub async fn whole(mut response: Response, max: usize) -> Result<Vec<u8>, Unread> {
+/// The whole answer, or its beginning and why that is not all.
+pub async fn whole(mut response: Response, max: usize) -> (Vec<u8>, Option<Unread>) {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Unread::Broken)? {
-        if body.len() + chunk.len() > max {
-            return Err(Unread::TooLong);
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => match chunk.get(..max - body.len()) {
+                Some(head) if head.len() < chunk.len() => {
+                    body.extend_from_slice(head);
+                    return (body, Some(Unread::TooLong));
+                }
+                _ => body.extend_from_slice(&chunk),
+            },
+            Ok(None) => return (body, None),
+            Err(error) => return (body, Some(Unread::Broken(error))),
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body)
 }
 
 async fn read(mut response: Response, max: usize) -> Vec<u8> {
@@ -88,12 +122,14 @@ async fn read(mut response: Response, max: usize) -> Vec<u8> {
 }
 
 /// The head of a body in one line, without any of `secrets`.
-pub fn quote(body: &[u8], secrets: &[Secret]) -> String {
+pub fn quote<'a>(body: &[u8], secrets: impl IntoIterator<Item = &'a Secret>) -> String {
     let mut text = String::from_utf8_lossy(body).into_owned();
     for secret in secrets {
         let secret = String::from_utf8_lossy(secret.expose());
-        // `Bearer abc`: the other side may quote the second word alone.
-        for piece in secret.split_whitespace().filter(|piece| piece.len() >= PIECE_LEN_MIN) {
+        // A password may be of short words, of which only the whole is looked for. `Bearer abc`: the other side may quote
+        // the second word alone.
+        let pieces = std::iter::once(secret.trim()).chain(secret.split_whitespace());
+        for piece in pieces.filter(|piece| piece.len() >= PIECE_LEN_MIN) {
             text = text.replace(piece, "[redacted]");
         }
     }
@@ -133,7 +169,7 @@ mod tests {
     fn a_quote_is_one_short_line_without_secrets() {
         let secrets = [Secret::new(b"Bearer s3cr3t-value".to_vec()), Secret::new(b"a b".to_vec())];
         let said = quote(b"got <Bearer s3cr3t-value>,\r\n\x1b[31m s3cr3t-value a b \xff", &secrets);
-        assert_eq!(said, "got <[redacted] [redacted]>, [31m [redacted] a b \u{fffd}");
+        assert_eq!(said, "got <[redacted]>, [31m [redacted] a b \u{fffd}");
         assert_eq!(quote(&[b'x'; 5_000], &[]).chars().count(), 200);
     }
 }

@@ -56,7 +56,7 @@ impl Elasticsearch {
         if !answer.status.is_success() {
             return Err(self.client.meaning(answer.status, answer.after, &self.client.quote(&answer.body)));
         }
-        serde_json::from_slice(&answer.body)
+        serde_json::from_slice(answer.whole()?)
             .map_err(|error| SinkError::passing(format!("the answer to {what} cannot be read: {error}")))
     }
 }

@@ -145,6 +145,7 @@ fn only_the_protocols_own_statuses_pass_by_themselves() {
         after: Some(std::time::Duration::from_secs(7)),
         ack: Ack::none(),
         body: body.to_vec(),
+        unread: None,
     };
     // google.rpc.Status { code: 3, message: "bad shape" }, byte by byte.
     let status = [&[0x08, 3, 0x12, 9][..], b"bad shape"].concat();

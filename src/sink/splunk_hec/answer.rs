@@ -34,6 +34,7 @@ pub(super) fn meaning(client: &HttpClient, answer: &Answer) -> Result<Meaning, S
     let Ok(said) = serde_json::from_slice::<Said>(&answer.body) else {
         // Not the collector: a proxy, a balancer, another service.
         if answer.status.is_success() {
+            answer.whole()?;
             return Err(SinkError::fault("the answer is not a collector's (check the sink's url)"));
         }
         return Err(client.meaning(answer.status, answer.after, &client.quote(&answer.body)));

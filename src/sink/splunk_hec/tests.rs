@@ -87,7 +87,7 @@ fn every_code_is_one_decision() {
     let sink = hec("");
     let of = |status: u16, body: &str| {
         let status = StatusCode::from_u16(status).unwrap();
-        meaning(&sink.client, &Answer { status, after: None, ack: Ack::none(), body: body.as_bytes().to_vec() })
+        meaning(&sink.client, &Answer { status, after: None, ack: Ack::none(), body: body.as_bytes().to_vec(), unread: None })
     };
     let code = |status, code: i64| of(status, &format!("{{\"text\":\"t hunter22\",\"code\":{code}}}"));
     // Statuses and codes as in Splunk's table of them.

@@ -1,6 +1,6 @@
 //! The other sides that speak HTTP, each after its vendor's documentation.
 
-use std::{fs, path::Path, sync::Mutex};
+use std::{fs, path::Path, sync::Mutex, time::Duration};
 
 #[cfg(feature = "otlp")]
 use opentelemetry_proto::tonic::{
@@ -9,7 +9,11 @@ use opentelemetry_proto::tonic::{
 };
 #[cfg(feature = "otlp")]
 use prost::Message as _;
-use refresh_audit::{record::Seq, sink::SinkConfig};
+use refresh_audit::{
+    deliver::probe::probe,
+    record::Seq,
+    sink::{Sink as _, SinkConfig, SinkError},
+};
 use serde_json::Value;
 
 #[cfg(feature = "otlp")]
@@ -123,6 +127,28 @@ const ALL: &[Speaks] = &[
     },
 ];
 
+/// Those whose yes is in the body.
+const TOLD_IN_BODY: &[Speaks] = &[
+    Speaks {
+        name: "elasticsearch",
+        kind: "elasticsearch",
+        members: "url = 'URL'\nindex = 'a'",
+        config: "",
+        seqs: |_| Vec::new(),
+        yes: Reply::OK,
+        poison: Poison::Whole,
+    },
+    Speaks {
+        name: "splunk_hec",
+        kind: "splunk_hec",
+        members: "url = 'URL'\ntoken_file = 'secret'\nacks = false",
+        config: "",
+        seqs: |_| Vec::new(),
+        yes: Reply::OK,
+        poison: Poison::Whole,
+    },
+];
+
 /// The part of the table for these, and for the two that speak no HTTP/1.1.
 pub async fn check_all(situation: Situation) {
     for speaks in ALL {
@@ -133,6 +159,52 @@ pub async fn check_all(situation: Situation) {
     #[cfg(feature = "smtp")]
     check("smtp", &MailReceiver::new(), situation).await;
 }
+
+/// Bytes of an answer that no sink reads to its end.
+const MANY: usize = 100_000;
+
+/// A status stands, whether what comes with it is longer than anybody reads, or breaks off.
+#[tokio::test]
+async fn an_answer_is_its_status_whatever_becomes_of_its_body() {
+    for speaks in ALL.iter().chain(TOLD_IN_BODY) {
+        let vendor = Vendor::new(speaks).await;
+        vendor.server.up();
+        let sink = vendor.sink();
+        let test = probe("n", speaks.name, &toml::from_str(speaks.config).unwrap(), &sink).unwrap();
+        let deliver = async |status: u16, cut: bool| {
+            vendor.server.script(move |request| {
+                let said = if cut { b"<html>".to_vec() } else { vec![b'x'; MANY] };
+                let said = if cut { Reply::Cut(status, WAIT_7S, said) } else { Reply::Bytes(status, WAIT_7S, said) };
+                token(request).unwrap_or(said)
+            });
+            sink.deliver(std::slice::from_ref(&test)).await
+        };
+        for cut in [false, true] {
+            let case = format!("{}, {}", speaks.name, if cut { "cut" } else { "long" });
+            for taken in [200, 202] {
+                let result = deliver(taken, cut).await;
+                let may_come_again = TOLD_IN_BODY.iter().any(|told| told.name == speaks.name);
+                match &result {
+                    Ok(_) => assert!(!may_come_again, "{case}"),
+                    Err(error) => assert!(may_come_again, "{case}: {error}"),
+                }
+            }
+            for refused in [400, 413] {
+                let error = deliver(refused, cut).await.unwrap_err();
+                assert!(matches!(error, SinkError::Refused { .. } | SinkError::Reject { .. }), "{case}: {error:?}");
+            }
+            for (status, wrong) in [(404, true), (429, false), (503, false)] {
+                let SinkError::Retry { reason, after, fault } = deliver(status, cut).await.unwrap_err() else {
+                    panic!("{case}")
+                };
+                assert!(reason.contains(&status.to_string()) && reason.len() < 400, "{case}: {reason}");
+                assert_eq!((after, fault), (Some(Duration::from_secs(7)), wrong), "{case}, {status}");
+            }
+        }
+    }
+}
+
+const WAIT_7S: &str = "retry-after: 7\r\n";
 
 fn array(request: &Request, seq: impl Fn(&Value) -> Value) -> Vec<Seq> {
     let records: Vec<Value> = serde_json::from_str(&request.body).unwrap();
