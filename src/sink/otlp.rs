@@ -101,7 +101,7 @@ pub struct Otlp {
 
 enum Way {
     Http { url: Url, headers: HeaderMap, gzip: bool },
-    Grpc(Grpc),
+    Grpc(Box<Grpc>),
 }
 
 impl Config {
@@ -121,7 +121,7 @@ impl Config {
                 Way::Http { url, headers, gzip: self.gzip }
             }
             Protocol::Grpc => {
-                Way::Grpc(Grpc::build(client.url(), self.timeout, tls, (headers, self.gzip), base)?)
+                Way::Grpc(Box::new(Grpc::build(client.url(), self.timeout, tls, (headers, self.gzip), base)?))
             }
         };
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -4,7 +4,10 @@ use std::{fs, path::Path, time::Duration};
 
 use opentelemetry_proto::tonic::{collector::logs::v1::ExportLogsServiceRequest, common::v1::any_value::Value as Any};
 use prost::Message as _;
-use refresh_audit::sink::{AnySink, Sink, SinkConfig, SinkError};
+use refresh_audit::{
+    deliver::{DeliveryConfig, probe::probe},
+    sink::{AnySink, Sink, SinkConfig, SinkError},
+};
 
 use crate::{
     fake_grpc::{Answer, FakeGrpc},
@@ -127,6 +130,24 @@ async fn what_the_receiver_asks_for_is_waited_and_nothing_of_ours_is_quoted() {
     assert!(!error.to_string().contains("fixture-token"), "{error}");
     let SinkError::Retry { after, fault, .. } = error else { panic!("{error}") };
     assert_eq!((after, fault), (Some(Duration::from_secs(1)), false));
+}
+
+#[tokio::test]
+async fn a_connection_that_answers_no_more_is_left() {
+    let server = FakeGrpc::new();
+    server.up();
+    let proxy = Proxy::new(server.address).await;
+    let dir = tempfile::tempdir().unwrap();
+    let sink =
+        sink(dir.path(), &format!("endpoint = 'http://{}'\nprotocol = 'grpc'\ntimeout = '300ms'", proxy.address));
+    let test = probe("n", "otel", &DeliveryConfig::default(), &sink).unwrap();
+    sink.check(&test).await.unwrap();
+    server.script(|_| Answer::Hang);
+    let error = sink.check(&test).await.unwrap_err();
+    assert!(matches!(&error, SinkError::Retry { fault: false, .. }), "{error:?}");
+    server.script(|_| Answer::Ok(Vec::new()));
+    sink.check(&test).await.unwrap();
+    assert_eq!(proxy.connections(), 2);
 }
 
 #[test]

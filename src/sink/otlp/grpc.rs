@@ -1,6 +1,10 @@
 //! OTLP over gRPC: the channel, and what a status means.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::{BufMut as _, Bytes};
 use http::uri::PathAndQuery;
@@ -33,7 +37,10 @@ const EXPORT: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.col
 
 /// A channel that connects when it is needed, and the metadata of every call.
 pub(super) struct Grpc {
-    client: client::Grpc<Channel>,
+    endpoint: Endpoint,
+    gzip: bool,
+    /// How many there were before it, and the one in use.
+    channel: Mutex<(u64, Channel)>,
     metadata: MetadataMap,
     timeout: Duration,
 }
@@ -58,26 +65,44 @@ impl Grpc {
         if url.scheme() == "https" {
             endpoint = endpoint.tls_config(tls_config(tls, base)?).map_err(fail)?;
         }
-        let mut client = client::Grpc::new(endpoint.connect_lazy());
-        if gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
+        let channel = Mutex::new((0, endpoint.connect_lazy()));
+        Ok(Self { endpoint, gzip, channel, metadata: MetadataMap::from_headers(headers), timeout: timeout.get() })
+    }
+
+    fn channel(&self) -> MutexGuard<'_, (u64, Channel)> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next call connects anew: a way that died without a word would be waited for until TCP gives it up. Pings over
+    /// HTTP/2 would tell, too, but receivers close connections that send more than one in five minutes.
+    fn leave(&self, number: u64) {
+        let mut channel = self.channel();
+        // Of several calls on one channel, the first has left it.
+        if channel.0 == number {
+            *channel = (number + 1, self.endpoint.connect_lazy());
         }
-        Ok(Self { client, metadata: MetadataMap::from_headers(headers), timeout: timeout.get() })
     }
 
     /// `request` is an `ExportLogsServiceRequest` in pieces.
     pub(super) async fn export(&self, request: Vec<Bytes>) -> Result<ExportLogsServiceResponse, Status> {
         let mut request = Request::new(request);
         *request.metadata_mut() = self.metadata.clone();
-        // A clone shares the channel.
-        let mut client = self.client.clone();
+        // A clone is the same channel.
+        let (number, channel) = self.channel().clone();
+        let mut client = client::Grpc::new(channel);
+        if self.gzip {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
         let not_ready = |error: tonic::transport::Error| Status::from_error(error.into());
         let call = async {
             client.ready().await.map_err(not_ready)?;
             Ok(client.unary(request, EXPORT, Ready).await?.into_inner())
         };
         // To the end of the answer: the channel's own limit is for its beginning.
-        time::timeout(self.timeout, call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
+        time::timeout(self.timeout, call).await.unwrap_or_else(|_| {
+            self.leave(number);
+            Err(Status::deadline_exceeded("no answer in time"))
+        })
     }
 }
 
