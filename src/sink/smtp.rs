@@ -8,18 +8,16 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use lettre::{
     message::Mailbox,
     transport::smtp::{
         Error,
-        authentication::{Credentials, Mechanism},
-        client::{AsyncSmtpConnection, Certificate, CertificateStore, Identity, TlsParameters},
-        commands::{Data, Mail, Rcpt},
-        extension::ClientId,
+        authentication::Credentials,
+        client::{Certificate, CertificateStore, Identity, TlsParameters},
     },
 };
 use serde::Deserialize;
-use tokio::{net::TcpStream, time};
 
 use super::{
     Ack, BuildError, Message, Sink, SinkError, client,
@@ -27,7 +25,6 @@ use super::{
         KINDS, MESSAGES_PER_HOUR,
         desk::Desk,
         notice::{Link, Notice},
-        text::clean,
     },
     tls::TlsFiles,
 };
@@ -39,9 +36,9 @@ use crate::{
 };
 
 mod bytewise;
+mod conversation;
 mod mail;
 
-use bytewise::Bytewise;
 use mail::Envelope;
 
 /// The sink's own members of its `[[sinks]]` entry.
@@ -71,7 +68,7 @@ pub struct Config {
     /// Also tell when an incident is closed or an alarm cleared.
     #[serde(default = "yes")]
     resolved: bool,
-    /// From connecting to the last answer.
+    /// From connecting to where the server wants the mail.
     #[serde(default = "timeout")]
     timeout: Span,
     /// Certificates to trust instead of the system's, PEM.
@@ -114,11 +111,6 @@ fn timeout() -> Span {
     client::TIMEOUT
 }
 
-/// Quoted of what the server says.
-const SAID_CHARS_MAX: usize = 200;
-/// Waited for the goodbye after a mail was taken.
-const GOODBYE_TIME: Duration = Duration::from_secs(1);
-
 /// See the head of this file.
 pub struct Smtp {
     host: String,
@@ -126,6 +118,8 @@ pub struct Smtp {
     mode: Privacy,
     tls: Option<TlsParameters>,
     login: Option<(String, Secret)>,
+    /// What must not be quoted: the password, also as it is sent.
+    secrets: Vec<Secret>,
     envelope: Envelope,
     timeout: Duration,
     desk: Desk,
@@ -149,12 +143,14 @@ impl Config {
         if self.timeout.get().is_zero() {
             return Err(BuildError("timeout must be more than zero".to_owned()));
         }
+        let login = self.login(&envelope, base)?;
         Ok(Smtp {
             host,
             port,
             mode: self.tls,
             tls,
-            login: self.login(&envelope, base)?,
+            secrets: login.as_ref().map(forms).unwrap_or_default(),
+            login,
             envelope,
             timeout: self.timeout.get(),
             desk: Desk::new(link, self.resolved, self.messages_per_hour),
@@ -215,6 +211,13 @@ impl Config {
     }
 }
 
+/// A password by itself and as `AUTH LOGIN` and `AUTH PLAIN` send it.
+fn forms((user, password): &(String, Secret)) -> Vec<Secret> {
+    let pair = Secret::new([b"\0", user.as_bytes(), b"\0", password.expose()].concat());
+    let encoded = [password, &pair].map(|secret| Secret::new(STANDARD.encode(secret.expose()).into_bytes()));
+    std::iter::once(Secret::new(password.expose().to_vec())).chain(encoded).collect()
+}
+
 fn mailbox(key: &str, text: &str) -> Result<Mailbox, BuildError> {
     text.parse().map_err(|_| BuildError(format!("{key}: {text:?} is not an address such as audit@example.com")))
 }
@@ -234,10 +237,7 @@ impl Sink for Smtp {
             let mail = mail::mail(notices, &self.envelope);
             async move {
                 let mail = mail.map_err(|error| SinkError::Refused { reason: format!("no mail can be made: {error}") })?;
-                match time::timeout(self.timeout, self.send(&mail)).await {
-                    Ok(sent) => sent,
-                    Err(_) => Err(SinkError::passing(format!("{}: no answer in time", self.host))),
-                }
+                self.send(&mail).await
             }
         };
         self.desk.tell_together(batch, say).await
@@ -248,100 +248,10 @@ impl Sink for Smtp {
     }
 }
 
-/// Which part of the conversation failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Connecting,
-    Starttls,
-    Login,
-    Sender,
-    Recipients,
-    Data,
-    Content,
-}
-
 impl Smtp {
-    /// One mail over one connection; what the server said to it.
-    async fn send(&self, mail: &[u8]) -> Result<String, SinkError> {
-        let mut connection = self.connect().await?;
-        let command = |step| move |error: Error| (step, error);
-        let from = Some(self.envelope.from.email.clone());
-        let failed = |(step, error): (Step, Error)| self.failed(step, &error);
-        connection.command(Mail::new(from, Vec::new())).await.map_err(command(Step::Sender)).map_err(failed)?;
-        let mut refused = Vec::new();
-        for to in &self.envelope.to {
-            // One address that is gone keeps nobody else from the mail.
-            match connection.command(Rcpt::new(to.email.clone(), Vec::new())).await {
-                Err(error) if error.is_permanent() && refused.len() + 1 < self.envelope.to.len() => refused.push(error),
-                answer => drop(answer.map_err(|error| self.failed(Step::Recipients, &error))?),
-            }
-        }
-        connection.command(Data).await.map_err(command(Step::Data)).map_err(failed)?;
-        let taken = connection.message(mail).await.map_err(command(Step::Content)).map_err(failed)?;
-        let _ = time::timeout(GOODBYE_TIME, connection.quit()).await;
-        for error in &refused {
-            tracing::warn!(server = self.host, reason = self.said(error), "a recipient was refused, the mail went to the others");
-        }
-        let said = clean(&taken.message().collect::<Vec<_>>().join(" "), SAID_CHARS_MAX);
-        Ok(format!("{} {said}", taken.code()))
-    }
-
-    async fn connect(&self) -> Result<AsyncSmtpConnection, SinkError> {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-        let hello = if fits { ClientId::Domain(name) } else { ClientId::default() };
-        let server = (&*self.host, self.port);
-        let connected = if self.mode == Privacy::Tls {
-            AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &hello, self.tls.clone(), None).await
-        } else {
-            let tcp = TcpStream::connect(server).await;
-            let tcp = tcp.map_err(|error| SinkError::passing(format!("{}: cannot connect: {error}", self.host)))?;
-            AsyncSmtpConnection::connect_with_transport(Box::new(Bytewise(tcp)), &hello).await
-        };
-        let mut connection = connected.map_err(|error| self.failed(Step::Connecting, &error))?;
-        if let (Privacy::Starttls, Some(tls)) = (self.mode, &self.tls) {
-            let started = connection.starttls(tls.clone(), &hello).await;
-            started.map_err(|error| self.failed(Step::Starttls, &error))?;
-        }
-        if let Some((user, password)) = &self.login {
-            let password = String::from_utf8_lossy(password.expose()).into_owned();
-            let credentials = Credentials::new(user.clone(), password);
-            let login = connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await;
-            login.map_err(|error| self.failed(Step::Login, &error))?;
-        }
-        Ok(connection)
-    }
-
-    /// What it means that a step failed: only what is said of the content is about the records.
-    fn failed(&self, step: Step, error: &Error) -> SinkError {
-        let what = match step {
-            Step::Connecting => "cannot connect",
-            Step::Starttls => "no STARTTLS",
-            Step::Login => "login refused (check username and password)",
-            Step::Sender => "sender refused (check from)",
-            Step::Recipients => "no recipient taken (check to)",
-            Step::Data => "mail refused",
-            Step::Content => "content refused",
-        };
-        let reason = format!("{}: {what}: {}", self.host, self.said(error));
-        // Not an answer of the server, but that it cannot do what is asked for.
-        let cannot = error.is_client() && matches!(step, Step::Starttls | Step::Login);
-        match error.is_permanent() {
-            true if step == Step::Content => SinkError::Refused { reason },
-            true => SinkError::fault(reason),
-            false if cannot => SinkError::fault(reason),
-            false => SinkError::passing(reason),
-        }
-    }
-
-    /// The server's words, without the password.
-    fn said(&self, error: &Error) -> String {
-        let mut text = error.to_string();
-        if let Some(cause) = std::error::Error::source(error) {
-            text = format!("{text}: {cause}");
-        }
-        let secrets = self.login.as_ref().map_or(&[][..], |(_, password)| std::slice::from_ref(password));
-        client::answer::quote(text.as_bytes(), secrets)
+    /// Who logs in, if anybody does.
+    fn credentials(&self) -> Option<Credentials> {
+        let (user, password) = self.login.as_ref()?;
+        Some(Credentials::new(user.clone(), String::from_utf8_lossy(password.expose()).into_owned()))
     }
 }
-

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -26,13 +27,18 @@ pub struct Taken {
     pub text: String,
 }
 
-/// What to do at a command; what it is asked for first: `EHLO`, `AUTH`, `MAIL`, `RCPT <…>`, `DATA`, or `.` with the mail.
+/// What to do at a command; what it is asked for first: `EHLO`, `AUTH`, `MAIL`, `RCPT <…>`, `DATA`, `.` with the mail, or
+/// `QUIT`.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     /// What the protocol says.
     Usual,
     /// This line.
     Say(&'static str),
+    /// What was said, with this before it, as servers do that do not know a command.
+    Echo(&'static str),
+    /// What the protocol says, so much later.
+    Late(Duration),
     Hang,
     /// A byte now and then, without end.
     Drip,
@@ -155,7 +161,7 @@ async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
         } else if upper == "DATA" {
             "354 go on"
         } else if upper == "QUIT" {
-            say(stream, "221 bye").await?;
+            answer(stream, shared, &command, "", "221 bye").await?;
             return Some(false);
         } else {
             "502 not known"
@@ -165,7 +171,7 @@ async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
             mail.text = content(stream).await?;
             let text = mail.text.clone();
             // Taken before it is said: what breaks off here may come again.
-            let takes = matches!((shared.script.lock().unwrap())(".", &text), Answer::Usual);
+            let takes = matches!((shared.script.lock().unwrap())(".", &text), Answer::Usual | Answer::Late(_));
             if takes {
                 shared.taken.lock().unwrap().push(mail.clone());
             }
@@ -198,11 +204,16 @@ async fn answer<T: AsyncRead + AsyncWrite + Unpin>(
     match answer {
         Answer::Usual => say(stream, usual).await.map(|()| true),
         Answer::Say(other) => say(stream, other).await.map(|()| false),
+        Answer::Echo(before) => say(stream, &format!("{before} {command}")).await.map(|()| false),
+        Answer::Late(time) => {
+            tokio::time::sleep(time).await;
+            say(stream, usual).await.map(|()| true)
+        }
         Answer::Hang => std::future::pending().await,
         Answer::Drip => loop {
             stream.write_all(b"2").await.ok()?;
             stream.flush().await.ok()?;
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         },
         Answer::Close => None,
     }

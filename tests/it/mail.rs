@@ -1,6 +1,12 @@
 //! What people get by mail: words, and a conversation that says nothing in the clear.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use refresh_audit::sink::{AnySink, Sink, SinkError};
@@ -178,22 +184,144 @@ async fn only_what_is_said_of_the_content_is_about_the_records() {
         ("RCPT", "550 5.1.1 nobody here", true),
         ("DATA", "554 5.5.1 no", true),
         (".", "452 4.3.1 full", false),
+        // What Exchange, and others after RFC 3463, say of the account behind a mail that they have read.
+        (".", "554 5.2.252 SendAsDenied; u not allowed to send as audit@example.invalid", true),
+        (".", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", true),
+        (".", "550-5.7.1 refused\r\n550 5.7.1 by policy", true),
+        (".", "553 5.1.8 bad sender's system address", true),
     ] {
         server.script(move |command, _| if command.starts_with(at) { Answer::Say(say) } else { Answer::Usual });
         let error = sink.deliver(&batch).await.unwrap_err();
         assert!(matches!(&error, SinkError::Retry { fault: said, .. } if *said == fault), "{at} {say}: {error}");
         assert!(!error.to_string().contains("fixture-password"), "{error}");
     }
-    server.script(|command, _| if command == "." { Answer::Say("554 5.6.0 bad content") } else { Answer::Usual });
-    let error = sink.deliver(&batch).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Refused { reason } if reason.contains("554")), "{error}");
+    for say in ["554 5.6.0 bad content", "552 5.3.4 too big", "554 no"] {
+        server.script(move |command, _| if command == "." { Answer::Say(say) } else { Answer::Usual });
+        let error = sink.deliver(&batch).await.unwrap_err();
+        assert!(matches!(&error, SinkError::Refused { reason } if reason.contains(&say[4..])), "{error}");
+    }
     assert!(server.taken().is_empty());
-    // One mailbox that is gone keeps nobody else from the mail.
-    server.script(|command, _| {
-        if command == "RCPT TO:<soc@example.invalid>" { Answer::Say("550 5.1.1 gone") } else { Answer::Usual }
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_keeps_nobody_else_from_the_mail() {
+    let server = FakeSmtp::new(None);
+    server.up();
+    let sink = mailing(&server, Path::new("/"), "tls = 'none'");
+    let batch = [case("alarm-raised")];
+    for (at, say) in [
+        ("RCPT TO:<soc@example.invalid>", "550 5.1.1 gone"),
+        ("RCPT TO:<oncall@example.invalid>", "550 5.1.1 gone"),
+        ("RCPT TO:<soc@example.invalid>", "452 4.2.2 mailbox full"),
+        ("RCPT TO:<oncall@example.invalid>", "452 4.2.2 mailbox full"),
+    ] {
+        let before = server.taken().len();
+        server.script(move |command, _| if command == at { Answer::Say(say) } else { Answer::Usual });
+        sink.deliver(&batch).await.unwrap_or_else(|error| panic!("{at} {say}: {error}"));
+        assert_eq!(server.taken().len() - before, 1, "{at} {say}");
+    }
+    // Nobody at all: it may pass, unless it is said of everybody that it does not.
+    for (soc, oncall, fault) in [
+        ("550 5.1.1 gone", "452 4.2.2 mailbox full", false),
+        ("452 4.2.2 mailbox full", "550 5.1.1 gone", false),
+        ("550 5.1.1 gone", "550 5.1.1 gone", true),
+    ] {
+        server.script(move |command, _| match command {
+            "RCPT TO:<soc@example.invalid>" => Answer::Say(soc),
+            "RCPT TO:<oncall@example.invalid>" => Answer::Say(oncall),
+            _ => Answer::Usual,
+        });
+        let error = sink.deliver(&batch).await.unwrap_err();
+        assert!(matches!(&error, SinkError::Retry { fault: said, .. } if *said == fault), "{soc}, {oncall}: {error}");
+    }
+}
+
+/// RFC 5321, 4.5.3.2.6: what was taken and is not waited for comes again. And it is taken whatever is said at the goodbye.
+#[tokio::test]
+async fn a_mail_that_is_taken_late_is_sent_once() {
+    let server = FakeSmtp::new(None);
+    server.up();
+    let sink = mailing(&server, Path::new("/"), "tls = 'none'\ntimeout = '300ms'");
+    let batch = [case("alarm-raised")];
+    let late = Answer::Late(Duration::from_millis(600));
+    for (at, answer) in [(".", late), ("QUIT", late), ("QUIT", Answer::Close), ("QUIT", Answer::Say("421 4.3.2 no"))] {
+        let before = server.taken().len();
+        server.script(move |command, _| if command == at { answer } else { Answer::Usual });
+        let ack = sink.deliver(&batch).await.unwrap_or_else(|error| panic!("{at} {answer:?}: {error}"));
+        assert_eq!((&*ack.text, server.taken().len() - before), ("250 2.0.0 taken", 1), "{at} {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_may_have_been_taken_counts_in_the_cap() {
+    let server = FakeSmtp::new(None);
+    server.up();
+    let sink = mailing(&server, Path::new("/"), "tls = 'none'\nmessages_per_hour = 2");
+    let batch = [case("alarm-raised")];
+    let sent = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&sent);
+    server.script(move |command, _| {
+        // Asked once what it takes, once what it answers.
+        *count.lock().unwrap() += u32::from(command == ".");
+        if command == "." { Answer::Close } else { Answer::Usual }
     });
-    sink.deliver(&batch).await.unwrap();
-    assert_eq!(server.taken().len(), 1);
+    for _ in 0..2 {
+        let error = sink.deliver(&batch).await.unwrap_err();
+        assert!(matches!(&error, SinkError::Retry { fault: false, .. }), "{error:?}");
+    }
+    for _ in 0..2 {
+        let error = sink.deliver(&batch).await.unwrap_err();
+        assert!(matches!(&error, SinkError::Later { .. }), "{error:?}");
+    }
+    // Two, and the one that says that it is over the cap.
+    assert_eq!(*sent.lock().unwrap() / 2, 3);
+}
+
+#[tokio::test]
+async fn that_the_cap_is_reached_is_a_mail_of_its_own() {
+    let server = FakeSmtp::new(None);
+    server.up();
+    let sink = || mailing(&server, Path::new("/"), "tls = 'none'\nmessages_per_hour = 1");
+    let (capped, first) = (sink(), case("alarm-raised"));
+    capped.deliver(&[case("incident-opened")]).await.unwrap();
+    assert!(matches!(capped.deliver(std::slice::from_ref(&first)).await, Err(SinkError::Later { .. })));
+    sink().deliver(&[first]).await.unwrap();
+    let ids: BTreeSet<String> = server.taken().iter().map(|mail| parts(mail).0["Message-ID"].clone()).collect();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+}
+
+/// A server that does not know a command says it back.
+#[tokio::test]
+async fn no_form_of_a_password_is_quoted() {
+    let server = FakeSmtp::new(None);
+    server.up();
+    let dir = tempfile::tempdir().unwrap();
+    for (offers, password) in [
+        ("250-mail.invalid\r\n250 AUTH PLAIN", "fixture-password"),
+        ("250-mail.invalid\r\n250 AUTH LOGIN", "fixture-password"),
+        // As Google gives them out.
+        ("250-mail.invalid\r\n250 AUTH PLAIN", "abcd efgh ijkl mnop"),
+    ] {
+        fs::write(dir.path().join("password"), password).unwrap();
+        let sink = mailing(&server, dir.path(), "tls = 'none'\nusername = 'u'\npassword_file = 'password'");
+        server.script(move |command, _| match command {
+            // "Username:" and "Password:".
+            "AUTH LOGIN" => Answer::Say("334 VXNlcm5hbWU6"),
+            "dQ==" => Answer::Say("334 UGFzc3dvcmQ6"),
+            _ if command.starts_with("EHLO") => Answer::Say(offers),
+            _ => Answer::Echo("500 5.5.1 not known:"),
+        });
+        let error = sink.deliver(&[case("alarm-raised")]).await.unwrap_err().to_string();
+        let [plain, alone] = [format!("\0u\0{password}"), password.to_owned()].map(|text| STANDARD.encode(text));
+        assert!(error.contains("not known"), "{error}");
+        assert!(![&plain, &alone, password].iter().any(|secret| error.contains(secret)), "{error}");
+        server.script(move |command, _| match command {
+            _ if command.starts_with("AUTH") => Answer::Say("535 5.7.8 no: abcd efgh ijkl mnop, fixture-password"),
+            _ => Answer::Usual,
+        });
+        let error = sink.deliver(&[case("alarm-raised")]).await.unwrap_err().to_string();
+        assert!(!error.contains(password), "{error}");
+    }
 }
 
 #[test]

@@ -34,6 +34,20 @@ pub struct Desk {
     cap: Mutex<Cap>,
 }
 
+/// Why a message was not told.
+pub enum Untold {
+    /// It was not taken.
+    Not(SinkError),
+    /// It may have been: nobody said. It counts in the cap, or one that is taken each time would be told without end.
+    Perhaps(SinkError),
+}
+
+impl From<SinkError> for Untold {
+    fn from(error: SinkError) -> Self {
+        Self::Not(error)
+    }
+}
+
 /// How far a batch has come.
 #[derive(Default)]
 struct Course {
@@ -112,19 +126,24 @@ impl Desk {
     pub async fn tell_together<F, Said>(&self, batch: &[Message], say: F) -> Result<Ack, SinkError>
     where
         F: Fn(&[Notice]) -> Said + Sync,
-        Said: Future<Output = Result<String, SinkError>> + Send,
+        Said: Future<Output = Result<String, Untold>> + Send,
     {
         let mut notices = Vec::new();
         for message in batch {
             notices.extend(self.notice(message)?);
         }
-        let Some(last) = notices.last() else { return Ok(Ack::none()) };
+        let Some(first) = notices.first() else { return Ok(Ack::none()) };
         let said = match self.turn() {
-            Turn::Tell => say(&notices).await?,
-            full => return Err(self.full(full, batch, last, |notice| say(std::slice::from_ref(notice))).await),
+            Turn::Tell => say(&notices).await,
+            full => return Err(self.full(full, batch, first, |notice| say(std::slice::from_ref(notice))).await),
         };
-        self.cap().told(Instant::now());
-        Ok(Ack::new(said))
+        if !matches!(said, Err(Untold::Not(_))) {
+            self.cap().told(Instant::now());
+        }
+        match said {
+            Ok(said) => Ok(Ack::new(said)),
+            Err(Untold::Not(error) | Untold::Perhaps(error)) => Err(error),
+        }
     }
 
     fn turn(&self) -> Turn {
@@ -139,19 +158,20 @@ impl Desk {
     }
 
     /// The cap is reached: says so once. Returns when to come again.
-    async fn full<F, Said>(&self, turn: Turn, batch: &[Message], next: &Notice, say: F) -> SinkError
+    async fn full<F, Said, E>(&self, turn: Turn, batch: &[Message], next: &Notice, say: F) -> SinkError
     where
         F: Fn(&Notice) -> Said,
-        Said: Future<Output = Result<String, SinkError>> + Send,
+        Said: Future<Output = Result<String, E>> + Send,
+        E: Into<Untold>,
     {
         let (left, told) = match turn {
-            Turn::SayFull(left) => (left, say(&self.full_notice(next, left)).await),
+            Turn::SayFull(left) => (left, say(&self.full_notice(next, left)).await.map_err(E::into)),
             Turn::Tell => (Duration::ZERO, Ok(String::new())),
             Turn::Wait(left) => (left, Ok(String::new())),
         };
         match told {
             // Refused or told: saying it again would not help.
-            Ok(_) | Err(SinkError::Refused { .. }) => {
+            Ok(_) | Err(Untold::Not(SinkError::Refused { .. }) | Untold::Perhaps(_)) => {
                 self.cap().said_full();
                 SinkError::Later {
                     again: batch.iter().map(|message| message.seq).collect(),
@@ -161,7 +181,7 @@ impl Desk {
                     after: left,
                 }
             }
-            Err(error) => error,
+            Err(Untold::Not(error)) => error,
         }
     }
 
@@ -174,7 +194,7 @@ impl Desk {
             next.text
         );
         let headline = format!("More than {most} messages within an hour");
-        Notice { headline, text, phase: Phase::Once, facts: Vec::new(), link: self.link_of_all(), ..next.clone() }
+        Notice { headline, text, phase: Phase::Full, facts: Vec::new(), link: self.link_of_all(), ..next.clone() }
     }
 
     fn see(&self) -> impl Display + use<> {

@@ -53,6 +53,8 @@ pub enum Phase {
     Over,
     /// It just is.
     Once,
+    /// That no more may be told for a while; about a record that is told itself later on.
+    Full,
 }
 
 /// The member `link`: where people find an incident.

@@ -39,6 +39,10 @@ pub(super) fn mail(notices: &[Notice], envelope: &Envelope) -> Result<Vec<u8>, l
         let node = node.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-');
         id = format!("{id}.{}.{}", at.micros(), node.collect::<String>());
     }
+    if first.is_some_and(|notice| notice.phase == Phase::Full) {
+        // The mail that tells this record itself is another one.
+        id = format!("full.{id}");
+    }
     let mut message = builder
         .message_id(Some(format!("<{id}@{}>", envelope.from.email.domain())))
         .subject(subject(notices))
