@@ -27,6 +27,9 @@ pub(super) struct Work {
     ack: Ack,
 }
 
+/// Kept of a reason, whoever gives it: it goes into the log, the journal and every sink.
+const REASON_CHARS_MAX: usize = 1_000;
+
 /// What an attempt came to.
 pub(super) enum Outcome {
     /// The part is settled; these were refused, by their index in the batch. What was said of the others.
@@ -68,11 +71,38 @@ impl Work {
         open.map(|(_, message)| message.clone()).collect()
     }
 
+    /// What is settled at the beginning of the next part, where the rest is not: the cursor may pass it. As of
+    /// [`Outcome::Settled`].
+    pub(super) fn ahead(&self) -> Option<(Range<usize>, Vec<(usize, String)>, Ack)> {
+        let part = self.part();
+        let end = part.clone().find(|at| !self.settled.contains_key(at)).filter(|end| *end > part.start)?;
+        let done = self.settled.range(..end);
+        let refused = done.filter_map(|(at, refusal)| Some((*at, refusal.clone()?))).collect();
+        let seqs: BTreeSet<Seq> = self.batch.seqs(part.start..end).collect();
+        let records = self.ack.records.iter().filter(|(seq, _)| seqs.contains(seq)).cloned().collect();
+        Some((part.start..end, refused, Ack { text: self.ack.text.clone(), records }))
+    }
+
+    /// The cursor has passed it.
+    pub(super) fn passed(&mut self, ahead: Range<usize>) {
+        self.settled = self.settled.split_off(&ahead.end);
+        let seqs: BTreeSet<Seq> = self.batch.seqs(ahead.clone()).collect();
+        self.ack.records.retain(|(seq, _)| !seqs.contains(seq));
+        self.halving.settled_to(ahead.end);
+    }
+
+    /// Whether something is settled that the cursor has not passed.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
     /// What the attempt to send `seqs`, the open messages of a part, came to.
     pub(super) fn outcome(&mut self, part: Range<usize>, seqs: &[Seq], result: Result<Ack, SinkError>) -> Outcome {
         match result {
             Ok(ack) => self.took(ack),
-            Err(SinkError::Retry { reason, after, fault }) => return Outcome::Failed { reason, after, fault },
+            Err(SinkError::Retry { reason, after, fault }) => {
+                return Outcome::Failed { reason: brief(&reason), after, fault };
+            }
             Err(SinkError::Refused { .. }) if seqs.len() > 1 => return Outcome::Split,
             Err(SinkError::Refused { reason }) => {
                 self.refuse(&part, seqs.iter().map(|seq| (*seq, reason.clone())).collect());
@@ -85,13 +115,13 @@ impl Work {
                 self.took(ack);
                 self.refuse(&part, refused);
                 self.settle_all_but(part, &again);
-                return Outcome::Failed { reason, after, fault };
+                return Outcome::Failed { reason: brief(&reason), after, fault };
             }
             Err(SinkError::Later { again, refused, ack, reason, after }) => {
                 self.took(ack);
                 self.refuse(&part, refused);
                 self.settle_all_but(part, &again);
-                return Outcome::Later(reason, after);
+                return Outcome::Later(brief(&reason), after);
             }
         }
         let later = self.settled.split_off(&part.end);
@@ -122,10 +152,15 @@ impl Work {
         for at in part.clone() {
             let reason = self.batch.messages.get(at).and_then(|message| reasons.remove(&message.seq));
             if let Some(reason) = reason {
-                self.settled.insert(at, Some(reason));
+                self.settled.insert(at, Some(brief(&reason)));
             }
         }
     }
+}
+
+/// One line, not longer than anybody reads.
+fn brief(reason: &str) -> String {
+    reason.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! default); a record sent again later is there twice, with the same id.
 
 use std::{
+    fmt::Display,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +17,11 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::{Ack, Acked, BuildError, Held, Message, Sink, SinkError, client::one_secret, tls::TlsFiles};
+use super::{
+    Ack, Acked, BuildError, Held, Message, Sink, SinkError,
+    client::{answer::quote, one_secret},
+    tls::TlsFiles,
+};
 use crate::{
     host::is_this_machine,
     secret::{Secret, SecretRef},
@@ -73,6 +78,8 @@ fn timeout() -> Span {
 pub struct Nats {
     servers: Vec<ServerAddr>,
     options: ConnectOptions,
+    /// What must not be quoted.
+    secrets: Arc<Vec<Secret>>,
     stream: String,
     subject: String,
     create: bool,
@@ -91,10 +98,11 @@ impl Config {
         check_name("stream", &self.stream, &['.', '*', '>', '/', '\\'])?;
         check_name("subject", &self.subject, &['*', '>'])?;
         let servers = self.servers()?;
-        let options = self.credentials(self.tls(&servers, base)?, base)?;
+        let (options, secrets) = self.credentials(self.tls(&servers, base)?, base)?;
         Ok(Nats {
             servers,
             options,
+            secrets: Arc::new(secrets),
             stream: self.stream.clone(),
             subject: self.subject.clone(),
             create: self.create,
@@ -146,7 +154,12 @@ impl Config {
             .request_timeout(Some(self.timeout.get())))
     }
 
-    fn credentials(&self, options: ConnectOptions, base: &Path) -> Result<ConnectOptions, BuildError> {
+    /// And what of them must not be quoted.
+    fn credentials(
+        &self,
+        options: ConnectOptions,
+        base: &Path,
+    ) -> Result<(ConnectOptions, Vec<Secret>), BuildError> {
         let has_password = self.password_file.is_some() || self.password_env.is_some();
         match (&self.creds_file, &self.user) {
             (Some(_), _) if self.user.is_some() || has_password => {
@@ -157,15 +170,18 @@ impl Config {
                 let wrong = || BuildError(format!("creds_file {} holds no user JWT and seed", file.display()));
                 // The last line's end belongs to the form, and is no part of a secret.
                 let creds = Zeroizing::new(format!("{}\n", text(&secret).ok_or_else(wrong)?));
-                options.credentials(&creds).map_err(|_| wrong())
+                // The JWT and the seed; the lines around them are the form's.
+                let lines = creds.lines().filter(|line| !line.contains(' ') && !line.starts_with('-'));
+                let secrets = lines.map(|line| Secret::new(line.as_bytes().to_vec())).collect();
+                Ok((options.credentials(&creds).map_err(|_| wrong())?, secrets))
             }
             (None, Some(user)) => {
                 let secret = one_secret("password", &self.password_file, &self.password_env)?.read(base)?;
                 let password = text(&secret).ok_or_else(|| BuildError("the password is not UTF-8".to_owned()))?;
-                Ok(options.user_and_password(user.clone(), password.to_owned()))
+                Ok((options.user_and_password(user.clone(), password.to_owned()), vec![secret]))
             }
             (None, None) if has_password => Err(BuildError("a password needs its user".to_owned())),
-            (None, None) => Ok(options),
+            (None, None) => Ok((options, Vec::new())),
         }
     }
 }
@@ -218,6 +234,11 @@ impl Nats {
         let link = Arc::new(self.connect().await?);
         *self.link.lock().await = Some(Arc::clone(&link));
         Ok(link)
+    }
+
+    /// What a server says, in one short line.
+    fn quote(&self, said: &impl Display) -> String {
+        quote(said.to_string().as_bytes(), &*self.secrets)
     }
 }
 

@@ -10,9 +10,10 @@ use refresh_audit::{
     record::{Kept, Kind},
     sink::{Acked, AnySink, Message, Sink, SinkConfig, SinkError},
 };
+use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
 };
 
 use crate::{
@@ -201,7 +202,7 @@ async fn a_server_cannot_send_us_to_another() {
         (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let info = format!(
         "INFO {}\r\n",
-        serde_json::json!({
+        json!({
             "server_id": "X", "server_name": "x", "version": "2.10.0", "go": "", "host": "127.0.0.1", "port": 1, "proto": 1,
             "headers": true, "jetstream": true, "max_payload": 1_048_576, "client_id": 1,
             "connect_urls": [other.local_addr().unwrap().to_string()],
@@ -224,6 +225,67 @@ async fn a_server_cannot_send_us_to_another() {
         assert!(matches!(sink.deliver(&[small(1)]).await, Err(SinkError::Retry { .. } | SinkError::Partly { .. })));
         let sent_on = tokio::time::timeout(Duration::from_millis(300), other.accept()).await;
         assert!(sent_on.is_err(), "the client went where the server sent it");
+    }
+}
+
+/// What a server says is short where it is told, however long it is, and nothing of ours is in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_says_is_quoted_in_part() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("password"), "fixture-password\n").unwrap();
+    let said = format!("Permissions Violation \u{1b}[31m fixture-password {}", "y".repeat(100_000));
+    // In place of the word that connecting is done, of the answer to a record, and as that answer.
+    for when in ["PING", "HPUB", "MSG"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let words = said.clone();
+        let server = tokio::spawn(async move {
+            loop {
+                let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+                let _ = say(&mut stream, when, &words).await;
+            }
+        });
+        let sink = sink(dir.path(), &format!("servers = ['nats://{address}']\nuser = 'u'\npassword_file = 'password'"));
+        let error = sink.deliver(&[small(1)]).await.unwrap_err();
+        let (SinkError::Retry { reason, .. } | SinkError::Partly { reason, .. }) = &error else {
+            panic!("{when}: {error:?}")
+        };
+        assert!(reason.to_lowercase().contains("permissions violation"), "{when}: {reason}");
+        assert!(reason.len() < 400 && !reason.contains('\u{1b}') && !reason.contains("fixture-"), "{when}: {reason}");
+        server.abort();
+    }
+}
+
+/// A conversation up to where the server has something to say.
+async fn say(stream: &mut BufReader<TcpStream>, when: &str, said: &str) -> std::io::Result<()> {
+    let info = json!({
+        "server_id": "X", "server_name": "x", "version": "2.10.0", "go": "", "host": "127.0.0.1", "port": 1, "proto": 1,
+        "headers": true, "jetstream": true, "max_payload": 1_048_576, "client_id": 1,
+    });
+    stream.write_all(format!("INFO {info}\r\n").as_bytes()).await?;
+    let complaint = format!("-ERR '{said}'\r\n");
+    let mut sid = String::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match words[..] {
+            ["PING"] if when == "PING" => complaint.clone(),
+            ["PING"] => "PONG\r\n".to_owned(),
+            ["SUB", _, id] => {
+                id.clone_into(&mut sid);
+                continue;
+            }
+            ["HPUB", ..] if when == "HPUB" => complaint.clone(),
+            ["HPUB", _, inbox, ..] => {
+                let error = json!({ "error": { "code": 500, "err_code": 10_077, "description": said } }).to_string();
+                format!("MSG {inbox} {sid} {}\r\n{error}\r\n", error.len())
+            }
+            _ => continue,
+        };
+        stream.write_all(answer.as_bytes()).await?;
     }
 }
 

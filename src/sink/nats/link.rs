@@ -1,7 +1,7 @@
 //! One connection to the cluster, and whether it is lost. It is never used past its loss: the client connects again by
 //! itself, and what it had buffered is gone then.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{
     ConnectError, ConnectErrorKind, Event,
@@ -13,7 +13,7 @@ use async_nats::{
 };
 use tokio::sync::watch;
 
-use super::{Nats, SinkError};
+use super::{Nats, SinkError, quote};
 
 /// Published and not yet acknowledged, at most.
 pub(super) const IN_FLIGHT_MAX: usize = 1_000;
@@ -55,14 +55,14 @@ impl Nats {
     /// Connects, and creates the stream where that is asked for.
     pub(super) async fn connect(&self) -> Result<Link, SinkError> {
         let (sender, trouble) = watch::channel(Trouble::default());
-        let options = self.options.clone();
+        let (options, secrets) = (self.options.clone(), Arc::clone(&self.secrets));
         // Addresses that a server tells of were checked by nobody: whether records and a password may go there in the clear.
         let options = options.ignore_discovered_servers();
         let options = options.max_reconnects(self.servers.len()).event_callback(move |event| {
             sender.send_if_modified(|trouble| match event {
                 Event::Disconnected | Event::Closed => !std::mem::replace(&mut trouble.lost, true),
                 Event::ServerError(error) => {
-                    trouble.complaint = Some(error.to_string());
+                    trouble.complaint = Some(quote(error.to_string().as_bytes(), &*secrets));
                     true
                 }
                 _ => false,
@@ -86,7 +86,7 @@ impl Nats {
         match context.get_stream(&self.stream).await.map_err(|error| error.kind()) {
             Ok(_) => return Ok(()),
             Err(GetStreamErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-            Err(error) => return Err(SinkError::passing(format!("cannot ask for stream {}: {error}", self.stream))),
+            Err(error) => return Err(SinkError::passing(format!("cannot ask for stream {}: {}", self.stream, self.quote(&error)))),
         }
         let config = stream::Config {
             name: self.stream.clone(),
@@ -96,15 +96,18 @@ impl Nats {
             ..stream::Config::default()
         };
         let created = context.create_stream(config).await;
-        created.map(drop).map_err(|error| SinkError::fault(format!("cannot create stream {}: {error}", self.stream)))
+        created.map(drop).map_err(|error| {
+            SinkError::fault(format!("cannot create stream {}: {}", self.stream, self.quote(&error)))
+        })
     }
 
     fn unconnected(&self, error: &ConnectError) -> SinkError {
+        let said = self.quote(error);
         let hint = match error.kind() {
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => " (check the credentials)",
             ConnectErrorKind::Tls => " (check ca_file, cert_file and the server's name)",
-            _ => return SinkError::passing(format!("cannot connect to NATS: {error}")),
+            _ => return SinkError::passing(format!("cannot connect to NATS: {said}")),
         };
-        SinkError::fault(format!("cannot connect to NATS: {error}{hint}"))
+        SinkError::fault(format!("cannot connect to NATS: {said}{hint}"))
     }
 }

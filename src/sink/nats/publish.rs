@@ -122,18 +122,18 @@ impl Nats {
                 format!("another message came between ours in {stream} (does somebody else publish to it? shared = true)"),
                 false,
             ),
-            PublishErrorKind::MaxPayloadExceeded => Stop::Refused(error.to_string()),
+            PublishErrorKind::MaxPayloadExceeded => Stop::Refused(self.quote(error)),
             PublishErrorKind::Other => self.answered(error),
             _ if link.is_lost() => again("the connection to NATS was lost".to_owned(), false),
-            _ => again(format!("no acknowledgement: {error}"), false),
+            _ => again(format!("no acknowledgement: {}", self.quote(error)), false),
         }
     }
 
     /// An answer with an error of the JetStream API.
     fn answered(&self, error: &PublishError) -> Stop {
         let api = std::error::Error::source(error).and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
-        let Some(api) = api else { return Stop::Again { reason: error.to_string(), fault: false } };
-        let reason = format!("{}: {api}", self.stream);
+        let Some(api) = api else { return Stop::Again { reason: self.quote(error), fault: false } };
+        let reason = format!("{}: {}", self.stream, self.quote(api));
         match api.error_code() {
             ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Stop::Refused(reason),
             ErrorCode::STREAM_NOT_MATCH => {
