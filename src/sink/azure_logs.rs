@@ -24,7 +24,7 @@ use super::{
     json::{self, array},
     tls::TlsFiles,
 };
-use crate::{slice::pieces, units::Span};
+use crate::{secret::Secret, slice::pieces, units::Span};
 
 mod token;
 
@@ -136,15 +136,16 @@ impl Sink for AzureLogs {
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
         let records = array(pieces(batch.iter().map(|message| &message.body)));
         let body = if self.gzip { vec![gzip(records).await?] } else { records };
-        let mut answer = self.call(body.clone()).await?;
+        let (mut answer, mut token) = self.call(body.clone()).await?;
         if answer.status.as_u16() == 401 {
             // A token can end before its time: once more with a new one.
-            answer = self.call(body).await?;
+            (answer, token) = self.call(body).await?;
         }
         if answer.status.is_success() {
             return Ok(Ack::new(answer.status.as_u16().to_string()));
         }
-        Err(self.client.meaning(answer.status, answer.after, &self.client.quote(&answer.body)))
+        let said = self.client.quote_without(&token, &answer.body);
+        Err(self.client.meaning(answer.status, answer.after, &said))
     }
 
     fn fits(&self, batch: &[Message]) -> usize {
@@ -160,7 +161,8 @@ impl Sink for AzureLogs {
 }
 
 impl AzureLogs {
-    async fn call(&self, pieces: Vec<Bytes>) -> Result<Answer, SinkError> {
+    /// The answer, and the token that must not be quoted from it.
+    async fn call(&self, pieces: Vec<Bytes>) -> Result<(Answer, Secret), SinkError> {
         let token = self.tokens.header().await?;
         let mut request = self.client.request(Method::POST, self.url.clone()).header(AUTHORIZATION, token.clone());
         request = request.header(CONTENT_TYPE, "application/json");
@@ -171,7 +173,7 @@ impl AzureLogs {
         if answer.status.as_u16() == 401 {
             self.tokens.forget(&token);
         }
-        Ok(answer)
+        Ok((answer, Secret::new(token.as_bytes().to_vec())))
     }
 }
 

@@ -138,6 +138,13 @@ async fn a_token_that_is_not_taken_any_more_is_fetched_once_again() {
     let batch = sink.pack().packed([message(7, Kind::Event, AT, EVENT)]);
     sink.deliver(&batch).await.unwrap();
     assert_eq!(server.requests().iter().map(|request| request.status).collect::<Vec<_>>(), [200, 401, 200, 204]);
+    // It is a secret as long as it is used.
+    server.script(|request| {
+        let said = format!("denied for {}", request.headers.get("authorization").map_or("", |value| value));
+        token(request, 10_001).unwrap_or(Reply::Bytes(403, "", said.into_bytes()))
+    });
+    let error = sink.deliver(&batch).await.unwrap_err().to_string();
+    assert!(error.contains("denied for") && !error.contains("fixture"), "{error}");
     // Where no token helps, it is asked for once a delivery, and somebody has to mend it.
     server.script(|request| token(request, 9).unwrap_or(Reply::Status(401, "", "no fixture-9")));
     let before = server.requests().len();
@@ -162,6 +169,9 @@ async fn an_authority_that_refuses_is_nobodys_record() {
         let SinkError::Retry { after, fault: said, .. } = error else { panic!("{error}") };
         assert_eq!((after, said), (Some(Duration::from_secs(7)), fault), "{status}");
     }
+    server.script(|request| Reply::Bytes(400, "", format!("bad: {}", request.body).into_bytes()));
+    let error = sink.deliver(&batch).await.unwrap_err().to_string();
+    assert!(error.contains("bad: grant_type") && !error.contains("secret%2F"), "{error}");
     // A 200 without a token, or with one that fits no header.
     for body in ["{}", r#"{"access_token":"a\nb"}"#, "no json fixture-token"] {
         server.script(move |_| Reply::Status(200, "", body));
@@ -171,6 +181,10 @@ async fn an_authority_that_refuses_is_nobodys_record() {
             "{error}"
         );
     }
+    // One that lives longer than time goes.
+    let granted = r#"{"access_token":"fixture-1","expires_in":18446744073709551615}"#;
+    server.script(|request| Reply::Status(if request.target.ends_with("/token") { 200 } else { 204 }, "", granted));
+    sink.deliver(&batch).await.unwrap();
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ const AHEAD: Duration = Duration::from_secs(300);
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Where the answer does not say how long.
 const LIFE_SECS: u64 = 3_599;
+/// Whatever the answer says: the longest that Entra gives out live for about a day.
+const LIFE_SECS_MAX: u64 = 86_400;
 
 /// Fetches tokens and keeps the last.
 pub(super) struct Tokens {
@@ -78,8 +80,12 @@ impl Tokens {
             .append_pair("client_id", who.client_id)
             .append_pair("client_secret", client_secret)
             .append_pair("scope", &scope);
-        let form = Secret::new(form.query().unwrap_or_default().as_bytes().to_vec());
+        let form = form.query().unwrap_or_default();
+        // As it is sent, too.
+        let sent = form.split('&').find_map(|pair| pair.strip_prefix("client_secret=")).unwrap_or_default();
+        client.never_quote(Secret::new(sent.as_bytes().to_vec()));
         client.never_quote(secret);
+        let form = Secret::new(form.as_bytes().to_vec());
         Ok(Self { client, url, form, kept: Mutex::default() })
     }
 
@@ -118,11 +124,11 @@ impl Tokens {
         }
         // The body holds the token: nothing of it is quoted.
         let wrong = || SinkError::fault("the authority answered 200 without a usable access_token");
-        let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| wrong())?;
+        let granted: Granted = serde_json::from_slice(answer.whole()?).map_err(|_| wrong())?;
         let text = Secret::new(format!("Bearer {}", granted.access_token).into_bytes());
         let mut header = HeaderValue::from_bytes(text.expose()).map_err(|_| wrong())?;
         header.set_sensitive(true);
-        let life = Duration::from_secs(granted.expires_in.unwrap_or(LIFE_SECS));
+        let life = Duration::from_secs(granted.expires_in.unwrap_or(LIFE_SECS).min(LIFE_SECS_MAX));
         let fresh = if life > 2 * AHEAD { life - AHEAD } else { life / 2 };
         Ok(Token { header, fresh_until: asked + fresh })
     }
