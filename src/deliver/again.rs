@@ -1,7 +1,7 @@
 //! Delivering again what an operator asked for, in turns with the journal's batches. Changes no count but one: a parked
 //! record that arrives is delivered.
 
-use std::{ops::Range, sync::PoisonError};
+use std::{ops::Range, sync::PoisonError, time::Duration};
 
 use tokio::{sync::watch, task, time::Instant};
 
@@ -39,7 +39,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         if self.redo.is_none() && self.shared.redriving() {
             match self.next_redo().await {
                 Ok(redo) => self.redo = redo,
-                Err(reason) => self.again_failed(reason, None),
+                Err(reason) => self.again_failed(&Batch::default(), reason, None, false),
             }
         }
         let Some(mut redo) = self.redo.take() else {
@@ -49,19 +49,20 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         match self.attempt(&mut redo.work, part.clone(), &[], stop).await {
             Outcome::Split => redo.work.halving.refused(),
             Outcome::Later(_, after) => {
+                self.again_well();
                 self.again.later(Instant::now(), after);
                 self.redo = Some(redo);
                 return true;
             }
-            Outcome::Failed { reason, after, .. } => {
-                self.again_failed(reason, after);
+            Outcome::Failed { reason, after, fault } => {
+                self.again_failed(&redo.work.batch, reason, after, fault);
                 self.redo = Some(redo);
                 return true;
             }
             Outcome::Settled(refused, ack) => {
                 let ack = (ack, self.again.attempt());
                 redo.work.halving.settled();
-                self.again.well();
+                self.again_well();
                 self.note(&redo, part, &refused, ack).await;
             }
         }
@@ -71,10 +72,18 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         true
     }
 
-    fn again_failed(&mut self, reason: String, after: Option<std::time::Duration>) {
-        self.again.failed(Instant::now(), after, false);
-        tracing::warn!(sink = &*self.shared.name, reason, "delivering again failed; trying again");
-        self.shared.state(SinkState::Retrying, Some(reason));
+    fn again_failed(&mut self, batch: &Batch, reason: String, after: Option<Duration>, fault: bool) {
+        let stuck = self.again.failed(Instant::now(), after, fault);
+        self.failed(batch, reason, stuck);
+    }
+
+    fn again_well(&mut self) {
+        let stuck = self.again.stuck();
+        self.again.well();
+        // Other alarms about the sink are not for this to clear: too much that is parked, say.
+        if stuck {
+            self.well();
+        }
     }
 
     async fn next_redo(&mut self) -> Result<Option<Redo>, String> {

@@ -22,6 +22,7 @@ pub(super) struct Lane {
     backoff: Backoff,
     retry_at: Option<Instant>,
     failing_since: Option<Instant>,
+    stuck: bool,
 }
 
 impl Lane {
@@ -40,6 +41,11 @@ impl Lane {
         self.failing_since.is_some()
     }
 
+    /// Whether failing was worth an alarm since the last time that it went well.
+    pub(super) fn stuck(&self) -> bool {
+        self.stuck
+    }
+
     /// Which attempt the next one is, from 1.
     pub(super) fn attempt(&self) -> u32 {
         self.backoff.failures().saturating_add(1)
@@ -49,7 +55,9 @@ impl Lane {
     pub(super) fn failed(&mut self, now: Instant, after: Option<Duration>, fault: bool) -> bool {
         self.retry_at = Some(now + self.backoff.fail(after));
         let since = *self.failing_since.get_or_insert(now);
-        now - since > STUCK_AFTER || (fault && self.backoff.failures() >= FAULTS_BEFORE_ALARM)
+        let stuck = now - since > STUCK_AFTER || (fault && self.backoff.failures() >= FAULTS_BEFORE_ALARM);
+        self.stuck |= stuck;
+        stuck
     }
 
     /// No attempt before then; nothing failed.
@@ -68,10 +76,11 @@ impl Lane {
 /// fail now and then would feed each other for ever.
 pub(super) fn only_about_sinks(batch: &Batch) -> bool {
     let names = [Alarm::SinkStuck, Alarm::RecordParked, Alarm::CheckpointsUndelivered].map(Alarm::name);
-    batch.messages.iter().all(|message| {
-        let about = |record: Record| record.alarm.is_some_and(|alarm| names.contains(&&*alarm.name));
-        message.kind == Kind::Alarm && message.record().is_ok_and(about)
-    })
+    !batch.messages.is_empty()
+        && batch.messages.iter().all(|message| {
+            let about = |record: Record| record.alarm.is_some_and(|alarm| names.contains(&&*alarm.name));
+            message.kind == Kind::Alarm && message.record().is_ok_and(about)
+        })
 }
 
 #[cfg(test)]
@@ -87,9 +96,9 @@ mod tests {
         assert!(!lane.failed(start, Some(Duration::from_secs(5)), false));
         assert!(!lane.ready(at(4)) && lane.ready(at(5)));
         assert!(!lane.failed(at(30), None, false));
-        assert!(lane.failed(at(31), None, false));
+        assert!(!lane.stuck() && lane.failed(at(31), None, false) && lane.stuck());
         lane.well();
-        assert!(!lane.failing() && lane.ready(start));
+        assert!(!lane.failing() && !lane.stuck() && lane.ready(start));
         assert!(!lane.failed(at(40), None, true));
         assert!(lane.failed(at(41), None, true));
     }

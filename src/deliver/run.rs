@@ -269,10 +269,12 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         self.shared.state(state, Some(reason));
     }
 
-    /// Says that it goes well.
+    /// Says that it goes well. What cannot be delivered again stays an alarm, or each new record would clear it.
     pub(super) fn well(&self) {
         let name = &self.shared.name;
-        self.shared.context.alarms.clear(Alarm::SinkStuck, Some(name), format!("sink {name} takes records again"));
+        if !self.again.stuck() {
+            self.shared.context.alarms.clear(Alarm::SinkStuck, Some(name), format!("sink {name} takes records again"));
+        }
         self.shared.state(SinkState::Delivering, None);
     }
 

@@ -177,6 +177,27 @@ async fn delivering_again_and_new_records_take_turns() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_delivered_again_is_an_alarm_until_it_is() {
+    let mut world = World::new();
+    world.events(6);
+    let sink = Scripted::new(accept);
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    sink.now(|batch| if batch[0].seq < 7 { Err(SinkError::fault("no such key")) } else { Ok(()) });
+    running.handle.redeliver(1, None).await.unwrap();
+    let status = running.until("stuck", |status| status.state == SinkState::Stuck).await;
+    assert!(status.last_error.unwrap().contains("no such key"));
+    assert_eq!(raised(&world), ["sink_stuck"]);
+    // What goes well meanwhile changes nothing about it.
+    world.events(4);
+    running.drained().await;
+    assert_eq!(raised(&world), ["sink_stuck"]);
+    sink.now(accept);
+    running.until("done again", |status| status.redriving == 0).await;
+    eventually("no alarm", || raised(&world).is_empty().then_some(())).await;
+}
+
+#[tokio::test]
 async fn what_is_delivered_again_has_a_backoff_of_its_own() {
     let mut world = World::new();
     world.events(6);
