@@ -35,6 +35,13 @@ impl Halving {
         self.todo.pop();
     }
 
+    /// The beginning of the part is settled, up to there.
+    pub fn settled_to(&mut self, end: usize) {
+        if let Some(part) = self.todo.last_mut() {
+            part.start = end;
+        }
+    }
+
     /// The part, of two records at least, was refused as a whole.
     pub fn refused(&mut self) {
         if let Some(part) = self.todo.pop() {

@@ -10,7 +10,7 @@ use super::{
     batch::Batch,
     run::{Deliverer, stopped},
     status::SinkState,
-    work::Outcome,
+    work::{Ahead, Outcome, Work},
 };
 use crate::sink::{Ack, Sink};
 
@@ -18,6 +18,9 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     /// Sends the next part of the journal. False when there is nothing to send, or not now.
     pub(super) async fn live_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
         self.work = self.work.take().or_else(|| self.next.take());
+        if !self.live.ready(Instant::now()) {
+            return false;
+        }
         let wanted = self.work.is_none() || (self.next.is_none() && self.sink.begins_next());
         if wanted
             && !stopped(stop)
@@ -25,7 +28,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         {
             self.received(batch);
         }
-        if !self.live.ready(Instant::now()) || self.too_much_parked() {
+        if self.too_much_parked() {
             return false;
         }
         let Some(mut work) = self.work.take() else {
@@ -39,11 +42,20 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         drop(next);
         match outcome {
             Outcome::Split => work.halving.refused(),
-            Outcome::Failed { reason, after, fault } => self.live_failed(&work.batch, reason, after, fault),
+            Outcome::Failed { reason, after, fault } => {
+                self.pass_ahead(&mut work).await;
+                self.live_failed(&work.batch, reason, after, fault);
+            }
             Outcome::Later(reason, after) => {
+                self.pass_ahead(&mut work).await;
                 self.live_well();
                 self.live.later(Instant::now(), after);
                 self.shared.state(SinkState::Waiting, Some(reason));
+                if !work.is_ahead() {
+                    // When it is due, what came meanwhile is one batch with it.
+                    self.read_again();
+                    return true;
+                }
             }
             Outcome::Settled(refused, ack) => match self.advance(&work.batch, part, &refused, ack).await {
                 Ok(()) => {
@@ -66,6 +78,21 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     pub(super) async fn finish_begun(&mut self, stop: &mut watch::Receiver<bool>) {
         if self.begun && !self.shared.halted() && !self.live.failing() {
             self.live_turn(stop).await;
+        }
+    }
+
+    /// Moves the cursor past what is settled of a part whose rest has to wait: a restart does not send it again.
+    async fn pass_ahead(&mut self, work: &mut Work) {
+        let Some(Ahead { part, refused, ack }) = work.ahead() else { return };
+        match self.advance(&work.batch, part.clone(), &refused, ack).await {
+            Ok(()) => {
+                self.shared.oldest(work.batch.messages.get(part.end).map(|message| message.head.received_at()));
+                work.passed(part);
+            }
+            // The cursor passes it with the rest.
+            Err(reason) => {
+                tracing::error!(sink = &*self.shared.name, reason, "what is settled cannot be written down yet")
+            }
         }
     }
 

@@ -146,6 +146,11 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         })
     }
 
+    /// What is read and not settled is read again from the cursor on, when the next batch is asked for.
+    pub(super) fn read_again(&mut self) {
+        (self.next, self.feed) = (None, None);
+    }
+
     pub(super) fn received(&mut self, batch: Result<Batch, String>) {
         match batch {
             Ok(batch) if !self.config.ordered => {

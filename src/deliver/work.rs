@@ -1,7 +1,8 @@
 //! A batch on its way: what of it is still to be sent, and what an attempt came to. Pure.
 //!
-//! The cursor passes a part as a whole. What a sink settled of a part in advance ([`SinkError::Partly`]) is remembered
-//! here and not sent again; a crash forgets it, and the idempotency key stands for it.
+//! The cursor passes a part as far as it is settled without a gap. What a sink settled of a part in advance
+//! ([`SinkError::Partly`]) is remembered here and not sent again; a crash forgets it, and the idempotency key stands for
+//! it.
 
 use std::{
     borrow::Cow,
@@ -29,6 +30,14 @@ pub(super) struct Work {
 
 /// Kept of a reason, whoever gives it: it goes into the log, the journal and every sink.
 const REASON_CHARS_MAX: usize = 1_000;
+
+/// What is settled at the beginning of a part, as of [`Outcome::Settled`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ahead {
+    pub(super) part: Range<usize>,
+    pub(super) refused: Vec<(usize, String)>,
+    pub(super) ack: Ack,
+}
 
 /// What an attempt came to.
 pub(super) enum Outcome {
@@ -71,16 +80,15 @@ impl Work {
         open.map(|(_, message)| message.clone()).collect()
     }
 
-    /// What is settled at the beginning of the next part, where the rest is not: the cursor may pass it. As of
-    /// [`Outcome::Settled`].
-    pub(super) fn ahead(&self) -> Option<(Range<usize>, Vec<(usize, String)>, Ack)> {
+    /// What is settled at the beginning of the next part, where the rest is not: the cursor may pass it.
+    pub(super) fn ahead(&self) -> Option<Ahead> {
         let part = self.part();
         let end = part.clone().find(|at| !self.settled.contains_key(at)).filter(|end| *end > part.start)?;
         let done = self.settled.range(..end);
         let refused = done.filter_map(|(at, refusal)| Some((*at, refusal.clone()?))).collect();
         let seqs: BTreeSet<Seq> = self.batch.seqs(part.start..end).collect();
         let records = self.ack.records.iter().filter(|(seq, _)| seqs.contains(seq)).cloned().collect();
-        Some((part.start..end, refused, Ack { text: self.ack.text.clone(), records }))
+        Some(Ahead { part: part.start..end, refused, ack: Ack { text: self.ack.text.clone(), records } })
     }
 
     /// The cursor has passed it.
@@ -220,6 +228,20 @@ mod tests {
         assert_eq!(refused, [(3, "no 4".to_owned())], "by index");
         assert_eq!((&*ack.text, &ack.records[..]), ("rest", &[(1, "one".to_owned())][..]));
         assert!(work.settled.is_empty());
+    }
+
+    #[test]
+    fn the_cursor_may_pass_what_is_settled_before_a_gap() {
+        let mut work = work(4);
+        assert_eq!(work.ahead(), None);
+        assert!(matches!(attempt(&mut work, partly(&[3], &[2])), Outcome::Failed { .. }));
+        let ack = Ack { text: "some".to_owned(), records: vec![(1, "one".to_owned())] };
+        assert_eq!(work.ahead(), Some(Ahead { part: 0..2, refused: vec![(1, "no 2".to_owned())], ack }));
+        work.passed(0..2);
+        assert_eq!((work.ahead(), open(&work), work.is_ahead()), (None, vec![3], true), "4 is behind the gap");
+        let Outcome::Settled(refused, ack) = attempt(&mut work, Ok(Ack::none())) else { panic!("not settled") };
+        assert_eq!((refused, ack.records, work.part()), (vec![], vec![], 2..4));
+        assert!(!work.is_ahead());
     }
 
     #[test]

@@ -332,20 +332,52 @@ async fn what_is_settled_in_part_is_not_sent_again_but_after_a_crash() {
         let ack = Ack::none();
         Err(SinkError::Partly { again: again.to_vec(), refused, ack, reason: "some".into(), after: None, fault: false })
     };
-    let sink = Scripted::new(move |batch| if batch.len() == 4 { partly(&[2, 4], &[1]) } else { fail(batch) });
+    let sink = Scripted::new(move |batch| if batch.len() > 2 { partly(&[2, 4], &[1]) } else { fail(batch) });
     let running = world.start("s", CONFIG, sink.clone());
     eventually("a second attempt", || (sink.calls() >= 2).then_some(())).await;
     assert_eq!(sink.calls.lock().unwrap()[..2], [vec![1, 2, 3, 4], vec![2, 4]]);
     let status = running.handle.status();
-    assert_eq!((status.next, counts(&status)), (1, [0, 0, 0, 0, 0, 4]), "the cursor passes the batch as a whole");
+    assert_eq!(
+        (status.next, counts(&status)),
+        (2, [0, 0, 1, 0, 0, 3]),
+        "the cursor passes what is settled without a gap"
+    );
     running.crash().await;
     let running = world.start("s", CONFIG, sink.clone());
     let calls = sink.calls();
     eventually("two more attempts", || (sink.calls() >= calls + 2).then_some(())).await;
-    assert_eq!(sink.calls.lock().unwrap()[calls..calls + 2], [vec![1, 2, 3, 4], vec![2, 4]]);
+    assert_eq!(sink.calls.lock().unwrap()[calls..calls + 2], [vec![2, 3, 4], vec![2, 4]]);
     sink.now(accept);
     let status = running.drained().await;
     assert_eq!(counts(&status), [3, 0, 1, 0, 0, 0]);
     assert_eq!(sink.taken(), [3, 3, 2, 4]);
     assert_eq!(json(&world.sink_file("s", "parked.jsonl"))["seq"], 1);
+}
+
+#[tokio::test]
+async fn no_reason_is_told_at_any_length() {
+    let mut world = World::new();
+    world.events(2);
+    let reason = || format!("no\u{1b}[31m {}", "y".repeat(100_000));
+    let sink = Scripted::new(move |batch| {
+        let refused = vec![(batch[0].seq, reason())];
+        match batch.len() {
+            2 => Err(SinkError::Partly {
+                again: vec![2],
+                refused,
+                ack: Ack::none(),
+                reason: reason(),
+                after: None,
+                fault: true,
+            }),
+            _ => Err(SinkError::fault(reason())),
+        }
+    });
+    let running = world.start("s", CONFIG, sink.clone());
+    let status = running.until("stuck", |status| status.state == SinkState::Stuck).await;
+    let parked = running.handle.parked().await.unwrap();
+    let alarm = world.context.alarms.raised().iter().find(|alarm| alarm.name == "sink_stuck").unwrap().message.clone();
+    for told in [&status.last_error.unwrap(), &parked[0].reason, &alarm] {
+        assert!(told.len() < 1_200 && !told.contains('\u{1b}') && told.contains("no [31m yy"), "{told}");
+    }
 }

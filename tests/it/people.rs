@@ -1,17 +1,18 @@
 //! What people get: words, and how often.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use refresh_audit::{
     deliver::{DeliveryConfig, SinkState},
     record::{Head, Kind, Record},
-    sink::{AnySink, Message, Sink, SinkConfig, SinkError},
+    sink::{Ack, AnySink, Message, Sink, SinkConfig, SinkError},
 };
 use serde_json::Value;
 
 use crate::{
     fake_http::{FakeHttp, Reply},
     journal::World,
+    scripted::{CONFIG, Scripted, accept, counts},
     sinks::told_seqs,
 };
 
@@ -213,8 +214,8 @@ async fn the_cap_holds_records_in_the_journal() {
     }
     let running = world.start("chat", "batch = { records = 3, wait = '0ms' }", sink);
     let status = running.until("waiting", |status| status.state == SinkState::Waiting).await;
-    // Two alarms were told, then that more is to come. The batch is not settled before all of it is told.
-    assert_eq!((status.delivered, status.pending), (0, 7));
+    // Two alarms were told, then that more is to come.
+    assert_eq!((status.skipped, status.delivered, status.pending), (3, 2, 2));
     assert!(status.last_error.unwrap().contains("cap"), "says why it waits");
     assert!(world.context.alarms.raised().is_empty());
     let requests = server.requests();
@@ -224,8 +225,33 @@ async fn the_cap_holds_records_in_the_journal() {
     assert!(last["text"].as_str().unwrap().contains("Alarm raised: damage_found"), "{last}");
     // Stopping does not wait for the hour.
     let stopped = running.stop().await;
-    assert_eq!((stopped.recorded, stopped.pending), (7, 7));
+    assert_eq!((stopped.recorded, stopped.pending), (7, 2));
     assert_eq!(server.requests().len(), 3);
+    // What was told is not told again after it.
+    let (server, _dir, sink) = posting("slack", "messages_per_hour = 2").await;
+    let running = world.start("chat", "batch = { records = 3, wait = '0ms' }", sink);
+    running.drained().await;
+    running.stop().await;
+    let seqs: Vec<_> = server.requests().iter().flat_map(|request| told_seqs(&request.body)).collect();
+    assert_eq!(seqs, [6, 7]);
+}
+
+#[tokio::test]
+async fn what_was_put_off_comes_with_all_that_came_since() {
+    let mut world = World::new();
+    world.events(3);
+    let sink = Scripted::new(|batch| {
+        let again = batch[1..].iter().map(|message| message.seq).collect();
+        let (reason, after) = ("the cap".to_owned(), Duration::from_millis(500));
+        Err(SinkError::Later { again, refused: Vec::new(), ack: Ack::none(), reason, after })
+    });
+    let running = world.start("s", CONFIG, sink.clone());
+    let status = running.until("waiting", |status| status.state == SinkState::Waiting).await;
+    assert_eq!(counts(&status), [1, 0, 0, 0, 0, 2]);
+    sink.now(accept);
+    world.events(3);
+    running.drained().await;
+    assert_eq!(*sink.calls.lock().unwrap(), [vec![1, 2, 3], vec![2, 3, 4, 5], vec![6]]);
 }
 
 #[test]
