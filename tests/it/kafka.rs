@@ -113,7 +113,9 @@ async fn a_record_is_as_told() {
     let record = &partitions[0][1].record;
     assert_eq!((record.key.as_deref(), record.value.as_deref()), (Some(&b"21"[..]), Some(&*batch[1].body)));
     let headers: Vec<(&str, &[u8])> = record.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-    assert_eq!(headers, [("event_id", &b"k2"[..]), ("schema", b"refresh-audit/1"), ("seq", b"2")]);
+    let expected: [(&str, &[u8]); 4] =
+        [("content-type", b"application/json"), ("event_id", b"k2"), ("schema", b"refresh-audit/1"), ("seq", b"2")];
+    assert_eq!(headers, expected);
     // 2026-11-22T06:40:00.123Z, `date -d … +%s`.
     assert_eq!(record.timestamp.timestamp_millis(), 1_795_329_600_123);
     assert_eq!(places[&2], "0@1");

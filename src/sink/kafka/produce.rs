@@ -106,6 +106,8 @@ impl Kafka {
             key: Some(key(&message.head).as_bytes().to_vec()),
             value: Some(message.body.to_vec()),
             headers: [
+                // What the value is, by the Kafka binding of CloudEvents (structured mode), and of any other format.
+                ("content-type", message.media_type.as_bytes().to_vec()),
                 ("event_id", message.key.as_bytes().to_vec()),
                 ("schema", message.head.schema().as_bytes().to_vec()),
                 ("seq", message.seq.to_string().into_bytes()),
@@ -233,5 +235,40 @@ impl Progress {
             }
             (false, _) => Err(SinkError::Partly { again, refused, ack, reason, after: None, fault }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        record::{Kept, Kind},
+        sink::kafka::Config,
+    };
+
+    #[test]
+    fn a_record_says_what_it_is() {
+        let config: Config = toml::from_str("brokers = ['127.0.0.1:9092']\ntopic = 't'").unwrap();
+        let message = Message {
+            seq: 7,
+            kind: Kind::Event,
+            key: "k".to_owned(),
+            head: Kept::default(),
+            line: "{}".into(),
+            body: "{}".into(),
+            media_type: "application/cloudevents+json",
+        };
+        let ControlBatchOrRecords::Records(records) = config.build(Path::new("/")).unwrap().records(&vec![&message]).records
+        else {
+            panic!("no records")
+        };
+        let headers = records.iter().flat_map(|record| &record.headers);
+        let headers: Vec<_> = headers.map(|header| (&*header.key, str::from_utf8(&header.value).unwrap())).collect();
+        // Kafka Protocol Binding for CloudEvents 1.0, section 3.3: `content-type` says that the value is a whole event.
+        let expected =
+            [("content-type", "application/cloudevents+json"), ("event_id", "k"), ("schema", ""), ("seq", "7")];
+        assert_eq!(headers, expected);
     }
 }
