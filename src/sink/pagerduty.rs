@@ -114,17 +114,22 @@ impl Sink for Pagerduty {
     }
 
     async fn check(&self, test: &Message) -> Result<(), SinkError> {
-        self.deliver(std::slice::from_ref(test)).await.map(drop)
+        self.deliver(std::slice::from_ref(test)).await?;
+        // What was only tried is over.
+        let notice = Notice::of(test, None).map_err(|error| SinkError::fault(format!("not a record: {error}")))?;
+        if let Some(notice) = notice {
+            self.post(body(&Notice { phase: Phase::Over, ..notice })).await?;
+        }
+        Ok(())
     }
 
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
         let say = |notice: &Notice| {
             let one_too_many = notice.phase != Phase::Over && self.turn() != Turn::Tell;
-            let mut body = if one_too_many { too_many(notice) } else { body(notice) };
-            body["routing_key"] = String::from_utf8_lossy(self.routing_key.expose()).into();
+            let body = if one_too_many { too_many(notice) } else { body(notice) };
             let counts = notice.phase != Phase::Over && !one_too_many;
             async move {
-                let said = self.post(&body).await?;
+                let said = self.post(body).await?;
                 if counts {
                     self.cap.lock().unwrap_or_else(PoisonError::into_inner).told(Instant::now());
                 }
@@ -144,7 +149,8 @@ impl Pagerduty {
         self.cap.lock().unwrap_or_else(PoisonError::into_inner).turn(Instant::now(), ReceivedAt::wall())
     }
 
-    async fn post(&self, body: &Value) -> Result<String, SinkError> {
+    async fn post(&self, mut body: Value) -> Result<String, SinkError> {
+        body["routing_key"] = String::from_utf8_lossy(self.routing_key.expose()).into();
         let request = self.client.request(Method::POST, self.client.url().clone());
         let request = request.header("content-type", "application/json").body(body.to_string());
         let answer = self.client.ask(request, ANSWER_BYTES_MAX).await?;

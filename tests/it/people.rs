@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use refresh_audit::{
-    deliver::{DeliveryConfig, SinkState},
+    deliver::{DeliveryConfig, SinkState, probe::probe},
     record::{Head, Kind, Record},
     sink::{Ack, AnySink, Message, Sink, SinkConfig, SinkError},
 };
@@ -201,6 +201,18 @@ async fn over_the_cap_one_alert_is_triggered_and_resolves_still_go_out() {
         ("resolve", "00112233445566ff"),
     ];
     assert_eq!(sent, expected.map(|(action, key)| (action.to_owned(), key.to_owned())));
+}
+
+/// What a test opened is over with it.
+#[tokio::test]
+async fn checking_leaves_no_alert_open() {
+    let (server, _dir, sink) = posting("pagerduty", "").await;
+    sink.check(&probe("n", "on-call", &DeliveryConfig::default(), &sink).unwrap()).await.unwrap();
+    let sent: Vec<Value> =
+        server.requests().iter().map(|request| serde_json::from_str(&request.body).unwrap()).collect();
+    let [trigger, resolve] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((&trigger["event_action"], &resolve["event_action"]), (&"trigger".into(), &"resolve".into()));
+    assert_eq!((&trigger["dedup_key"], &trigger["routing_key"]), (&resolve["dedup_key"], &resolve["routing_key"]));
 }
 
 /// A sink for people gets incidents and alarms, without being told; what is over the cap stays pending, without an alarm.
