@@ -187,7 +187,7 @@ async fn only_what_is_said_of_the_content_is_about_the_records() {
         // What Exchange, and others after RFC 3463, say of the account behind a mail that they have read.
         (".", "554 5.2.252 SendAsDenied; u not allowed to send as audit@example.invalid", true),
         (".", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", true),
-        (".", "550-5.7.1 refused\r\n550 5.7.1 by policy", true),
+        (".", "550-5.7.26 Your email has been blocked because the sender\r\n550 5.7.26 is unauthenticated", true),
         (".", "553 5.1.8 bad sender's system address", true),
     ] {
         server.script(move |command, _| if command.starts_with(at) { Answer::Say(say) } else { Answer::Usual });
@@ -195,7 +195,8 @@ async fn only_what_is_said_of_the_content_is_about_the_records() {
         assert!(matches!(&error, SinkError::Retry { fault: said, .. } if *said == fault), "{at} {say}: {error}");
         assert!(!error.to_string().contains("fixture-password"), "{error}");
     }
-    for say in ["554 5.6.0 bad content", "552 5.3.4 too big", "554 no"] {
+    // What filters say of a mail that they take for spam or a danger, too.
+    for say in ["554 5.6.0 bad content", "552 5.3.4 too big", "554 no", "550 5.7.1 spam", "552 5.7.0 a security issue"] {
         server.script(move |command, _| if command == "." { Answer::Say(say) } else { Answer::Usual });
         let error = sink.deliver(&batch).await.unwrap_err();
         assert!(matches!(&error, SinkError::Refused { reason } if reason.contains(&say[4..])), "{error}");

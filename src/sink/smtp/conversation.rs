@@ -136,11 +136,12 @@ impl Smtp {
     }
 }
 
-/// Whether a refusal is about who sends and not about what is sent, by its status (RFC 3463): addresses, policy and
-/// permissions, and Exchange's own for an account that may not send as another.
+/// Whether a refusal is about who sends and not about what is sent, by its status (RFC 3463): addresses, permissions, and
+/// Exchange's own for an account that may not send as another. What filters say of spam (5.7.0, 5.7.1) is about the mail.
 fn is_about_sender(error: &Error) -> bool {
     let said = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     let status = said.split_whitespace().next().unwrap_or_default();
-    status.starts_with("5.1.") || status.starts_with("5.7.") || status == "5.2.252"
+    let is_permission = status.starts_with("5.7.") && !["5.7.0", "5.7.1"].contains(&status);
+    status.starts_with("5.1.") || is_permission || status == "5.2.252"
 }
 
