@@ -196,7 +196,8 @@ async fn only_what_is_said_of_the_content_is_about_the_records() {
         assert!(!error.to_string().contains("fixture-password"), "{error}");
     }
     // What filters say of a mail that they take for spam or a danger, too.
-    for say in ["554 5.6.0 bad content", "552 5.3.4 too big", "554 no", "550 5.7.1 spam", "552 5.7.0 a security issue"] {
+    for say in ["554 5.6.0 bad content", "552 5.3.4 too big", "554 no", "550 5.7.1 spam", "552 5.7.0 a security issue"]
+    {
         server.script(move |command, _| if command == "." { Answer::Say(say) } else { Answer::Usual });
         let error = sink.deliver(&batch).await.unwrap_err();
         assert!(matches!(&error, SinkError::Refused { reason } if reason.contains(&say[4..])), "{error}");
