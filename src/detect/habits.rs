@@ -6,8 +6,16 @@ use super::{seen::Seen, signals::Stamina, state::session::Session};
 /// Refreshes that an application's rate counts as, against a session's or user's own.
 pub const HABIT_WEIGHT: f64 = 8.0;
 /// Tokens in a row, at which something is said.
-const STEPS: [(u16, Stamina); 5] =
-    [(4, Stamina::Some), (6, Stamina::More), (10, Stamina::Many), (20, Stamina::Most), (40, Stamina::Endless)];
+const STEPS: [(u16, Stamina); 8] = [
+    (4, Stamina::Some),
+    (6, Stamina::More),
+    (10, Stamina::Many),
+    (20, Stamina::Most),
+    (40, Stamina::Endless),
+    (80, Stamina::Sleepless),
+    (160, Stamina::Tireless),
+    (320, Stamina::Ceaseless),
+];
 /// What is known of all sessions of a user counts as this many refreshes of one.
 const USER_WEIGHT: f64 = 10.0;
 

@@ -41,6 +41,8 @@ const HABIT_EVENTS: u16 = 128;
 const AHEAD_EVENTS: u32 = 64;
 /// No clock is further ahead than this, seconds: what is, was made up.
 const AHEAD_SECS_MAX: i64 = 3_600;
+/// A refresh of this risk, 20 times that of one that shows nothing, is told.
+const TOLD: f64 = 0.002;
 /// The share of a new gap in the usual one, as a power of two.
 const PACE_SHIFT: u32 = 4;
 
@@ -242,6 +244,7 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
         session.visit(learned.context);
     }
     session.weights = learned.weights;
+    session.told = session.told.saturating_add(u8::from(learned.risk >= TOLD));
     if learned.lineage >= Some(Severity::High) || learned.risk >= SUSPICIOUS {
         session.suspected = at.max(1);
     } else if at.saturating_sub(session.suspected) > SUSPECTED_SECS {

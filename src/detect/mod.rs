@@ -239,9 +239,9 @@ impl Engine {
         device::fanned_out(&seen, fans.0, fans.1, &mut findings);
 
         let usual = score::Usual { application: &application.rates, all: &state.rates };
-        let said = seen.once(score::evidence(&seen.signals.of_holders(), &usual, &seen.habits()));
+        let said = score::evidence(&seen.signals.of_holders(), &usual, &seen.habits());
         let mut weights = session.map_or_else(Default::default, |session| session.weights);
-        let odds = score::accumulate(&mut weights, &said, seen.gap().unwrap_or(0));
+        let odds = score::accumulate(&mut weights, &said, seen.share(), seen.gap().unwrap_or(0));
         let risk = score::probability(odds);
         say_risk(config, risk, &seen, &mut findings);
         let (signals, numbers) = (seen.signals, features::Numbers::of(&seen));

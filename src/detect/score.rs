@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Ways to be a thief: see `THIEVES`.
-pub const WAYS: usize = 4;
+pub const WAYS: usize = 5;
 /// The ln odds that a refresh is a thief's, before anything is known: 1 in 10,000 (facts on operating points are in
 /// `docs/detection.md`).
 pub const PRIOR: f64 = -9.21;
@@ -62,12 +62,13 @@ macro_rules! tables {
         const USUAL: Table = Table { $($field: [$($usual),*]),* };
 
         /// What a session with a thief in it looks like, theirs and the victim's refreshes together: 0 a careless one
-        /// elsewhere, 1 a careful one elsewhere (copied user agent), 2 one in the same network, 3 one who replays many.
+        /// elsewhere, 1 a careful one elsewhere (copied user agent), 2 one in the same network, 3 one who replays many, 4 one
+        /// who has it alone, since the victim left or was put out: an ordinary client that never sleeps.
         const THIEVES: [Table; WAYS] = {
             $(let $field: [[f64; $signal::LEVELS]; WAYS] = [$([$($attack),*]),*];)*
             [
-                Table { $($field: $field[0]),* }, Table { $($field: $field[1]),* },
-                Table { $($field: $field[2]),* }, Table { $($field: $field[3]),* },
+                Table { $($field: $field[0]),* }, Table { $($field: $field[1]),* }, Table { $($field: $field[2]),* },
+                Table { $($field: $field[3]),* }, Table { $($field: $field[4]),* },
             ]
         };
 
@@ -84,67 +85,88 @@ tables! {
     net: Net [0.96, 0.02, 0.005, 0.003, 0.002, 0.007, 0.0005] {
         [0.34, 0.26, 0.01, 0.04, 0.02, 0.18, 0.15] [0.36, 0.24, 0.03, 0.12, 0.04, 0.17, 0.04]
         [0.85, 0.12, 0.016, 0.002, 0.004, 0.006, 0.002] [0.40, 0.10, 0.01, 0.03, 0.02, 0.29, 0.15]
+        [0.90, 0.04, 0.01, 0.015, 0.005, 0.025, 0.005]
     }
     wake: Net [0.77, 0.13, 0.025, 0.01, 0.015, 0.045, 0.005] {
         [0.20, 0.15, 0.02, 0.07, 0.03, 0.31, 0.22] [0.20, 0.15, 0.04, 0.21, 0.06, 0.28, 0.06]
         [0.80, 0.13, 0.04, 0.005, 0.007, 0.013, 0.005] [0.30, 0.10, 0.02, 0.03, 0.03, 0.32, 0.20]
+        [0.45, 0.15, 0.06, 0.12, 0.04, 0.15, 0.03]
     }
     start: Start [0.86, 0.045, 0.015, 0.07, 0.01] {
         [0.20, 0.03, 0.07, 0.45, 0.25] [0.25, 0.07, 0.28, 0.35, 0.05]
         [0.90, 0.063, 0.007, 0.02, 0.01] [0.15, 0.04, 0.06, 0.50, 0.25]
+        [0.30, 0.07, 0.25, 0.33, 0.05]
     }
     kind: Kind [0.85, 0.10, 0.03, 0.004, 0.002, 0.0002] {
         [0.40, 0.04, 0.10, 0.14, 0.27, 0.05] [0.62, 0.08, 0.06, 0.20, 0.03, 0.01] [0.85, 0.10, 0.03, 0.01, 0.005, 0.005] [0.35, 0.05, 0.05, 0.25, 0.25, 0.05]
+        [0.75, 0.10, 0.05, 0.06, 0.03, 0.01]
     }
     path: Path [0.972, 0.01, 0.015, 0.002, 0.001] {
         [0.54, 0.08, 0.22, 0.08, 0.08] [0.60, 0.10, 0.20, 0.06, 0.04] [0.94, 0.04, 0.01, 0.005, 0.005]
         [0.80, 0.03, 0.07, 0.05, 0.05]
+        [0.95, 0.02, 0.02, 0.005, 0.005]
     }
     software: Software [0.96, 0.02, 0.01, 0.0005, 0.002, 0.0002] {
         [0.36, 0.24, 0.04, 0.04, 0.24, 0.08] [0.86, 0.08, 0.03, 0.02, 0.009, 0.001] [0.93, 0.04, 0.015, 0.005, 0.008, 0.002] [0.45, 0.05, 0.05, 0.05, 0.30, 0.10]
+        [0.90, 0.06, 0.03, 0.005, 0.004, 0.001]
     }
     first: First [0.93, 0.069, 0.001] {
         [0.40, 0.45, 0.15] [0.94, 0.058, 0.002] [0.94, 0.058, 0.002] [0.40, 0.45, 0.15]
+        [0.94, 0.058, 0.002]
     }
     lineage: Lineage [0.974, 0.003, 0.008, 0.004, 0.003, 0.003, 0.001, 0.0005, 0.001, 0.002] {
         [0.40, 0.12, 0.02, 0.11, 0.07, 0.02, 0.03, 0.12, 0.09, 0.02] [0.40, 0.12, 0.02, 0.11, 0.07, 0.02, 0.03, 0.12, 0.09, 0.02]
         [0.40, 0.12, 0.02, 0.12, 0.07, 0.02, 0.10, 0.05, 0.08, 0.02] [0.44, 0.20, 0.02, 0.05, 0.05, 0.02, 0.01, 0.03, 0.16, 0.02]
+        [0.92, 0.02, 0.008, 0.01, 0.005, 0.003, 0.003, 0.005, 0.015, 0.01]
     }
     fork: Fork [0.95, 0.05] {
         [0.15, 0.85] [0.15, 0.85] [0.15, 0.85] [0.30, 0.70]
+        [0.90, 0.10]
     }
     rival: Rival [0.80, 0.15, 0.05] {
         [0.12, 0.18, 0.70] [0.12, 0.18, 0.70] [0.80, 0.13, 0.07] [0.12, 0.18, 0.70]
+        [0.30, 0.20, 0.50]
     }
     blind: Pace [0.02, 0.03, 0.01, 0.44, 0.35, 0.15] {
         [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.42, 0.10, 0.16, 0.18, 0.08] [0.10, 0.38, 0.07, 0.10, 0.20, 0.15]
+        [0.02, 0.08, 0.15, 0.50, 0.15, 0.10]
     }
     pace: Pace [0.02, 0.03, 0.01, 0.44, 0.35, 0.15] {
         [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.38, 0.10, 0.16, 0.20, 0.10] [0.06, 0.42, 0.10, 0.16, 0.18, 0.08] [0.10, 0.38, 0.07, 0.10, 0.20, 0.15]
+        [0.02, 0.08, 0.15, 0.50, 0.15, 0.10]
     }
     company: Company [0.99, 0.008, 0.0005] {
         [0.96, 0.03, 0.01] [0.98, 0.015, 0.005] [0.99, 0.008, 0.002] [0.10, 0.30, 0.60]
+        [0.98, 0.015, 0.005]
     }
     ground: Ground [0.50, 0.20, 0.10, 0.20] {
         [0.25, 0.15, 0.15, 0.45] [0.40, 0.17, 0.13, 0.30] [0.50, 0.20, 0.10, 0.20] [0.20, 0.15, 0.15, 0.50]
+        [0.40, 0.17, 0.13, 0.30]
     }
     elsewhere: Elsewhere [0.60, 0.10, 0.05, 0.25] {
         [0.66, 0.12, 0.18, 0.04] [0.66, 0.12, 0.18, 0.04] [0.60, 0.10, 0.05, 0.25] [0.66, 0.12, 0.18, 0.04]
+        [0.66, 0.12, 0.18, 0.04]
     }
     renewal: Renewal [0.985, 0.012, 0.0015, 0.0015] {
         [0.85, 0.03, 0.05, 0.07] [0.85, 0.03, 0.05, 0.07] [0.88, 0.05, 0.065, 0.005] [0.85, 0.03, 0.05, 0.07]
+        [0.80, 0.05, 0.08, 0.07]
     }
-    stamina: Stamina [0.95, 0.03, 0.012, 0.005, 0.002, 0.001] {
-        [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06] [0.40, 0.20, 0.15, 0.11, 0.08, 0.06]
+    stamina: Stamina [0.95, 0.03, 0.012, 0.005, 0.002, 0.001, 0.0005, 0.0003, 0.0001] {
+        [0.34, 0.19, 0.14, 0.10, 0.07, 0.05, 0.045, 0.035, 0.03] [0.34, 0.19, 0.14, 0.10, 0.07, 0.05, 0.045, 0.035, 0.03]
+        [0.34, 0.19, 0.14, 0.10, 0.07, 0.05, 0.045, 0.035, 0.03] [0.34, 0.19, 0.14, 0.10, 0.07, 0.05, 0.045, 0.035, 0.03]
+        [0.25, 0.18, 0.15, 0.12, 0.10, 0.08, 0.06, 0.04, 0.02]
     }
     drift: Drift [0.75, 0.18, 0.05, 0.02] {
         [0.42, 0.20, 0.15, 0.23] [0.42, 0.20, 0.15, 0.23] [0.60, 0.20, 0.10, 0.10] [0.70, 0.20, 0.07, 0.03]
+        [0.42, 0.20, 0.15, 0.23]
     }
     beat: Beat [0.93, 0.05, 0.015, 0.005] {
         [0.60, 0.10, 0.10, 0.20] [0.60, 0.10, 0.10, 0.20] [0.60, 0.10, 0.10, 0.20] [0.60, 0.10, 0.10, 0.20]
+        [0.55, 0.10, 0.10, 0.25]
     }
     hour: Hour [0.97, 0.02, 0.01] {
         [0.80, 0.12, 0.08] [0.82, 0.11, 0.07] [0.85, 0.09, 0.06] [0.80, 0.12, 0.08]
+        [0.78, 0.13, 0.09]
     }
 }
 
@@ -235,17 +257,26 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
         let thief = &THIEVES[way];
         macro_rules! term {
             ($field:ident) => {
-                $field.map(|(at, usual)| ratio(thief.$field[at], usual))
+                // What comes first of each is what is ordinary: it never accuses, however seldom it is in an application.
+                $field.map(|(at, usual)| ratio(thief.$field[at], usual).min(if at == 0 { 0.0 } else { TERM_MAX }))
             };
         }
         // These say much the same: the loudest of those that say anything counts.
-        let places = [term!(net), term!(wake), term!(start), term!(kind), term!(path)];
+        // A telephone's network, or a VPN that is somebody's habit, is not odd where few others have one.
+        let is_no_sign = matches!(signals.kind, Kind::Mobile | Kind::Habit);
+        let kind = term!(kind).map(|term| if is_no_sign { term.min(0.0) } else { term });
+        let places = [term!(net), term!(wake), term!(start), kind, term!(path)];
         let network = places.into_iter().flatten().reduce(f64::max).map_or(0.0, |loudest| loudest.max(NETWORK_MIN));
         let lineage = term!(lineage).unwrap_or(0.0);
         // One client that asked twice is no sign of two. Nor is one that names the newest token where few name any.
         let is_no_sign = matches!(signals.lineage, Lineage::Race | Lineage::Head);
         let lineage = if is_no_sign { lineage.min(0.0) } else { lineage };
-        let pace = term!(pace).or(term!(blind)).unwrap_or(0.0);
+        let pace = pace.map(|(at, usual)| ratio(thief.pace[at], usual));
+        let blind = blind.map(|(at, usual)| ratio(thief.blind[at], usual));
+        let pace = pace.or(blind).unwrap_or(0.0);
+        // Who comes in time, or late, is in no hurry: no sign of two.
+        let is_no_sign = matches!(signals.pace.max(signals.blind), Pace::OnTime | Pace::Late | Pace::Idle);
+        let pace = if is_no_sign { pace.min(0.0) } else { pace };
         let others = [
             term!(software),
             term!(first),
@@ -273,17 +304,19 @@ fn ratio(attack: f64, usual: f64) -> f64 {
     libm::log(attack / usual.max(1e-9)).clamp(-TERM_MAX, TERM_MAX)
 }
 
-/// Adds one refresh to a session's evidence, `secs` after the last; returns ln odds of a thief.
-pub fn accumulate(weights: &mut Weights, evidence: &[f64; WAYS], secs: u32) -> f64 {
+/// Adds one refresh to a session's evidence, `secs` after the last; returns ln odds of a thief. `share`: how much of what
+/// speaks for one is new, see [`Seen::share`](super::seen::Seen::share).
+pub fn accumulate(weights: &mut Weights, evidence: &[f64; WAYS], share: f64, secs: u32) -> f64 {
     let fade = libm::exp(-f64::from(secs) / HALF_LIFE_SECS * std::f64::consts::LN_2);
     let mut said = [0.0; WAYS];
     for way in 0..WAYS {
         let (before, new) = (f64::from(weights[way]) * fade, evidence[way]);
+        let new = if new > 0.0 { new * share } else { new };
         let kept = if before > SURE { before - new.min(0.0) } else { before * KEEPS };
         // What adds nothing is no worse for what came before it.
-        let told = (new / WHOLE).clamp(0.0, 1.0);
+        let told = (new / WHOLE).clamp(0.0, 1.0) * share;
         weights[way] = (kept + new).clamp(0.0, WEIGHT_MAX) as f32;
-        said[way] = if told < 1.0 { new + kept * told } else { f64::from(weights[way]) };
+        said[way] = new + kept.min(SURE) * told;
     }
     PRIOR + mean_of_exponents(&said)
 }

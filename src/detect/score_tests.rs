@@ -4,9 +4,9 @@ use super::*;
 
 #[test]
 fn tables_are_distributions() {
-    for table in [&USUAL, &THIEVES[0], &THIEVES[1], &THIEVES[2], &THIEVES[3]] {
+    for table in [&USUAL, &THIEVES[0], &THIEVES[1], &THIEVES[2], &THIEVES[3], &THIEVES[4]] {
         let where_from = [&table.net[..], &table.wake, &table.start, &table.kind, &table.path, &table.ground];
-        let others = [&table.software[..], &table.lineage, &table.pace, &table.elsewhere];
+        let others = [&table.software[..], &table.lineage, &table.pace, &table.elsewhere, &table.stamina, &table.beat];
         for levels in where_from.into_iter().chain(others) {
             let sum: f64 = levels.iter().sum();
             assert!((sum - 1.0).abs() < 0.02, "{levels:?} sum up to {sum}");
@@ -21,26 +21,29 @@ fn nothing_known_says_nothing_and_evidence_adds_up_and_fades() {
     let nothing = evidence(&Signals::default(), &usual, &Habits::default());
     assert!(nothing.iter().all(|evidence| *evidence <= 0.0 && *evidence >= NETWORK_MIN));
     let mut weights = Weights::default();
-    let once = accumulate(&mut weights, &[3.0; WAYS], 0);
-    let twice = accumulate(&mut weights, &[3.0; WAYS], 0);
+    let once = accumulate(&mut weights, &[3.0; WAYS], 1.0, 0);
+    let twice = accumulate(&mut weights, &[3.0; WAYS], 1.0, 0);
     assert!((once - (PRIOR + 3.0)).abs() < 1e-9 && (twice - (PRIOR + 3.0 * KEEPS + 3.0)).abs() < 1e-6);
     // Four days later half of it is left: (3 x 0.9 + 3) / 2 x 0.9 = 2.565; half a whole tells half of that.
-    let later = accumulate(&mut weights, &[0.5; WAYS], 4 * 86_400);
+    let later = accumulate(&mut weights, &[0.5; WAYS], 1.0, 4 * 86_400);
     assert!((later - (PRIOR + 1.2825 + 0.5)).abs() < 1e-5, "{later}");
-    let nothing = accumulate(&mut weights, &[-0.5; WAYS], 0);
+    let nothing = accumulate(&mut weights, &[-0.5; WAYS], 1.0, 0);
     assert!((nothing - (PRIOR - 0.5)).abs() < 1e-9, "{nothing}");
     // Past all doubt it stays, though it is not told again by who adds nothing: no refresh takes from it, and time half of
     // it, which is doubtful again.
     let mut weights = [20.0; WAYS];
-    let quiet = accumulate(&mut weights, &[-3.0; WAYS], 0);
+    let quiet = accumulate(&mut weights, &[-3.0; WAYS], 1.0, 0);
     assert!((quiet - (PRIOR - 3.0)).abs() < 1e-6, "{quiet}");
     assert!(weights.iter().all(|weight| (weight - 20.0).abs() < 1e-6), "{weights:?}");
-    let later = accumulate(&mut weights, &[-3.0; WAYS], 4 * 86_400);
+    let later = accumulate(&mut weights, &[-3.0; WAYS], 1.0, 4 * 86_400);
     assert!((later - (PRIOR - 3.0)).abs() < 1e-9, "{later}");
     // Nor however far past it.
-    let certain = accumulate(&mut [50.0; WAYS], &[-3.0; WAYS], 0);
+    let certain = accumulate(&mut [50.0; WAYS], &[-3.0; WAYS], 1.0, 0);
     assert!((certain - (PRIOR - 3.0)).abs() < 1e-6, "{certain}");
     assert!(weights.iter().all(|weight| (weight - 6.0).abs() < 1e-6), "{weights:?}");
+    // Of what was told before, a part is new: half of 4, and half of the 4 x 0.9 that were before it.
+    let part = accumulate(&mut [4.0; WAYS], &[4.0; WAYS], 0.5, 0);
+    assert!((part - (PRIOR + 2.0 + 1.8)).abs() < 1e-6, "{part}");
     let most = PRIOR + WEIGHT_MAX;
     assert!(probability(most) < 1.0 && probability(most - 1e-3) < probability(most));
     assert!(probability(1e9) < 1.0 && probability(-1e9) > 0.0 && probability(0.0) == 0.5);
@@ -88,19 +91,21 @@ fn near(found: [f64; WAYS], expected: [f64; WAYS]) {
 
 #[test]
 fn what_is_usual_excuses_little() {
-    // ln(0.34 / 0.96) = -1.04, ln(0.36 / 0.96) = -0.98 and ln(0.40 / 0.96) = -0.88 are too much; ln(0.85 / 0.96) = -0.12 is not.
-    near(says(Signals { net: Net::Same, ..Signals::default() }), [-0.5, -0.5, (0.85_f64 / 0.96).ln(), -0.5]);
+    // ln(0.34 / 0.96) = -1.04, ln(0.36 / 0.96) = -0.98 and ln(0.40 / 0.96) = -0.88 are too much; ln(0.85 / 0.96) = -0.12 and
+    // ln(0.90 / 0.96) = -0.06 are not.
+    let same = [-0.5, -0.5, (0.85_f64 / 0.96).ln(), -0.5, (0.90_f64 / 0.96).ln()];
+    near(says(Signals { net: Net::Same, ..Signals::default() }), same);
     // An hour that is usual is no excuse at all: ln(0.80 / 0.97) < 0. One that is not says ln(0.08 / 0.01).
     near(says(Signals { hour: Hour::Usual, ..Signals::default() }), [0.0; WAYS]);
-    near(says(Signals { hour: Hour::Never, ..Signals::default() }), [8.0, 7.0, 6.0, 8.0].map(f64::ln));
+    near(says(Signals { hour: Hour::Never, ..Signals::default() }), [8.0, 7.0, 6.0, 8.0, 9.0].map(f64::ln));
     // Nor is one client that asked twice a sign of two: ln(0.02 / 0.008) > 0.
     near(says(Signals { lineage: Lineage::Race, ..Signals::default() }), [0.0; WAYS]);
 }
 
 #[test]
 fn a_client_that_names_no_parent_is_early_all_the_same() {
-    // ln(0.38 / 0.03), in the same network ln(0.42 / 0.03).
-    let early = [0.38, 0.38, 0.42, 0.38].map(|thief: f64| (thief / 0.03).ln());
+    // ln(0.38 / 0.03), in the same network ln(0.42 / 0.03), alone ln(0.08 / 0.03).
+    let early = [0.38, 0.38, 0.42, 0.38, 0.08].map(|thief: f64| (thief / 0.03).ln());
     near(says(Signals { pace: Pace::Early, ..Signals::default() }), early);
     near(says(Signals { blind: Pace::Early, ..Signals::default() }), early);
 }
@@ -112,6 +117,31 @@ fn who_names_the_newest_token_is_no_thief_for_it_where_few_do() {
     let usual = Usual { application: &rare, all: &Rates::default() };
     let said = |lineage| evidence(&Signals { lineage, ..Signals::default() }, &usual, &Habits::default())[2];
     assert!(said(Lineage::Head) <= 0.0 && said(Lineage::Stale) > 3.0);
+}
+
+#[test]
+fn what_is_ordinary_accuses_nobody_however_seldom_it_is() {
+    // An application in which nearly all do otherwise.
+    let mut rare = Rates::default();
+    (rare.software[1], rare.elsewhere[3], rare.kind[0], rare.pace[0]) = (10_000.0, 10_000.0, 10_000.0, 10_000.0);
+    let usual = Usual { application: &rare, all: &Rates::default() };
+    let none = Signals::default();
+    let quiet = [
+        Signals { software: Software::Same, ..none },
+        Signals { elsewhere: Elsewhere::Quiet, ..none },
+        Signals { kind: Kind::Mobile, ..none },
+        Signals { kind: Kind::Habit, ..none },
+        Signals { pace: Pace::OnTime, ..none },
+        Signals { pace: Pace::Late, ..none },
+        Signals { pace: Pace::Idle, ..none },
+    ];
+    for signals in quiet {
+        let said = evidence(&signals, &usual, &Habits::default());
+        assert!(said.iter().all(|said| *said <= 0.0), "{signals:?} {said:?}");
+    }
+    for signals in [Signals { kind: Kind::Hosting, ..none }, Signals { pace: Pace::Early, ..none }] {
+        assert!(evidence(&signals, &usual, &Habits::default())[0] > 3.0, "{signals:?}");
+    }
 }
 
 #[test]
@@ -129,9 +159,9 @@ fn whether_tabs_keep_tokens_is_an_applications_own_way() {
     let (none, mut all) = (Rates::default(), Rates::default());
     let twins = Signals { fork: Fork::Twins, ..Signals::default() };
     (0..10_000).for_each(|_| all.learn(&twins, 1.0));
-    // ln(0.85 / 0.05) and ln(0.70 / 0.05), whatever others do.
+    // ln(0.85 / 0.05), ln(0.70 / 0.05) and ln(0.10 / 0.05), whatever others do.
     let said = evidence(&twins, &Usual { application: &none, all: &all }, &Habits::default());
-    near(said, [17.0, 17.0, 17.0, 14.0].map(f64::ln));
+    near(said, [17.0, 17.0, 17.0, 14.0, 2.0].map(f64::ln));
 }
 
 #[test]

@@ -211,13 +211,17 @@ impl<'a> Seen<'a> {
         if contexts.clone().next().is_some_and(|last| last.near == near || last.ip == place.ip) {
             return Net::Same;
         }
+        if self.session.is_some_and(|session| session.was_in(near)) {
+            return Net::Own;
+        }
         let own = self.user.into_iter().flat_map(User::places);
         let known = contexts
             .map(spot_of_context)
-            .chain(own.map(|known| (known.near, known.wide, known.country, known.spot.cell())));
+            .chain(own.map(|known| (known.near, known.wide, known.country, known.spot.cell(), known.labels)));
         let mut net = Net::Unknown;
-        for (other_near, wide, country, cell) in known {
-            let level = if other_near == near {
+        for (other_near, wide, country, cell, had) in known {
+            // A relay's next exit, another aircraft: whose networks these are, they change.
+            let level = if other_near == near || had & place.labels & labels::ROAMING != 0 {
                 Net::Own
             } else if wide == place.wide {
                 if is_elsewhere(cell, place.cell) { Net::Afar } else { Net::Area }
@@ -380,6 +384,6 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn spot_of_context(context: &Context) -> (u32, u32, u16, Option<Cell>) {
-    (context.near, context.wide, context.country, context.spot.cell())
+fn spot_of_context(context: &Context) -> (u32, u32, u16, Option<Cell>, u16) {
+    (context.near, context.wide, context.country, context.spot.cell(), context.labels)
 }

@@ -225,6 +225,12 @@ levels! {
         Most,
         /// 40.
         Endless,
+        /// 80.
+        Sleepless,
+        /// 160.
+        Tireless,
+        /// 320.
+        Ceaseless,
     }
     /// How many foreign networks of different providers or places a session was in without coming back, this one included;
     /// told when one is added.

@@ -4,12 +4,13 @@
 use super::{
     facts::{Cell, labels},
     geo::is_elsewhere,
-    score::WAYS,
     seen::{BURST_RATE, LEEWAY_SECS, Seen},
     signals::{Beat, Drift, Net},
     state::session::Context,
 };
 
+/// A session of which so many refreshes were told has been told of.
+const TOLD_MAX: f64 = 12.0;
 /// Gaps that differ by less than this share are alike.
 const ALIKE: f64 = 0.08;
 /// A token's end explains gaps up to so many of its lifetimes.
@@ -18,12 +19,14 @@ const EXPLAINED: f64 = 1.3;
 const BEAT_SECS_MAX: u32 = 18 * 3_600;
 
 impl Seen<'_> {
-    /// What speaks for a thief, by its share where a client refreshes over and over at once: whatever is wrong with it, it is one
-    /// thing, however often it is shown.
-    pub fn once(&self, evidence: [f64; WAYS]) -> [f64; WAYS] {
-        let rate = self.session.filter(|_| self.gap() <= Some(LEEWAY_SECS)).map_or(0, |session| session.rate);
-        let share = 1.0 / f64::from(rate.saturating_sub(BURST_RATE).max(1));
-        evidence.map(|said| if said > 0.0 { said * share } else { said })
+    /// How much of what speaks for a thief is new. Where a client refreshes over and over at once, whatever is wrong with it is
+    /// one thing, however often it is shown; and a session that was told of a dozen times has been told of: where that was
+    /// wrong, it would be wrong for weeks, a few times an hour.
+    pub fn share(&self) -> f64 {
+        let Some(session) = self.session else { return 1.0 };
+        let rate = if self.gap() <= Some(LEEWAY_SECS) { session.rate } else { 0 };
+        let burst = 1.0 / f64::from(rate.saturating_sub(BURST_RATE).max(1));
+        burst * (TOLD_MAX / f64::from(session.told).max(1.0)).min(1.0)
     }
 
     /// How many foreign networks the session was in without coming back, this one included. A telephone's or a roaming one

@@ -49,6 +49,32 @@ fn nobody_comes_back_to_the_networks_of_a_thief() {
 }
 
 #[test]
+fn a_session_comes_back_to_where_it_was() {
+    use signals::Net::{Abroad, Own};
+    let mut engine = Engine::new(Config::default());
+    let mut go = |number: i64, near: u64| {
+        let country = near as u16;
+        let place = Place { country, ..network(near, near as u32, HERE, 0) };
+        let place = Place { cell: None, ..place };
+        seen_at(&mut engine, place, number * 7_200, (number as u64, number as u64 + 1)).place()
+    };
+    (1..=9).for_each(|number| drop(go(number, number as u64)));
+    // Eight networks ago; then one that no session remembers for so long, and one that is new.
+    assert_eq!([go(10, 2), go(11, 20), go(12, 21), go(13, 3)], [Own, Abroad, Abroad, Abroad]);
+}
+
+#[test]
+fn a_relays_exits_are_one_network() {
+    use signals::Net::{City, Own};
+    let relay = facts::labels::ROAMING;
+    for (first, second, expected) in [(relay, relay, Own), (relay, 0, City), (0, relay, City)] {
+        let mut engine = Engine::new(Config::default());
+        seen_at(&mut engine, network(1, 1, HERE, first), 0, (1, 2));
+        assert_eq!(seen_at(&mut engine, network(2, 2, HERE, second), 7_200, (2, 3)).place(), expected);
+    }
+}
+
+#[test]
 fn a_provider_of_theirs_in_another_city_is_no_place_of_theirs() {
     let mut engine = Engine::new(Config::default());
     let mut place = |near, cell, at| seen_at(&mut engine, network(near, 1, cell, 0), at, (0, near)).place();

@@ -1,4 +1,4 @@
-//! What is remembered of one session: 368 bytes, which with its count of references fit a block of 384.
+//! What is remembered of one session: 384 bytes, which with its count of references fit a block of 448.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,8 @@ use crate::detect::{
 
 /// Contexts remembered of one session.
 pub const CONTEXTS: usize = 3;
+/// Networks remembered of one session beside those of its contexts.
+pub const HAUNTS: usize = 6;
 /// A context that came this often, over [`PROBATION_SECS`], without a lineage finding, is the user's own.
 pub const PROBATION_EVENTS: u16 = 3;
 /// See [`PROBATION_EVENTS`].
@@ -152,6 +154,10 @@ pub struct Session {
     pub said: u8,
     /// Its application, in short.
     pub application: u16,
+    /// Networks that it was in before those of its contexts, in short; the newest first.
+    pub haunts: [u16; HAUNTS],
+    /// Refreshes that were told: whose risk was far from nothing.
+    pub told: u8,
 }
 
 impl Session {
@@ -177,8 +183,28 @@ impl Session {
             newest.count = known.count.saturating_add(1);
         }
         let end = at.unwrap_or_else(|| self.oldest_of_its_kind(&seen));
+        if at.is_none() {
+            self.haunt(self.contexts[end].near);
+        }
         self.contexts.copy_within(0..end, 1);
         self.contexts[0] = newest;
+    }
+
+    /// Remembers a network beside its contexts.
+    fn haunt(&mut self, near: u32) {
+        if near == 0 {
+            return;
+        }
+        let key = tiny(u64::from(near)).max(1);
+        let at = self.haunts.iter().position(|had| *had == key).unwrap_or(HAUNTS - 1);
+        self.haunts.copy_within(0..at, 1);
+        self.haunts[0] = key;
+    }
+
+    /// Whether it was in a network before.
+    pub fn was_in(&self, near: u32) -> bool {
+        self.contexts().iter().any(|context| context.near == near)
+            || near != 0 && self.haunts.contains(&tiny(u64::from(near)).max(1))
     }
 
     fn oldest_of_its_kind(&self, seen: &Context) -> usize {
@@ -207,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_million_sessions_fit_their_share_of_memory() {
-        assert!(size_of::<Session>() <= 368, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 432, "{}", size_of::<Session>());
         assert!(size_of::<super::super::user::User>() <= 304, "{}", size_of::<super::super::user::User>());
     }
 }
