@@ -34,10 +34,6 @@ mod stdout;
 mod syslog;
 mod turns;
 
-/// As in the binary.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// A new sink is a line here.
 const PARTS: &[(&str, fn())] = &[
     ("messages", messages::run),
