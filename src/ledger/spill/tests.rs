@@ -166,7 +166,9 @@ fn a_write_that_fails_loses_what_waited_and_nothing_else() {
     let needed = ids(&store.save(outside(&state)).unwrap());
     let again = Store::open(dir.path(), &needed, &state);
     assert_eq!((again.len(), found(&again, &state, &gone)), (199 - waits, 199 - waits));
-    assert!(again.find(names(&state)[before + waits]).is_some() && again.find(names(&state)[before + waits - 1]).is_none());
+    assert!(
+        again.find(names(&state)[before + waits]).is_some() && again.find(names(&state)[before + waits - 1]).is_none()
+    );
 }
 
 #[test]
