@@ -335,6 +335,7 @@ fn every_rule_can_fail() {
         ("src/app.rs", "fn f() { g().unwrap() }", "`.unwrap()` without a stated reason"),
         ("src/app.rs", "#[expect(clippy::unwrap_used)]\nfn f() { g().unwrap() }", "no reason"),
         ("src/app.rs", &long_function, "72 lines, more than 70"),
+        ("src/app.rs", &long_function.replace("f()", "f(of: [u8; 2])"), "72 lines, more than 70"),
         ("src/app.rs", &long_file, "401 lines, more than 400"),
         ("tests/it/new.rs", "#[ignore]\nfn f() {}", "an ignored test proves nothing"),
         ("tests/it/new.rs", "", "so it never runs"),

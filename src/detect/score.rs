@@ -261,38 +261,32 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
                 $field.map(|(at, usual)| ratio(thief.$field[at], usual).min(if at == 0 { 0.0 } else { TERM_MAX }))
             };
         }
-        // These say much the same: the loudest of those that say anything counts.
         // A telephone's network, or a VPN that is somebody's habit, is not odd where few others have one.
-        let is_no_sign = matches!(signals.kind, Kind::Mobile | Kind::Habit);
-        let kind = term!(kind).map(|term| if is_no_sign { term.min(0.0) } else { term });
+        let kind = term!(kind).map(|term| sign(!matches!(signals.kind, Kind::Mobile | Kind::Habit), term));
+        // These say much the same: the loudest of those that say anything counts.
         let places = [term!(net), term!(wake), term!(start), kind, term!(path)];
         let network = places.into_iter().flatten().reduce(f64::max).map_or(0.0, |loudest| loudest.max(NETWORK_MIN));
-        let lineage = term!(lineage).unwrap_or(0.0);
         // One client that asked twice is no sign of two. Nor is one that names the newest token where few name any.
-        let is_no_sign = matches!(signals.lineage, Lineage::Race | Lineage::Head);
-        let lineage = if is_no_sign { lineage.min(0.0) } else { lineage };
+        let is_one = matches!(signals.lineage, Lineage::Race | Lineage::Head);
+        let lineage = sign(!is_one, term!(lineage).unwrap_or(0.0));
         let pace = pace.map(|(at, usual)| ratio(thief.pace[at], usual));
-        let blind = blind.map(|(at, usual)| ratio(thief.blind[at], usual));
-        let pace = pace.or(blind).unwrap_or(0.0);
-        // Who comes in time, or late, is in no hurry: no sign of two.
-        let is_no_sign = matches!(signals.pace.max(signals.blind), Pace::OnTime | Pace::Late | Pace::Idle);
-        let pace = if is_no_sign { pace.min(0.0) } else { pace };
-        let others = [
-            term!(software),
-            term!(first),
-            term!(fork),
-            term!(rival),
-            term!(company),
-            term!(ground),
-            term!(elsewhere),
-            term!(renewal),
-        ];
+        let pace = pace.or(blind.map(|(at, usual)| ratio(thief.blind[at], usual))).unwrap_or(0.0);
+        // Nor is who comes in time, or late: they are in no hurry.
+        let is_patient = matches!(signals.pace.max(signals.blind), Pace::OnTime | Pace::Late | Pace::Idle);
+        let pace = sign(!is_patient, pace);
+        let holders = [term!(software), term!(first), term!(fork), term!(rival), term!(company)];
+        let others = [term!(ground), term!(elsewhere), term!(renewal)];
         let seldom = [term!(stamina), term!(drift), term!(beat), term!(hour)];
         network
             + together(lineage, pace)
-            + others.into_iter().flatten().sum::<f64>()
+            + holders.into_iter().chain(others).flatten().sum::<f64>()
             + seldom.into_iter().flatten().map(|term| term.max(0.0)).sum::<f64>()
     })
+}
+
+/// What may excuse and, unless it is a sign of a thief, not accuse.
+fn sign(is_one: bool, term: f64) -> f64 {
+    if is_one { term } else { term.min(0.0) }
 }
 
 /// A second holder makes a fork and an early refresh at once; so does a second tab. When a fork comes is no excuse for it.

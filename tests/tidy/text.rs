@@ -51,15 +51,18 @@ pub fn blank(text: &str) -> String {
     out
 }
 
-/// Where the block ends whose opening brace is the first one in `code`; also where a `;` comes before any brace.
+/// Where the block ends whose opening brace is the first one in `code`; also where a `;` comes before any brace, but for that
+/// of an array's type.
 pub fn block_end(code: &str) -> usize {
-    let mut depth = 0;
+    let (mut depth, mut brackets) = (0, 0);
     for (at, c) in code.char_indices() {
         match c {
+            '[' => brackets += 1,
+            ']' => brackets -= 1,
             '{' => depth += 1,
             '}' if depth <= 1 => return at + 1,
             '}' => depth -= 1,
-            ';' if depth == 0 => return at + 1,
+            ';' if depth == 0 && brackets == 0 => return at + 1,
             _ => {}
         }
     }
