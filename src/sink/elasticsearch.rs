@@ -143,7 +143,10 @@ impl Config {
 /// The rules of Elasticsearch's index names, so that none can be taken for another path.
 fn check_index(index: &str) -> Result<(), BuildError> {
     let wrong = |c: char| c.is_uppercase() || c.is_control() || r##"\/*?"<>| ,#:%"##.contains(c);
-    if index.is_empty() || index.len() > INDEX_BYTES_MAX || index.starts_with(['-', '_', '+', '.']) || index.contains(wrong)
+    if index.is_empty()
+        || index.len() > INDEX_BYTES_MAX
+        || index.starts_with(['-', '_', '+', '.'])
+        || index.contains(wrong)
     {
         return Err(BuildError(format!(
             "index {index:?} is not a name: lower-case letters, digits, - _ . in between, at most {INDEX_BYTES_MAX} bytes"

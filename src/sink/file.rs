@@ -173,9 +173,7 @@ fn trouble(path: &Path, error: &io::Error) -> SinkError {
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::NotFound
         | io::ErrorKind::NotADirectory
-        | io::ErrorKind::IsADirectory => {
-            SinkError::fault(reason)
-        }
+        | io::ErrorKind::IsADirectory => SinkError::fault(reason),
         _ => SinkError::passing(reason),
     }
 }
@@ -249,7 +247,8 @@ impl Writer {
         };
         match (open.file.metadata(), fs::metadata(&self.path)) {
             (Ok(ours), Ok(named)) => {
-                (ours.dev(), ours.ino(), ours.len()) == (named.dev(), named.ino(), named.len()) && ours.len() == open.len
+                (ours.dev(), ours.ino(), ours.len()) == (named.dev(), named.ino(), named.len())
+                    && ours.len() == open.len
             }
             _ => false,
         }

@@ -22,11 +22,7 @@ use super::{
     json::{self, array},
     tls::TlsFiles,
 };
-use crate::{
-    secret::SecretRef,
-    slice::pieces,
-    units::Span,
-};
+use crate::{secret::SecretRef, slice::pieces, units::Span};
 
 mod preset;
 mod signing;
@@ -264,9 +260,7 @@ impl Sink for Http {
     async fn deliver(&self, batch: &[Message]) -> Result<Ack, SinkError> {
         let (pieces, id, content_type) = match &self.shape {
             Shape::Body(body) => (body.of(batch), body.id(batch), body.content_type(batch)),
-            Shape::Preset(preset, labels) => {
-                (preset.body(batch, labels), Body::Array.id(batch), preset.content_type())
-            }
+            Shape::Preset(preset, labels) => (preset.body(batch, labels), Body::Array.id(batch), preset.content_type()),
         };
         let pieces = if self.gzip { vec![gzip(pieces).await?] } else { pieces };
         let mut headers = self.headers.clone();

@@ -125,7 +125,9 @@ impl Config {
             return fail(format!("topic {:?} is not a name: 1 to {TOPIC_LEN_MAX} of A-Z a-z 0-9 . _ -", self.topic));
         }
         if self.partitions.is_some() && !self.create_topic {
-            return fail("partitions is for a topic that is created: write create_topic = true, or leave it out".to_owned());
+            return fail(
+                "partitions is for a topic that is created: write create_topic = true, or leave it out".to_owned(),
+            );
         }
         if self.partitions.is_some_and(|partitions| partitions < 1) {
             return fail("partitions must be 1 at least".to_owned());
@@ -174,7 +176,8 @@ fn in_the_clear(to: &Address) -> String {
 impl Sasl {
     fn read(&self, base: &Path) -> Result<SaslConfig, BuildError> {
         let secret = one_secret("sasl.password", &self.password_file, &self.password_env)?.read(base)?;
-        let password = str::from_utf8(secret.expose()).map_err(|_| BuildError("the password is not UTF-8".to_owned()))?;
+        let password =
+            str::from_utf8(secret.expose()).map_err(|_| BuildError("the password is not UTF-8".to_owned()))?;
         let credentials = Credentials::new(self.username.clone(), password.to_owned());
         Ok(match self.mechanism {
             Mechanism::Plain => SaslConfig::Plain(credentials),

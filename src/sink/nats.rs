@@ -155,11 +155,7 @@ impl Config {
     }
 
     /// And what of them must not be quoted.
-    fn credentials(
-        &self,
-        options: ConnectOptions,
-        base: &Path,
-    ) -> Result<(ConnectOptions, Vec<Secret>), BuildError> {
+    fn credentials(&self, options: ConnectOptions, base: &Path) -> Result<(ConnectOptions, Vec<Secret>), BuildError> {
         let has_password = self.password_file.is_some() || self.password_env.is_some();
         match (&self.creds_file, &self.user) {
             (Some(_), _) if self.user.is_some() || has_password => {

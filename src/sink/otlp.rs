@@ -109,7 +109,8 @@ impl Config {
     pub fn build(&self, base: &Path) -> Result<Otlp, BuildError> {
         let tls = TlsFiles::new(&self.ca_file, &self.cert_file, &self.key_file);
         let connect = Connect { url: &self.endpoint, timeout: self.timeout, allow_http: self.allow_http, tls };
-        let mut client = connect.build(base).map_err(|BuildError(text)| BuildError(text.replacen("url", "endpoint", 1)))?;
+        let mut client =
+            connect.build(base).map_err(|BuildError(text)| BuildError(text.replacen("url", "endpoint", 1)))?;
         let mut headers = client.headers(&self.headers, OWN_HEADERS, base)?;
         let way = match self.protocol {
             Protocol::Http => {
@@ -157,7 +158,8 @@ impl Sink for Otlp {
             }
             Way::Http { url, headers, gzip: compressed } => {
                 let request = if *compressed { vec![gzip(request).await?] } else { request };
-                let request = self.client.request(Method::POST, url.clone()).headers(headers.clone()).body(body(request));
+                let request =
+                    self.client.request(Method::POST, url.clone()).headers(headers.clone()).body(body(request));
                 taken(&self.client, self.client.ask(request, ANSWER_BYTES_MAX).await?)?
             }
         };
@@ -199,7 +201,6 @@ fn taken(client: &HttpClient, answer: Answer) -> Result<ExportLogsServiceRespons
         _ => SinkError::Retry { reason, after: answer.after, fault: true },
     })
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -215,4 +215,3 @@ fn too_many(notice: &Notice) -> Value {
     body["payload"]["summary"] = cut(&summary, SUMMARY_CHARS_MAX).into();
     body
 }
-

@@ -137,4 +137,3 @@ fn body(notice: &Notice) -> Value {
     // For notifications and screen readers.
     json!({"text": escape(&format!("{}: {}", notice.headline, notice.text)), "blocks": blocks})
 }
-

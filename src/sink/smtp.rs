@@ -166,11 +166,17 @@ impl Config {
         let wrong = || BuildError("server is not one: it should look like mail.example.com:587".to_owned());
         let address = reqwest::Url::parse(&format!("smtp://{}", self.server)).map_err(|_| wrong())?;
         let host = address.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() || !matches!(address.path(), "" | "/") || address.username() != "" || address.query().is_some() {
+        if host.is_empty()
+            || !matches!(address.path(), "" | "/")
+            || address.username() != ""
+            || address.query().is_some()
+        {
             return Err(wrong());
         }
         if self.tls == Privacy::None && !is_this_machine(&host) {
-            return Err(BuildError("tls = \"none\" is for this machine only: mails would travel in the clear".to_owned()));
+            return Err(BuildError(
+                "tls = \"none\" is for this machine only: mails would travel in the clear".to_owned(),
+            ));
         }
         Ok((host, address.port().unwrap_or(usual)))
     }
@@ -236,7 +242,8 @@ impl Sink for Smtp {
         let say = |notices: &[Notice]| {
             let mail = mail::mail(notices, &self.envelope);
             async move {
-                let mail = mail.map_err(|error| SinkError::Refused { reason: format!("no mail can be made: {error}") })?;
+                let mail =
+                    mail.map_err(|error| SinkError::Refused { reason: format!("no mail can be made: {error}") })?;
                 self.send(&mail).await
             }
         };

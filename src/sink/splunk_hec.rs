@@ -146,7 +146,12 @@ impl Config {
         let acks = self.acks.then_some(()).map(|()| {
             let mut url = endpoint(client.url(), "ack")?;
             url.query_pairs_mut().append_pair("channel", &channel);
-            Ok::<_, BuildError>(Acks { url, timeout: self.ack_timeout.get(), channel, doubtful: AtomicBool::new(false) })
+            Ok::<_, BuildError>(Acks {
+                url,
+                timeout: self.ack_timeout.get(),
+                channel,
+                doubtful: AtomicBool::new(false),
+            })
         });
         Ok(SplunkHec {
             events: endpoint(client.url(), "event")?,
@@ -260,13 +265,16 @@ impl SplunkHec {
         }
         let mut headers = self.headers.clone();
         headers.remove(CONTENT_ENCODING);
-        let request = self.client.request(Method::POST, acks.url.clone()).headers(headers).body(format!("{{\"acks\":[{id}]}}"));
+        let request =
+            self.client.request(Method::POST, acks.url.clone()).headers(headers).body(format!("{{\"acks\":[{id}]}}"));
         let answer = self.client.ask(request, ANSWER_BYTES_MAX).await?;
         match serde_json::from_slice::<Said>(&answer.body) {
             Ok(said) if answer.status.is_success() => Ok(said.acks.get(&id.to_string()).copied().unwrap_or(false)),
             _ => match meaning(&self.client, &answer) {
                 // The question has no records in it that could be to blame.
-                Err(SinkError::Refused { reason }) | Ok(Meaning::Culprit { reason, .. }) => Err(SinkError::fault(reason)),
+                Err(SinkError::Refused { reason }) | Ok(Meaning::Culprit { reason, .. }) => {
+                    Err(SinkError::fault(reason))
+                }
                 Err(error) => Err(error),
                 Ok(Meaning::Taken(_)) => Err(SinkError::passing("the answer for an acknowledgement holds none")),
             },

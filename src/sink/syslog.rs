@@ -28,8 +28,8 @@ mod message;
 mod pieces;
 mod unacked;
 
-pub use config::Config;
 use ahead::Ahead;
+pub use config::Config;
 use config::Framing;
 use link::{CLOSE_TIME, Link, Target};
 use message::Writer;
@@ -178,7 +178,9 @@ impl Syslog {
         if let Some((mut link, ahead)) = kept {
             match link.alive().await {
                 Ok(()) => return Ok((link, ahead)),
-                Err(error) => tracing::info!(address = self.target.address(), %error, "connecting to the syslog server again"),
+                Err(error) => {
+                    tracing::info!(address = self.target.address(), %error, "connecting to the syslog server again")
+                }
             }
         }
         let mut link = self.target.connect().await?;
@@ -205,7 +207,9 @@ const TOO_LONG: i32 = 90;
 /// What is worth an alarm at once: what only a change of the configuration mends.
 fn trouble(address: &str, error: &io::Error) -> SinkError {
     if error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) {
-        return SinkError::fault(format!("{address}: TLS: {error} (check ca_file, cert_file, key_file and server_name)"));
+        return SinkError::fault(format!(
+            "{address}: TLS: {error} (check ca_file, cert_file, key_file and server_name)"
+        ));
     }
     if error.raw_os_error() == Some(TOO_LONG) {
         return SinkError::fault(format!("{address}: a datagram is too long for the way there: lower max_size"));

@@ -142,4 +142,3 @@ fn body(notice: &Notice) -> Value {
         "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null, "content": card}],
     })
 }
-

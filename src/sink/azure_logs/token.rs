@@ -71,8 +71,8 @@ impl Tokens {
         let mut url = client.url().clone();
         let path = format!("{}/{}/oauth2/v2.0/token", url.path().trim_end_matches('/'), who.tenant_id);
         url.set_path(&path);
-        let client_secret = std::str::from_utf8(secret.expose())
-            .map_err(|_| BuildError("the client secret is not text".to_owned()))?;
+        let client_secret =
+            std::str::from_utf8(secret.expose()).map_err(|_| BuildError("the client secret is not text".to_owned()))?;
         let scope = format!("{}/.default", who.audience.trim_end_matches('/'));
         let mut form = Url::parse("form:").map_err(|error| BuildError(error.to_string()))?;
         form.query_pairs_mut()
@@ -91,7 +91,8 @@ impl Tokens {
 
     /// The value of `Authorization`, fetched where there is none that lasts.
     pub(super) async fn header(&self) -> Result<HeaderValue, SinkError> {
-        let fresh = self.kept().as_ref().filter(|token| token.fresh_until > Instant::now()).map(|token| token.header.clone());
+        let fresh =
+            self.kept().as_ref().filter(|token| token.fresh_until > Instant::now()).map(|token| token.header.clone());
         if let Some(header) = fresh {
             return Ok(header);
         }

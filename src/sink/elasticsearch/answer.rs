@@ -166,8 +166,11 @@ mod tests {
 
     #[test]
     fn a_missing_privilege_is_not_the_records_fault() {
-        let body = r#"{"items":[{"create":{"status":403,"error":{"type":"security_exception","reason":"unauthorized"}}}]}"#;
-        assert!(matches!(read(body, 1).unwrap_err(), SinkError::Partly { fault: true, refused, .. } if refused.is_empty()));
+        let body =
+            r#"{"items":[{"create":{"status":403,"error":{"type":"security_exception","reason":"unauthorized"}}}]}"#;
+        assert!(
+            matches!(read(body, 1).unwrap_err(), SinkError::Partly { fault: true, refused, .. } if refused.is_empty())
+        );
     }
 
     #[test]

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_document_gets_an_instant_where_it_has_none() {
-        let text = |body: &str| String::from_utf8(bulk(&pack().packed([message("k", body)])).unwrap().concat()).unwrap();
+        let text =
+            |body: &str| String::from_utf8(bulk(&pack().packed([message("k", body)])).unwrap().concat()).unwrap();
         let head = "{\"create\":{\"_id\":\"k\"}}\n";
         let stamp = r#""@timestamp":"2026-11-22T06:40:00.123456Z","#;
         assert_eq!(text(r#"{"a":1}"#), format!("{head}{{{stamp}\"a\":1}}\n"));

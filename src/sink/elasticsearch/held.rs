@@ -51,7 +51,8 @@ impl Elasticsearch {
     }
 
     async fn question<T: for<'de> Deserialize<'de>>(&self, what: &str, body: &str) -> Result<T, SinkError> {
-        let request = self.request(Method::POST, &[what]).header(CONTENT_TYPE, "application/json").body(body.to_owned());
+        let request =
+            self.request(Method::POST, &[what]).header(CONTENT_TYPE, "application/json").body(body.to_owned());
         let answer = self.client.ask(request, ANSWER_BYTES_MAX).await?;
         if !answer.status.is_success() {
             return Err(self.client.meaning(answer.status, answer.after, &self.client.quote(&answer.body)));

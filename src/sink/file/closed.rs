@@ -186,7 +186,8 @@ mod tests {
         }
         Closed::new(dir.path().join("a.jsonl"), Some(2), true).tidy().unwrap();
         let kept = |day| format!("a.jsonl.{}.zst", stamp(day));
-        let mut expected = ["a.jsonl".into(), "a.jsonl.bak".into(), kept(3), kept(4), "b.jsonl.20261101T064000123456Z".into()];
+        let mut expected =
+            ["a.jsonl".into(), "a.jsonl.bak".into(), kept(3), kept(4), "b.jsonl.20261101T064000123456Z".into()];
         expected.sort();
         assert_eq!(names(dir.path()), expected);
         let bytes = fs::read(dir.path().join(kept(3))).unwrap();

@@ -44,7 +44,9 @@ impl Preset {
             (Self::Sumologic, None) => {
                 Err(BuildError("url_file is needed: the address of the HTTP source is a secret".to_owned()))
             }
-            (Self::Loki, None) => Err(BuildError("url is needed: it should look like https://loki.example.com".to_owned())),
+            (Self::Loki, None) => {
+                Err(BuildError("url is needed: it should look like https://loki.example.com".to_owned()))
+            }
         }
     }
 
@@ -138,4 +140,3 @@ fn check_labels(labels: &Labels, good: impl Fn(&str, &str) -> bool, wants: &str)
         Some((name, _)) => Err(BuildError(format!("labels: {name} is not usable: {wants}"))),
     }
 }
-

@@ -37,7 +37,9 @@ impl Signer {
     pub(super) fn new(secret: &Secret) -> Result<Self, BuildError> {
         let key = match secret.expose().strip_prefix(PREFIX) {
             Some(text) => Secret::new(STANDARD.decode(text).map_err(|_| {
-                BuildError("the signing secret begins with whsec_ but no base64 follows: copy it again, whole".to_owned())
+                BuildError(
+                    "the signing secret begins with whsec_ but no base64 follows: copy it again, whole".to_owned(),
+                )
             })?),
             None => Secret::new(secret.expose().to_vec()),
         };
@@ -79,7 +81,9 @@ mod tests {
     fn signature(secret: &[u8], id: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let signer = Signer::new(&Secret::new(secret.to_vec())).unwrap();
-        signer.sign(&mut headers, id, UNIX_EPOCH + Duration::from_secs(TIMESTAMP), &[BODY.slice(..9), BODY.slice(9..)]).unwrap();
+        signer
+            .sign(&mut headers, id, UNIX_EPOCH + Duration::from_secs(TIMESTAMP), &[BODY.slice(..9), BODY.slice(9..)])
+            .unwrap();
         headers
     }
 

@@ -2,11 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use rskafka::{
-    SaslError,
-    messenger::Messenger,
-    protocol::error::Error as Code,
-};
+use rskafka::{SaslError, messenger::Messenger, protocol::error::Error as Code};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufStream},
@@ -116,15 +112,19 @@ mod tests {
 
     #[test]
     fn addresses_have_a_host_and_a_port() {
-        for (text, host, port) in
-            [("kafka-1.example.com:9092", "kafka-1.example.com", 9092), ("[::1]:1", "::1", 1), ("10.0.0.1:9", "10.0.0.1", 9)]
-        {
+        for (text, host, port) in [
+            ("kafka-1.example.com:9092", "kafka-1.example.com", 9092),
+            ("[::1]:1", "::1", 1),
+            ("10.0.0.1:9", "10.0.0.1", 9),
+        ] {
             assert_eq!(Address::parse(text), Some(Address { host: host.to_owned(), port }));
         }
         for bad in ["kafka", "kafka:", ":9092", "kafka:99999", "u@h:1", "h/x:1", ""] {
             assert_eq!(Address::parse(bad), None, "{bad}");
         }
-        for (text, loopback) in [("localhost:1", true), ("127.0.0.2:1", true), ("[::1]:1", true), ("localhost.x:1", false)] {
+        for (text, loopback) in
+            [("localhost:1", true), ("127.0.0.2:1", true), ("[::1]:1", true), ("localhost.x:1", false)]
+        {
             assert_eq!(Address::parse(text).unwrap().is_loopback(), loopback, "{text}");
         }
     }

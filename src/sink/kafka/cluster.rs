@@ -155,7 +155,8 @@ impl Kafka {
         }
         let there = |acked: &&Acked| {
             let place = acked.ack.split_once('@');
-            let place = place.and_then(|(partition, at)| Some((partition.parse::<usize>().ok()?, at.parse::<i64>().ok()?)));
+            let place =
+                place.and_then(|(partition, at)| Some((partition.parse::<usize>().ok()?, at.parse::<i64>().ok()?)));
             place.is_some_and(|(partition, at)| ranges.get(partition).is_some_and(|range| range.contains(&at)))
         };
         let missing = asked.iter().filter(|acked| !there(acked)).map(|acked| acked.seq).collect();

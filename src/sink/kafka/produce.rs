@@ -8,7 +8,9 @@ use rskafka::protocol::{
     error::Error as Code,
     messages::{ProduceRequest, ProduceRequestPartitionData, ProduceRequestTopicData, ProduceResponse},
     primitives::{Int16, Int32, NullableString, Records, String_},
-    record::{ControlBatchOrRecords, Record, RecordBatch, RecordBatchCompression, RecordBatchTimestampType, RecordHeader},
+    record::{
+        ControlBatchOrRecords, Record, RecordBatch, RecordBatchCompression, RecordBatchTimestampType, RecordHeader,
+    },
 };
 
 use super::{
@@ -52,7 +54,9 @@ impl Kafka {
                             round.entry(leader).or_default().push((partition, chunk));
                         }
                     }
-                    None => progress.failed(queue.drain(..).flatten(), || "a partition has no leader".to_owned(), false),
+                    None => {
+                        progress.failed(queue.drain(..).flatten(), || "a partition has no leader".to_owned(), false)
+                    }
                 }
             }
             if round.is_empty() {
@@ -145,7 +149,13 @@ impl Kafka {
     ) {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return progress.failed(chunk.into_iter().chain(queue.drain(..).flatten()), || error.to_string(), false),
+            Err(error) => {
+                return progress.failed(
+                    chunk.into_iter().chain(queue.drain(..).flatten()),
+                    || error.to_string(),
+                    false,
+                );
+            }
         };
         let partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
         let mut mine = partitions.filter(|response| usize::try_from(response.index.0) == Ok(partition));
@@ -178,10 +188,7 @@ impl Kafka {
 
 /// An error that a record in the batch is to blame for.
 fn is_about_records(code: Code) -> bool {
-    matches!(
-        code,
-        Code::MessageTooLarge | Code::RecordListTooLarge | Code::InvalidRecord | Code::InvalidTimestamp
-    )
+    matches!(code, Code::MessageTooLarge | Code::RecordListTooLarge | Code::InvalidRecord | Code::InvalidTimestamp)
 }
 
 /// When it was admitted, in milliseconds since 1970.
@@ -260,7 +267,8 @@ mod tests {
             body: "{}".into(),
             media_type: "application/cloudevents+json",
         };
-        let ControlBatchOrRecords::Records(records) = config.build(Path::new("/")).unwrap().records(&vec![&message]).records
+        let ControlBatchOrRecords::Records(records) =
+            config.build(Path::new("/")).unwrap().records(&vec![&message]).records
         else {
             panic!("no records")
         };

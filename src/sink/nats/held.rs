@@ -15,7 +15,9 @@ const ASKED_MAX: usize = 64;
 
 impl Nats {
     pub(super) async fn held(&self, link: &Link, asked: &[Acked]) -> Result<Held, SinkError> {
-        let wrong = |error: String| SinkError::passing(format!("cannot ask for stream {}: {}", self.stream, self.quote(&error)));
+        let wrong = |error: String| {
+            SinkError::passing(format!("cannot ask for stream {}: {}", self.stream, self.quote(&error)))
+        };
         let stream = link.context.get_stream(&self.stream).await.map_err(|error| wrong(error.to_string()))?;
         let total = stream.cached_info().state.messages;
         let answers = stream::iter(asked.to_vec()).map(|acked| {

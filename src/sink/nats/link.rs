@@ -86,7 +86,13 @@ impl Nats {
         match context.get_stream(&self.stream).await.map_err(|error| error.kind()) {
             Ok(_) => return Ok(()),
             Err(GetStreamErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-            Err(error) => return Err(SinkError::passing(format!("cannot ask for stream {}: {}", self.stream, self.quote(&error)))),
+            Err(error) => {
+                return Err(SinkError::passing(format!(
+                    "cannot ask for stream {}: {}",
+                    self.stream,
+                    self.quote(&error)
+                )));
+            }
         }
         let config = stream::Config {
             name: self.stream.clone(),
@@ -96,9 +102,9 @@ impl Nats {
             ..stream::Config::default()
         };
         let created = context.create_stream(config).await;
-        created.map(drop).map_err(|error| {
-            SinkError::fault(format!("cannot create stream {}: {}", self.stream, self.quote(&error)))
-        })
+        created
+            .map(drop)
+            .map_err(|error| SinkError::fault(format!("cannot create stream {}: {}", self.stream, self.quote(&error))))
     }
 
     fn unconnected(&self, error: &ConnectError) -> SinkError {

@@ -119,7 +119,9 @@ impl Nats {
             PublishErrorKind::WrongLastMessageId if self.shared => again("out of order".to_owned(), false),
             // Usual after a lost connection; for ever, when somebody else publishes.
             PublishErrorKind::WrongLastMessageId => again(
-                format!("another message came between ours in {stream} (does somebody else publish to it? shared = true)"),
+                format!(
+                    "another message came between ours in {stream} (does somebody else publish to it? shared = true)"
+                ),
                 false,
             ),
             PublishErrorKind::MaxPayloadExceeded => Stop::Refused(self.quote(error)),
@@ -131,14 +133,16 @@ impl Nats {
 
     /// An answer with an error of the JetStream API.
     fn answered(&self, error: &PublishError) -> Stop {
-        let api = std::error::Error::source(error).and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
+        let api =
+            std::error::Error::source(error).and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
         let Some(api) = api else { return Stop::Again { reason: self.quote(error), fault: false } };
         let reason = format!("{}: {}", self.stream, self.quote(api));
         match api.error_code() {
             ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Stop::Refused(reason),
-            ErrorCode::STREAM_NOT_MATCH => {
-                Stop::Again { reason: format!("another stream than {} takes {}", self.stream, self.subject), fault: true }
-            }
+            ErrorCode::STREAM_NOT_MATCH => Stop::Again {
+                reason: format!("another stream than {} takes {}", self.stream, self.subject),
+                fault: true,
+            },
             _ => Stop::Again { reason, fault: false },
         }
     }

@@ -64,7 +64,10 @@ fn a_record_is_one_log_record_of_one_resource() {
     assert_eq!(resource.scope_logs[0].scope.as_ref().unwrap().name, "refresh_audit");
     let [log] = &resource.scope_logs[0].log_records[..] else { panic!("{request:?}") };
     assert_eq!(log.event_name, "refresh_audit.event");
-    assert_eq!((log.time_unix_nano, log.observed_time_unix_nano), (1_795_329_599_000_000_000, 1_795_329_600_123_456_000));
+    assert_eq!(
+        (log.time_unix_nano, log.observed_time_unix_nano),
+        (1_795_329_599_000_000_000, 1_795_329_600_123_456_000)
+    );
     // 21 is FATAL in the data model's table.
     assert_eq!((log.severity_number, &*log.severity_text), (21, "critical"));
     assert_eq!(log.body, text(std::str::from_utf8(&message.line).unwrap()), "byte for byte, for its hash");
@@ -171,7 +174,8 @@ fn grpc_codes_mean_what_the_protocols_table_says() {
     };
     use Code::{
         Aborted, AlreadyExists, Cancelled, DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument,
-        NotFound, OutOfRange, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented, Unknown,
+        NotFound, OutOfRange, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
+        Unknown,
     };
     for code in [Cancelled, DeadlineExceeded, Aborted, OutOfRange, Unavailable, DataLoss] {
         assert!(matches!(meaning(code, vec![], 5), SinkError::Retry { fault: false, .. }), "{code:?}");

@@ -43,8 +43,9 @@ impl Smtp {
         let begun = time::timeout(self.timeout, self.begin()).await;
         let (mut connection, refused) =
             begun.map_err(|_| SinkError::passing(format!("{}: no answer in time", self.host)))??;
-        let perhaps =
-            |why: &str| Untold::Perhaps(SinkError::passing(format!("{}: a mail may have been taken: {why}", self.host)));
+        let perhaps = |why: &str| {
+            Untold::Perhaps(SinkError::passing(format!("{}: a mail may have been taken: {why}", self.host)))
+        };
         let taken = match time::timeout(TAKING_TIME.max(self.timeout), connection.message(mail)).await {
             Ok(Ok(taken)) => taken,
             Ok(Err(error)) if error.status().is_some() => return Err(self.failed(Step::Content, &error).into()),
@@ -54,7 +55,11 @@ impl Smtp {
         // It is taken, whatever becomes of the goodbye.
         let _ = time::timeout(GOODBYE_TIME, connection.quit()).await;
         for error in &refused {
-            tracing::warn!(server = self.host, reason = self.said(error), "a recipient was refused, the mail went to the others");
+            tracing::warn!(
+                server = self.host,
+                reason = self.said(error),
+                "a recipient was refused, the mail went to the others"
+            );
         }
         let said = clean(&taken.message().collect::<Vec<_>>().join(" "), SAID_CHARS_MAX);
         Ok(format!("{} {said}", taken.code()))
@@ -144,4 +149,3 @@ fn is_about_sender(error: &Error) -> bool {
     let is_permission = status.starts_with("5.7.") && !["5.7.0", "5.7.1"].contains(&status);
     status.starts_with("5.1.") || is_permission || status == "5.2.252"
 }
-

@@ -26,7 +26,9 @@ impl Envelope {
         for (name, value) in [("source", Some(source)), ("sourcetype", Some(sourcetype)), ("index", index)] {
             let Some(value) = value else { continue };
             if value.is_empty() || value.chars().any(char::is_control) {
-                return Err(BuildError(format!("{name} is empty or holds control characters: leave it out or name one")));
+                return Err(BuildError(format!(
+                    "{name} is empty or holds control characters: leave it out or name one"
+                )));
             }
             let value = serde_json::to_string(value).map_err(|error| BuildError(format!("{name}: {error}")))?;
             middle.push_str(&format!("\"{name}\":{value},"));

@@ -52,7 +52,10 @@ fn an_event_is_as_documented() {
     assert!(expected.contains(LINE));
     let own = event(&hec("host = 'h'\nsource = 's'\nsourcetype = 't'"), &message(LINE, None));
     let own: serde_json::Value = serde_json::from_slice(&own).unwrap();
-    assert_eq!((&own["host"], &own["source"], &own["sourcetype"], &own["index"]), (&"h".into(), &"s".into(), &"t".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&own["host"], &own["source"], &own["sourcetype"], &own["index"]),
+        (&"h".into(), &"s".into(), &"t".into(), &serde_json::Value::Null)
+    );
 }
 
 #[test]
@@ -87,13 +90,18 @@ fn every_code_is_one_decision() {
     let sink = hec("");
     let of = |status: u16, body: &str| {
         let status = StatusCode::from_u16(status).unwrap();
-        meaning(&sink.client, &Answer { status, after: None, ack: Ack::none(), body: body.as_bytes().to_vec(), unread: None })
+        meaning(
+            &sink.client,
+            &Answer { status, after: None, ack: Ack::none(), body: body.as_bytes().to_vec(), unread: None },
+        )
     };
     let code = |status, code: i64| of(status, &format!("{{\"text\":\"t hunter22\",\"code\":{code}}}"));
     // Statuses and codes as in Splunk's table of them.
     assert_eq!(code(200, 0).unwrap(), Meaning::Taken(None));
     assert_eq!(of(200, "{\"text\":\"Success\",\"code\":0,\"ackId\":5}").unwrap(), Meaning::Taken(Some(5)));
-    for (status, number) in [(403, 1), (401, 2), (401, 3), (403, 4), (400, 7), (400, 10), (400, 11), (400, 14), (400, 16)] {
+    for (status, number) in
+        [(403, 1), (401, 2), (401, 3), (403, 4), (400, 7), (400, 10), (400, 11), (400, 14), (400, 16)]
+    {
         let Err(SinkError::Retry { fault: true, reason, .. }) = code(status, number) else { panic!("{number}") };
         assert!(reason.contains(&format!("code {number}")) && !reason.contains("hunter22"), "{reason}");
     }
@@ -107,7 +115,10 @@ fn every_code_is_one_decision() {
         panic!("no culprit")
     };
     // Which event met a wrong index is of no interest: all have the same.
-    assert!(matches!(of(400, "{\"text\":\"t\",\"code\":7,\"invalid-event-number\":0}"), Err(SinkError::Retry { fault: true, .. })));
+    assert!(matches!(
+        of(400, "{\"text\":\"t\",\"code\":7,\"invalid-event-number\":0}"),
+        Err(SinkError::Retry { fault: true, .. })
+    ));
     // What a proxy says.
     assert!(matches!(of(502, "<html>"), Err(SinkError::Retry { fault: false, .. })));
     assert!(matches!(of(404, ""), Err(SinkError::Retry { fault: true, .. })));

@@ -171,7 +171,8 @@ impl Config {
 
     fn writer(&self) -> Result<Writer, BuildError> {
         let fail = |problem: String| Err(BuildError(problem));
-        let visible = |text: &str, max| (1..=max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let visible =
+            |text: &str, max| (1..=max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if !visible(&self.app_name, APP_NAME_LEN_MAX) {
             return fail(format!("app_name is 1 to {APP_NAME_LEN_MAX} visible ASCII characters"));
         }
@@ -192,7 +193,11 @@ impl Config {
             if self.transport == Transport::Udp { (UDP_SIZE, UDP_SIZE_MAX) } else { (STREAM_SIZE, STREAM_SIZE_MAX) };
         let max = self.max_size.unwrap_or(usual);
         if !(UDP_SIZE..=most).contains(&max) {
-            return fail(format!("max_size must be \"{}B\" to \"{}B\" with this transport", UDP_SIZE.get(), most.get()));
+            return fail(format!(
+                "max_size must be \"{}B\" to \"{}B\" with this transport",
+                UDP_SIZE.get(),
+                most.get()
+            ));
         }
         Ok(Writer {
             facility: self.facility as u8,

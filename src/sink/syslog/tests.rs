@@ -30,8 +30,7 @@ fn line(node: &str, kind: Kind, severities: &[Severity], alarm: Option<AlarmStat
             incident: None,
         })
         .collect();
-    let alarm =
-        alarm.map(|state| AlarmChange { name: "a".into(), subject: None, state, message: "m".into() });
+    let alarm = alarm.map(|state| AlarmChange { name: "a".into(), subject: None, state, message: "m".into() });
     // 2026-11-22T06:40:00.123456Z, see the tests of `time`.
     let at = crate::time::ReceivedAt::from_micros(1_795_329_600_123_456);
     let mut draft = Draft::new("3f9a1c2e", node, 7, kind, at);
@@ -103,7 +102,8 @@ fn the_worst_finding_is_the_severity() {
 
 #[test]
 fn a_text_that_is_not_ascii_begins_with_a_mark() {
-    let of = |more: &str, body: &str| text(&udp(more), &message("k", line("n", Kind::Event, &[], None), body.as_bytes()));
+    let of =
+        |more: &str, body: &str| text(&udp(more), &message("k", line("n", Kind::Event, &[], None), body.as_bytes()));
     // RFC 5424, section 6.4: EF BB BF.
     assert!(of("", "é").ends_with(b"] \xef\xbb\xbf\xc3\xa9"));
     assert!(of("", "e").ends_with(b"] e"));
@@ -113,7 +113,8 @@ fn a_text_that_is_not_ascii_begins_with_a_mark() {
 #[test]
 fn a_line_feed_is_refused_only_where_it_would_end_a_message() {
     let inside = message("k", line("n", Kind::Event, &[], None), b"a\nb");
-    let tcp = |framing| build(&format!("address = 'h:1'\ntransport = 'tcp'\nframing = '{framing}'")).map_err(drop).unwrap();
+    let tcp =
+        |framing| build(&format!("address = 'h:1'\ntransport = 'tcp'\nframing = '{framing}'")).map_err(drop).unwrap();
     let (lf, batch) = (tcp("lf"), [inside.clone(), message("k", line("n", Kind::Event, &[], None), b"c")]);
     let batch = lf.pack().packed(batch);
     let [piece] = &lf.pieces(&batch)[..] else { panic!("not one") };
@@ -129,10 +130,9 @@ fn a_line_feed_is_refused_only_where_it_would_end_a_message() {
 
 #[test]
 fn a_batch_is_one_piece_of_whole_frames_and_a_datagram_is_one() {
-    let batch: Vec<_> = (0..100).map(|at| message(&format!("k{at}"), line("n", Kind::Event, &[], None), &[b'x'; 4_000])).collect();
-    let ids = |texts: &[&[u8]]| -> Vec<String> {
-        texts.iter().map(|text| read_id(text)).collect()
-    };
+    let batch: Vec<_> =
+        (0..100).map(|at| message(&format!("k{at}"), line("n", Kind::Event, &[], None), &[b'x'; 4_000])).collect();
+    let ids = |texts: &[&[u8]]| -> Vec<String> { texts.iter().map(|text| read_id(text)).collect() };
     let expected: Vec<String> = (0..100).map(|at| format!("k{at}")).collect();
     let tcp = build("address = 'h:1'\ntransport = 'tcp'").map_err(drop).unwrap();
     let [piece] = &tcp.pieces(&tcp.pack().packed(batch.clone()))[..] else { panic!("not one") };
@@ -272,7 +272,9 @@ fn nonsense_is_refused_with_a_word_on_what_is_right() {
         let error = build(config).map(drop).unwrap_err();
         assert!(error.contains(said), "{config}: {error}");
     }
-    for good in ["address = '[::1]:514'\ntransport = 'tcp'", "address = 'h:514'\ntransport = 'udp'\nmax_size = '65507B'"] {
+    for good in
+        ["address = '[::1]:514'\ntransport = 'tcp'", "address = 'h:514'\ntransport = 'udp'\nmax_size = '65507B'"]
+    {
         build(good).map(drop).unwrap();
     }
 }

@@ -108,11 +108,7 @@ fn address(ip: IpAddr) -> [u8; 16] {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use tokio::{
-        io::AsyncReadExt as _,
-        net::TcpListener,
-        time::sleep,
-    };
+    use tokio::{io::AsyncReadExt as _, net::TcpListener, time::sleep};
 
     use super::*;
 

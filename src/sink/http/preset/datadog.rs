@@ -16,14 +16,22 @@ pub(super) const LIMITS: (usize, usize) = (1_000, 5_000_000);
 const PAST_MAX: std::time::Duration = std::time::Duration::from_secs(17 * 3_600);
 
 pub(super) fn url(site: &str) -> Result<String, BuildError> {
-    if site.is_empty() || !site.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)) {
-        return Err(BuildError("site is not one: write e.g. \"datadoghq.com\", \"datadoghq.eu\", \"us5.datadoghq.com\"".to_owned()));
+    if site.is_empty()
+        || !site.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
+    {
+        return Err(BuildError(
+            "site is not one: write e.g. \"datadoghq.com\", \"datadoghq.eu\", \"us5.datadoghq.com\"".to_owned(),
+        ));
     }
     Ok(format!("https://http-intake.logs.{site}/api/v2/logs"))
 }
 
 pub(super) fn check(labels: &Labels) -> Result<(), BuildError> {
-    check_labels(labels, |name, value| !name.is_empty() && !format!("{name}{value}").contains(','), "tags hold no comma")
+    check_labels(
+        labels,
+        |name, value| !name.is_empty() && !format!("{name}{value}").contains(','),
+        "tags hold no comma",
+    )
 }
 
 /// Bytes of the reserved attributes' names, our own values and a usual node.

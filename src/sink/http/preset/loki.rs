@@ -13,7 +13,10 @@ use bytes::Bytes;
 use super::{Labels, NAME, check_labels, severity};
 use crate::{
     record::{Brief, Kind},
-    sink::{BuildError, Message, Pack, json::{self, array}},
+    sink::{
+        BuildError, Message, Pack,
+        json::{self, array},
+    },
     slice::pieces,
 };
 

@@ -11,7 +11,8 @@ use crate::sink::BuildError;
 pub(super) const LIMITS: (usize, usize) = (usize::MAX, 1_000_000);
 
 pub(super) fn headers(labels: &Labels) -> Result<HeaderMap, BuildError> {
-    let good = |name: &str, value: &str| !name.is_empty() && !name.contains('=') && !format!("{name}{value}").contains(',');
+    let good =
+        |name: &str, value: &str| !name.is_empty() && !name.contains('=') && !format!("{name}{value}").contains(',');
     check_labels(labels, good, "fields hold no comma, and their names no =")?;
     let mut headers: HeaderMap = [header("x-sumo-name", NAME)?, header("x-sumo-category", NAME)?].into_iter().collect();
     if !labels.is_empty() {
