@@ -33,29 +33,37 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     /// Sends the next part. False when nothing is asked for, or it is not the time: what fails here waits alone, what
     /// fails on the way from the journal makes this wait, too.
     pub(super) async fn again_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if self.failing() || !self.again.ready(Instant::now()) {
+        if self.failing() {
             return false;
         }
-        if self.redo.is_none() && self.shared.redriving() {
+        if !self.shared.redriving() {
+            // Done, or given up by an operator: nothing is left that could go well.
+            self.redo = None;
+            self.again_well();
+            return false;
+        }
+        if !self.again.ready(Instant::now()) {
+            return false;
+        }
+        if self.redo.is_none() {
             match self.next_redo().await {
                 Ok(redo) => self.redo = redo,
-                Err(reason) => self.again_failed(&Batch::default(), reason, None, false),
+                Err(reason) => self.again_failed(&Batch::default(), reason, Duration::ZERO, None, false),
             }
         }
         let Some(mut redo) = self.redo.take() else {
             return false;
         };
-        let part = redo.work.part();
+        let (part, begun) = (redo.work.part(), Instant::now());
         match self.attempt(&mut redo.work, part.clone(), &[], stop).await {
             Outcome::Split => redo.work.halving.refused(),
             Outcome::Later(_, after) => {
-                self.again_well();
                 self.again.later(Instant::now(), after);
                 self.redo = Some(redo);
                 return true;
             }
             Outcome::Failed { reason, after, fault } => {
-                self.again_failed(&redo.work.batch, reason, after, fault);
+                self.again_failed(&redo.work.batch, reason, begun.elapsed(), after, fault);
                 self.redo = Some(redo);
                 return true;
             }
@@ -72,8 +80,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         true
     }
 
-    fn again_failed(&mut self, batch: &Batch, reason: String, after: Option<Duration>, fault: bool) {
-        let stuck = self.again.failed(Instant::now(), after, fault);
+    fn again_failed(&mut self, batch: &Batch, reason: String, took: Duration, after: Option<Duration>, fault: bool) {
+        let stuck = self.again.failed(Instant::now(), took, after, fault);
         self.failed(batch, reason, stuck);
     }
 

@@ -85,13 +85,16 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             self.look_for_checkpoints().await;
         }
         let Some(mut work) = self.vouching.work.take() else { return false };
-        let part = work.part();
+        let (part, begun) = (work.part(), Instant::now());
         match self.attempt(&mut work, part.clone(), &[], stop).await {
             Outcome::Split => work.halving.refused(),
-            Outcome::Later(_, after) => self.vouching.lane.later(Instant::now(), after),
+            Outcome::Later(_, after) => {
+                self.vouching.lane.well();
+                self.vouching.lane.later(Instant::now(), after);
+            }
             Outcome::Failed { reason, after, fault } => {
                 tracing::warn!(sink = &*self.shared.name, reason, "delivering checkpoints failed; trying again");
-                if self.vouching.lane.failed(Instant::now(), after, fault) {
+                if self.vouching.lane.failed(Instant::now(), begun.elapsed(), after, fault) {
                     self.checkpoints_stuck(&reason);
                 }
                 self.shared.state(SinkState::Retrying, Some(reason));

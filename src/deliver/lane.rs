@@ -51,18 +51,18 @@ impl Lane {
         self.backoff.failures().saturating_add(1)
     }
 
-    /// An attempt failed; whether that is worth an alarm by now.
-    pub(super) fn failed(&mut self, now: Instant, after: Option<Duration>, fault: bool) -> bool {
+    /// An attempt that took this long failed; whether that is worth an alarm by now.
+    pub(super) fn failed(&mut self, now: Instant, took: Duration, after: Option<Duration>, fault: bool) -> bool {
         self.retry_at = Some(now + self.backoff.fail(after));
-        let since = *self.failing_since.get_or_insert(now);
+        // One that hangs fails before it ends; one that ends in the usual time limit does so at its end.
+        let since = *self.failing_since.get_or_insert_with(|| now - took.saturating_sub(STUCK_AFTER));
         let stuck = now - since > STUCK_AFTER || (fault && self.backoff.failures() >= FAULTS_BEFORE_ALARM);
         self.stuck |= stuck;
         stuck
     }
 
-    /// No attempt before then; nothing failed.
+    /// No attempt before then. It neither failed nor went well.
     pub(super) fn later(&mut self, now: Instant, after: Duration) {
-        self.well();
         self.retry_at = Some(now + after);
     }
 
@@ -87,19 +87,40 @@ pub(super) fn only_about_sinks(batch: &Batch) -> bool {
 mod tests {
     use super::*;
 
+    const SHORT: Duration = Duration::from_secs(30);
+
     #[test]
     fn half_a_minute_of_failures_is_stuck_and_a_fault_sooner() {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
         let mut lane = Lane::default();
         assert!(lane.ready(start) && !lane.failing());
-        assert!(!lane.failed(start, Some(Duration::from_secs(5)), false));
+        assert!(!lane.failed(start, SHORT, Some(Duration::from_secs(5)), false));
         assert!(!lane.ready(at(4)) && lane.ready(at(5)));
-        assert!(!lane.failed(at(30), None, false));
-        assert!(!lane.stuck() && lane.failed(at(31), None, false) && lane.stuck());
+        assert!(!lane.failed(at(30), SHORT, None, false));
+        assert!(!lane.stuck() && lane.failed(at(31), SHORT, None, false) && lane.stuck());
         lane.well();
         assert!(!lane.failing() && !lane.stuck() && lane.ready(start));
-        assert!(!lane.failed(at(40), None, true));
-        assert!(lane.failed(at(41), None, true));
+        assert!(!lane.failed(at(40), SHORT, None, true));
+        assert!(lane.failed(at(41), SHORT, None, true));
+    }
+
+    #[test]
+    fn one_attempt_that_hangs_is_stuck_when_it_ends() {
+        let now = Instant::now() + Duration::from_secs(600);
+        assert!(!Lane::default().failed(now, 2 * STUCK_AFTER, None, false));
+        assert!(Lane::default().failed(now, 2 * STUCK_AFTER + Duration::from_secs(1), None, false));
+    }
+
+    #[test]
+    fn what_is_put_off_is_as_well_as_before() {
+        let now = Instant::now();
+        let mut lane = Lane::default();
+        lane.later(now, SHORT);
+        assert!(!lane.failing() && !lane.ready(now) && lane.ready(now + SHORT));
+        lane.failed(now, SHORT, None, true);
+        lane.failed(now, SHORT, None, true);
+        lane.later(now, SHORT);
+        assert!(lane.failing() && lane.stuck() && lane.attempt() == 3);
     }
 }

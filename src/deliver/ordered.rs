@@ -38,19 +38,24 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         let next = self.next.as_ref().filter(|_| part.end == work.batch.messages.len() && !stopped(stop));
         let next = next.map(|next| next.open(next.part())).unwrap_or_default();
         self.begun = !next.is_empty();
+        let begun = Instant::now();
         let outcome = self.attempt(&mut work, part.clone(), &next, stop).await;
+        let took = begun.elapsed();
         drop(next);
         match outcome {
             Outcome::Split => work.halving.refused(),
             Outcome::Failed { reason, after, fault } => {
                 self.pass_ahead(&mut work).await;
-                self.live_failed(&work.batch, reason, after, fault);
+                self.live_failed(&work.batch, reason, took, after, fault);
             }
             Outcome::Later(reason, after) => {
-                self.pass_ahead(&mut work).await;
-                self.live_well();
+                // Only what was taken shows that it goes well: at the cap nobody was asked.
+                if self.pass_ahead(&mut work).await || !self.live.failing() {
+                    self.live_well();
+                }
                 self.live.later(Instant::now(), after);
-                self.shared.state(SinkState::Waiting, Some(reason));
+                let state = if self.live.stuck() { SinkState::Stuck } else { SinkState::Waiting };
+                self.shared.state(state, Some(reason));
                 if !work.is_ahead() {
                     // When it is due, what came meanwhile is one batch with it.
                     self.read_again();
@@ -62,7 +67,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                     work.halving.settled();
                     self.live_well();
                 }
-                Err(reason) => self.live_failed(&work.batch, reason, None, false),
+                Err(reason) => self.live_failed(&work.batch, reason, took, None, false),
             },
         }
         let waits = self.live.retry_at().is_some();
@@ -82,16 +87,19 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     }
 
     /// Moves the cursor past what is settled of a part whose rest has to wait: a restart does not send it again.
-    async fn pass_ahead(&mut self, work: &mut Work) {
-        let Some(Ahead { part, refused, ack }) = work.ahead() else { return };
+    /// Whether it moved.
+    async fn pass_ahead(&mut self, work: &mut Work) -> bool {
+        let Some(Ahead { part, refused, ack }) = work.ahead() else { return false };
         match self.advance(&work.batch, part.clone(), &refused, ack).await {
             Ok(()) => {
                 self.shared.oldest(work.batch.messages.get(part.end).map(|message| message.head.received_at()));
                 work.passed(part);
+                true
             }
             // The cursor passes it with the rest.
             Err(reason) => {
-                tracing::error!(sink = &*self.shared.name, reason, "what is settled cannot be written down yet")
+                tracing::error!(sink = &*self.shared.name, reason, "what is settled cannot be written down yet");
+                false
             }
         }
     }
@@ -112,8 +120,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         }
     }
 
-    fn live_failed(&mut self, batch: &Batch, reason: String, after: Option<Duration>, fault: bool) {
-        let stuck = self.live.failed(Instant::now(), after, fault);
+    fn live_failed(&mut self, batch: &Batch, reason: String, took: Duration, after: Option<Duration>, fault: bool) {
+        let stuck = self.live.failed(Instant::now(), took, after, fault);
         self.failed(batch, reason, stuck);
     }
 

@@ -274,12 +274,14 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         self.shared.state(state, Some(reason));
     }
 
-    /// Says that it goes well. What cannot be delivered again stays an alarm, or each new record would clear it.
+    /// Says that it goes well.
     pub(super) fn well(&self) {
-        let name = &self.shared.name;
-        if !self.again.stuck() {
-            self.shared.context.alarms.clear(Alarm::SinkStuck, Some(name), format!("sink {name} takes records again"));
+        // What cannot be delivered again stays an alarm with its reason, or each new record would clear both.
+        if self.again.stuck() {
+            return;
         }
+        let name = &self.shared.name;
+        self.shared.context.alarms.clear(Alarm::SinkStuck, Some(name), format!("sink {name} takes records again"));
         self.shared.state(SinkState::Delivering, None);
     }
 

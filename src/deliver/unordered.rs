@@ -107,12 +107,13 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             }
             Outcome::Split => unit.work.halving.refused(),
             Outcome::Later(reason, after) => {
+                unit.lane.well();
                 unit.lane.later(now, after);
                 self.shared.state(SinkState::Waiting, Some(reason));
             }
             Outcome::Failed { reason, after, fault } => {
                 concurrency.failed();
-                let stuck = unit.lane.failed(now, after, fault);
+                let stuck = unit.lane.failed(now, took, after, fault);
                 let batch = Arc::clone(&unit.work.batch);
                 self.failed(&batch, reason, stuck);
             }

@@ -1,8 +1,8 @@
 //! A batch on its way: what of it is still to be sent, and what an attempt came to. Pure.
 //!
-//! The cursor passes a part as far as it is settled without a gap. What a sink settled of a part in advance
-//! ([`SinkError::Partly`]) is remembered here and not sent again; a crash forgets it, and the idempotency key stands for
-//! it.
+//! In order, the cursor passes a part as far as it is settled without a gap; out of order, as a whole. What a sink settled
+//! of a part in advance ([`SinkError::Partly`]) is remembered here and not sent again; a crash forgets it, and the
+//! idempotency key stands for it.
 
 use std::{
     borrow::Cow,

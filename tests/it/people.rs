@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use refresh_audit::{
-    deliver::{DeliveryConfig, SinkState, probe::probe},
+    deliver::{DeliveryConfig, SinkState, Status, probe::probe},
     record::{Head, Kind, Record},
     sink::{Ack, AnySink, Message, Sink, SinkConfig, SinkError},
 };
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     fake_http::{FakeHttp, Reply},
     journal::World,
-    scripted::{CONFIG, Scripted, accept, counts},
+    scripted::{CONFIG, Scripted, accept, counts, raised},
     sinks::told_seqs,
 };
 
@@ -264,6 +264,30 @@ async fn what_was_put_off_comes_with_all_that_came_since() {
     world.events(3);
     running.drained().await;
     assert_eq!(*sink.calls.lock().unwrap(), [vec![1, 2, 3], vec![2, 3, 4, 5], vec![6]]);
+}
+
+/// At the cap nobody is asked, so what counts in it without being taken must not end the alarm each hour.
+#[tokio::test]
+async fn what_is_put_off_ends_no_alarm_unless_something_was_taken() {
+    let mut world = World::new();
+    world.events(3);
+    let put_off = |batch: &[Message], from: usize| {
+        let again = batch[from..].iter().map(|message| message.seq).collect();
+        let (reason, after) = ("the cap".to_owned(), Duration::from_millis(500));
+        Err(SinkError::Later { again, refused: Vec::new(), ack: Ack::none(), reason, after })
+    };
+    let capped = |status: &Status| status.last_error.as_ref().is_some_and(|error| error.contains("the cap"));
+    let sink = Scripted::new(|_| Err(SinkError::fault("no such mailbox")));
+    let running = world.start("s", CONFIG, sink.clone());
+    running.until("stuck", |status| status.state == SinkState::Stuck).await;
+    sink.now(move |batch| put_off(batch, 0));
+    let status = running.until("the cap", capped).await;
+    assert_eq!((status.state, raised(&world)), (SinkState::Stuck, vec!["sink_stuck".to_owned()]));
+    sink.now(move |batch| put_off(batch, 1));
+    let status = running.until("one taken", |status| status.delivered > 0 && capped(status)).await;
+    assert_eq!((status.delivered, raised(&world)), (1, vec![]));
+    sink.now(accept);
+    running.drained().await;
 }
 
 #[test]

@@ -183,18 +183,46 @@ async fn what_cannot_be_delivered_again_is_an_alarm_until_it_is() {
     let sink = Scripted::new(accept);
     let running = world.start("s", CONFIG, sink.clone());
     running.drained().await;
-    sink.now(|batch| if batch[0].seq < 7 { Err(SinkError::fault("no such key")) } else { Ok(()) });
+    sink.now(|batch| if batch[0].seq < 7 { Err(no_such_key()) } else { Ok(()) });
     running.handle.redeliver(1, None).await.unwrap();
     let status = running.until("stuck", |status| status.state == SinkState::Stuck).await;
     assert!(status.last_error.unwrap().contains("no such key"));
     assert_eq!(raised(&world), ["sink_stuck"]);
     // What goes well meanwhile changes nothing about it.
     world.events(4);
-    running.drained().await;
+    let status = running.drained().await;
     assert_eq!(raised(&world), ["sink_stuck"]);
+    assert!(status.last_error.is_some_and(|error| error.contains("no such key")), "says why");
     sink.now(accept);
     running.until("done again", |status| status.redriving == 0).await;
     eventually("no alarm", || raised(&world).is_empty().then_some(())).await;
+    assert_eq!(running.handle.status().last_error, None);
+}
+
+/// A fault that leaves time to see what goes on between two attempts.
+fn no_such_key() -> SinkError {
+    SinkError::Retry { reason: "no such key".into(), after: Some(Duration::from_secs(1)), fault: true }
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_an_alarm_no_more() {
+    let mut world = World::new();
+    world.events(6);
+    let sink = Scripted::new(refuse(&[2]));
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    sink.now(|batch| if batch[0].seq == 2 { Err(no_such_key()) } else { Ok(()) });
+    running.handle.retry(Which::All).await.unwrap();
+    running.until("stuck", |status| status.state == SinkState::Stuck).await;
+    assert_eq!(raised(&world), ["sink_stuck", "record_parked"]);
+    let calls = sink.calls();
+    running.handle.drop_parked(Which::All).await.unwrap();
+    eventually("no alarm", || raised(&world).is_empty().then_some(())).await;
+    // Longer than it would have waited.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(sink.calls(), calls, "what is given up is not sent");
+    world.events(2);
+    assert_eq!(counts(&running.drained().await), [7, 0, 0, 1, 0, 0]);
 }
 
 #[tokio::test]
