@@ -184,7 +184,9 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         } else {
             let well = format!("sink {name} takes checkpoints again");
             self.shared.context.alarms.clear(Alarm::CheckpointsUndelivered, Some(name), well);
-            self.shared.state(SinkState::Delivering, None);
+            if !self.again.stuck() {
+                self.shared.state(SinkState::Delivering, None);
+            }
         }
         if self.vouching.again.is_some() {
             let last = part.end.checked_sub(1).and_then(|at| batch.seqs(at..at + 1).next());
