@@ -58,7 +58,9 @@ fn a_session_comes_back_to_where_it_was() {
         let place = Place { cell: None, ..place };
         seen_at(&mut engine, place, number * 7_200, (number as u64, number as u64 + 1)).place()
     };
-    (1..=9).for_each(|number| drop(go(number, number as u64)));
+    for number in 1..=9 {
+        go(number, number as u64);
+    }
     // Eight networks ago; then one that no session remembers for so long, and one that is new.
     assert_eq!([go(10, 2), go(11, 20), go(12, 21), go(13, 3)], [Own, Abroad, Abroad, Abroad]);
 }
