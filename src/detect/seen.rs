@@ -220,7 +220,7 @@ impl<'a> Seen<'a> {
             .chain(own.map(|known| (known.near, known.wide, known.country, known.spot.cell(), known.labels)));
         let mut net = Net::Unknown;
         for (other_near, wide, country, cell, had) in known {
-            // A relay's next exit, another aircraft: whose networks these are, they change.
+            // A relay's next exit, another aircraft: who was in one may be in any.
             let level = if other_near == near || had & place.labels & labels::ROAMING != 0 {
                 Net::Own
             } else if wide == place.wide {

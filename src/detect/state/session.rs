@@ -195,7 +195,7 @@ impl Session {
         if near == 0 {
             return;
         }
-        let key = tiny(u64::from(near)).max(1);
+        let key = haunt_key(near);
         let at = self.haunts.iter().position(|had| *had == key).unwrap_or(HAUNTS - 1);
         self.haunts.copy_within(0..at, 1);
         self.haunts[0] = key;
@@ -204,7 +204,7 @@ impl Session {
     /// Whether it was in a network before.
     pub fn was_in(&self, near: u32) -> bool {
         self.contexts().iter().any(|context| context.near == near)
-            || near != 0 && self.haunts.contains(&tiny(u64::from(near)).max(1))
+            || near != 0 && self.haunts.contains(&haunt_key(near))
     }
 
     fn oldest_of_its_kind(&self, seen: &Context) -> usize {
@@ -225,6 +225,11 @@ impl Session {
             && context.last.saturating_sub(context.first) >= PROBATION_SECS
             && self.suspected == 0
     }
+}
+
+/// A network among the haunts, where 0 is none.
+fn haunt_key(near: u32) -> u16 {
+    tiny(u64::from(near)).max(1)
 }
 
 #[cfg(test)]
