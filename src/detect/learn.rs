@@ -41,8 +41,6 @@ const HABIT_EVENTS: u16 = 128;
 const AHEAD_EVENTS: u32 = 64;
 /// No clock is further ahead than this, seconds: what is, was made up.
 const AHEAD_SECS_MAX: i64 = 3_600;
-/// A refresh of this risk, 20 times that of one that shows nothing, is told.
-const TOLD: f64 = 0.002;
 /// The share of a new gap in the usual one, as a power of two.
 const PACE_SHIFT: u32 = 4;
 
@@ -64,6 +62,7 @@ pub struct Learned {
     over_age: bool,
     is_backend: bool,
     is_where_it_was: bool,
+    follows: bool,
     run: u16,
 }
 
@@ -89,6 +88,7 @@ impl Learned {
             over_age: auth_time > 0 && seen.now - auth_time > age,
             is_backend: seen.application.is_backend(),
             is_where_it_was: seen.is_where_it_was(),
+            follows: seen.follows(),
             run: seen.run(),
         }
     }
@@ -187,8 +187,9 @@ fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Fa
 /// often enough, how many have.
 fn learn_lapses(application: &mut Application, session: &Session, facts: &Facts, learned: &Learned) {
     application.steady += u32::from(facts.parent != 0 && session.originals + 1 == STEADY_ORIGINALS);
-    let lapses = learned.signals.lineage == Lineage::Omitted && session.omitted == 0;
-    application.lapsed += u32::from(lapses && session.originals >= STEADY_ORIGINALS && learned.is_clean());
+    let lapses = learned.parent == Parent::None && session.omitted == 0;
+    let is_at_home = learned.is_clean() || learned.signals.place() < Net::Area;
+    application.lapsed += u32::from(lapses && session.originals >= STEADY_ORIGINALS && is_at_home);
 }
 
 fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learned) {
@@ -213,6 +214,11 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.forked = session.forked.saturating_add(u8::from(forked && usual));
     // Always: whoever shares address and software with the other one is told of once, or is the same.
     session.beside = session.beside.saturating_add(u8::from(forked && learned.is_where_it_was));
+    let place = (facts.place.near & 0xff) as u8;
+    if learned.follows && session.followed_to != place {
+        session.followed = session.followed.saturating_add(1);
+        session.followed_to = place;
+    }
     count_moves(signals, &mut session.moves, usual);
     session.run = learned.run;
     session.run_max = session.run_max.max(learned.run);
@@ -244,7 +250,7 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
         session.visit(learned.context);
     }
     session.weights = learned.weights;
-    session.told = session.told.saturating_add(u8::from(learned.risk >= TOLD));
+    session.told.count(learned.odds - PRIOR, at);
     if learned.lineage >= Some(Severity::High) || learned.risk >= SUSPICIOUS {
         session.suspected = at.max(1);
     } else if at.saturating_sub(session.suspected) > SUSPECTED_SECS {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     findings::{Findings, NO_EVIDENCE},
     seen::Seen,
-    signals::{Kind, Lineage, Net, Software},
+    signals::{Kind, Net, Software},
     state::chain::Parent,
 };
 use crate::{
@@ -40,6 +40,12 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
             "the previous token came from a refresh that was denied here: another party let it through",
             NO_EVIDENCE,
         ),
+        Parent::Before => findings.say(
+            &seen.config.ra102,
+            Severity::Medium,
+            "the previous token is older than all that was seen of this session: it has more than one",
+            [("network", level(seen.signals.place())), ("software", level(seen.signals.agent()))],
+        ),
         Parent::None => say_missing(seen, findings),
         _ => {}
     }
@@ -67,7 +73,7 @@ fn surroundings(seen: &Seen<'_>) -> Surroundings {
     if seen.session.is_none() {
         return Surroundings::Same;
     }
-    if forks || net <= Net::Same && software <= Software::Same && seen.application.keeps_tabs() {
+    if forks || seen.is_one_device() || net <= Net::Same && software <= Software::Same && seen.application.keeps_tabs() {
         return Surroundings::Habit;
     }
     if net == Net::Own || software == Software::Own { Surroundings::Changed } else { Surroundings::Same }
@@ -127,7 +133,7 @@ fn say_stale(seen: &Seen<'_>, findings: &mut Findings, behind: u32) {
 fn say_missing(seen: &Seen<'_>, findings: &mut Findings) {
     let (Some(session), rule) = (seen.session, &seen.config.ra103) else { return };
     let (with, without) = (u32::from(session.originals), u32::from(session.omitted));
-    if seen.signals.lineage != Lineage::Omitted || with < rule.seen_min || with < without.saturating_mul(rule.ratio_min) {
+    if with < rule.seen_min || with < without.saturating_mul(rule.ratio_min) {
         return;
     }
     let severity = match (surroundings(seen), seen.application.lapses(rule.ratio_min)) {

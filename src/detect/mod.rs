@@ -41,6 +41,7 @@ pub mod seen;
 pub mod signals;
 pub mod state;
 mod tokens;
+mod told;
 mod trail;
 mod usual;
 pub mod zones;
@@ -239,10 +240,12 @@ impl Engine {
         device::fanned_out(&seen, fans.0, fans.1, &mut findings);
 
         let usual = score::Usual { application: &application.rates, all: &state.rates };
-        let said = score::evidence(&seen.signals.of_holders(), &usual, &seen.habits());
+        let evidence = score::evidence(&seen.signals.of_holders(), &usual, &seen.habits());
         let mut weights = session.map_or_else(Default::default, |session| session.weights);
-        let odds = score::accumulate(&mut weights, &said, seen.share(), seen.gap().unwrap_or(0));
-        let risk = score::probability(odds);
+        let odds = score::accumulate(&mut weights, &evidence, seen.share(), seen.gap().unwrap_or(0));
+        let said = odds - score::PRIOR;
+        let told = session.map_or(said, |session| session.told.part(said, at));
+        let risk = score::probability(score::PRIOR + told);
         say_risk(config, risk, &seen, &mut findings);
         let (signals, numbers) = (seen.signals, features::Numbers::of(&seen));
         let learned = learn::Learned::new(&seen, weights, odds, findings.worst_of_lineage());

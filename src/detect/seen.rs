@@ -107,6 +107,8 @@ impl<'a> Seen<'a> {
         let when = if lineage == Lineage::Race { Pace::Unknown } else { self.pace() };
         // And who asks a second time is late by that.
         let told = if lineage == Lineage::Retry { Pace::Unknown } else { when };
+        // Of several branches of one device it cannot be told whose it is.
+        let told = if self.facts.parent == 0 && self.is_one_device() { Pace::Unknown } else { told };
         let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, told) } else { (told, Pace::Unknown) };
         let fork = self.fork();
         let is_backend = self.application.is_backend();

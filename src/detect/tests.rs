@@ -12,7 +12,7 @@ pub(super) fn observe(engine: &mut Engine, facts: &Facts) -> signals::Signals {
     judged(engine, facts).signals
 }
 
-fn judged(engine: &mut Engine, facts: &Facts) -> Judgement {
+pub(super) fn judged(engine: &mut Engine, facts: &Facts) -> Judgement {
     let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": "2026-03-02T09:00:00.000Z",
                         "outcome": "attempted" });
     let at = ReceivedAt::from_micros(facts.occurred * 1_000_000);
@@ -101,7 +101,7 @@ fn a_bot_that_moves_between_clouds_is_told_of_and_then_known() {
 }
 
 #[test]
-fn what_was_told_a_dozen_times_is_told_in_part() {
+fn what_was_told_is_told_in_part() {
     let mut engine = Engine::new(Config::default());
     (1..20).for_each(|number| drop(judged(&mut engine, &refresh(START + 3_600 * number as i64, number, number + 1))));
     // Every two hours from a network where nobody ever was, in another country each time, with the same old token.
@@ -117,8 +117,9 @@ fn what_was_told_a_dozen_times_is_told_in_part() {
             judged(&mut engine, &Facts { place, ..refresh(START + 7_200 * number as i64, 5, number + 1) }).risk
         })
         .collect();
-    let told = risks.iter().filter(|risk| **risk >= 0.002).count();
-    assert!(risks[..12].iter().filter(|risk| **risk > 0.9).count() >= 10 && told <= 60, "{told} {risks:?}");
+    // As it gets worse, and then hardly.
+    let told = |from: f64| risks.iter().filter(|risk| **risk >= from).count();
+    assert!((1..=4).contains(&told(0.9)) && told(0.002) <= 12, "{} {} {risks:?}", told(0.9), told(0.002));
 }
 
 #[test]

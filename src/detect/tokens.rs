@@ -17,13 +17,16 @@ const FORK_EVENTS_MAX: u8 = 4;
 /// Tabs that are open at once refresh within this time of each other: a browser wakes those in the background once a
 /// minute, and some wait for the next call, seconds.
 const IN_STEP_SECS: u32 = 240;
+/// A session whose branches met in so many networks, one after the other, is one device's: a thief stays where they are.
+const FOLLOWED_MIN: u8 = 2;
 
 impl Seen<'_> {
     /// How parent and child follow.
     pub fn lineage(&self) -> Lineage {
         match self.parent {
             Parent::None if self.always_sends_parent() => Lineage::Omitted,
-            Parent::Fresh | Parent::None => Lineage::Unknown,
+            Parent::Fresh | Parent::None | Parent::Before => Lineage::Unknown,
+            Parent::Branch | Parent::Left if self.is_one_device() => Lineage::Unknown,
             Parent::Head => Lineage::Head,
             Parent::Race => Lineage::Race,
             Parent::Retry(_) => Lineage::Retry,
@@ -34,6 +37,21 @@ impl Seen<'_> {
             Parent::Stale(_) | Parent::Denied => Lineage::Stale,
             Parent::Unknown => Lineage::Strange,
         }
+    }
+
+    /// Whether this branch comes to where another one is already.
+    pub fn follows(&self) -> bool {
+        let Some(session) = self.session else { return false };
+        let is_there =
+            self.last_context().is_some_and(|last| last.ip != 0 && last.near == short(self.facts.place.near));
+        matches!(self.parent, Parent::Branch | Parent::Left) && is_there && session.chain.has_moved(self.facts)
+    }
+
+    /// Whether the session's branches go wherever one of them goes: one device has all of them, such as an app and its widget.
+    pub fn is_one_device(&self) -> bool {
+        let near = short(self.facts.place.near);
+        let is_own = || self.user.is_some_and(|user| user.has_place(near));
+        self.session.is_some_and(|session| session.followed >= FOLLOWED_MIN && (session.was_in(near) || is_own()))
     }
 
     /// Whether two branches are refreshed together, as tabs of one browser are that are open at once; or in one place, where
@@ -69,7 +87,7 @@ impl Seen<'_> {
         let Some(session) = self.session else { return Fork::Unknown };
         match self.parent {
             // Tabs leave home, too.
-            Parent::Branch | Parent::Left if self.application.keeps_tabs() => Fork::Unknown,
+            Parent::Branch | Parent::Left if self.application.keeps_tabs() || self.is_one_device() => Fork::Unknown,
             Parent::Branch | Parent::Left if !session.twins && !self.is_tab() => Fork::Twins,
             _ if session.fork_open >= FORK_EVENTS_MAX => Fork::Lone,
             _ => Fork::Unknown,
@@ -92,6 +110,10 @@ impl Seen<'_> {
     }
 
     fn always_sends_parent(&self) -> bool {
+        // Unless clients of this application leave it out sooner or later: a release does, for one.
+        if self.application.lapses(self.config.ra103.ratio_min) {
+            return false;
+        }
         let sends = self.session.is_some_and(|session| session.originals >= ORIGINALS_MIN);
         sends || self.application.events >= 50 && self.application.coverage() >= COVERAGE_MIN
     }

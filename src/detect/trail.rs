@@ -9,8 +9,6 @@ use super::{
     state::session::Context,
 };
 
-/// A session of which so many refreshes were told has been told of.
-const TOLD_MAX: f64 = 12.0;
 /// Gaps that differ by less than this share are alike.
 const ALIKE: f64 = 0.08;
 /// A token's end explains gaps up to so many of its lifetimes.
@@ -20,13 +18,11 @@ const BEAT_SECS_MAX: u32 = 18 * 3_600;
 
 impl Seen<'_> {
     /// How much of what speaks for a thief is new. Where a client refreshes over and over at once, whatever is wrong with it is
-    /// one thing, however often it is shown; and a session that was told of a dozen times has been told of: where that was
-    /// wrong, it would be wrong for weeks, a few times an hour.
+    /// one thing, however often it is shown.
     pub fn share(&self) -> f64 {
         let Some(session) = self.session else { return 1.0 };
         let rate = if self.gap() <= Some(LEEWAY_SECS) { session.rate } else { 0 };
-        let burst = 1.0 / f64::from(rate.saturating_sub(BURST_RATE).max(1));
-        burst * (TOLD_MAX / f64::from(session.told).max(1.0)).min(1.0)
+        1.0 / f64::from(rate.saturating_sub(BURST_RATE).max(1))
     }
 
     /// How many foreign networks the session was in without coming back, this one included. A telephone's or a roaming one

@@ -30,6 +30,8 @@ struct Link {
     /// The end of the tag it was issued for; 0 = not known.
     parent: u16,
     flags: u8,
+    /// The network it was issued in, in short; 0 = not known.
+    place: u8,
 }
 
 /// See the module.
@@ -64,6 +66,8 @@ pub enum Parent {
     Stale(u32),
     /// Never seen: a refresh that was not announced to us.
     Unknown,
+    /// Never seen, and older than all that was ever seen of the session: it had more than one token before that.
+    Before,
     /// Its refresh was refused by us, and yet it exists: someone else let it through.
     Denied,
 }
@@ -98,6 +102,11 @@ impl Link {
 /// What a child keeps of its parent's tag; never 0.
 fn end(tag: Tag) -> u16 {
     tag[0].max(1)
+}
+
+/// The network of a refresh, where 0 is none.
+fn place(facts: &Facts) -> u8 {
+    if facts.place.ip == 0 { 0 } else { ((facts.place.near & 0xff) as u8).max(1) }
 }
 
 impl Chain {
@@ -176,6 +185,13 @@ impl Chain {
         newest.abs_diff(self.links[at].issued()) <= within || newest.abs_diff(secs(now)) <= within
     }
 
+    /// Whether the parent of a refresh was issued in another network than this one, as far as that is known.
+    pub fn has_moved(&self, facts: &Facts) -> bool {
+        let was = self.find(facts.parent).map_or(0, |at| self.links[at].place);
+        let is = place(facts);
+        was != 0 && is != 0 && was != is
+    }
+
     /// Whether both came of one race, each by its own tab since.
     fn are_tabs(&self, one: usize, other: usize) -> bool {
         self.links[one].flags & self.links[other].flags & TAB != 0
@@ -184,9 +200,13 @@ impl Chain {
     /// A parent that is not in the list: older than everything in it, or issued behind our back.
     fn unknown(&self, facts: &Facts) -> Parent {
         let first = self.known().first().map_or(0, |link| link.issued());
-        let iat = secs(facts.previous.iat);
-        let is_old = if iat == 0 { self.fallen != 0 } else { iat <= self.fallen || iat < first };
-        if is_old { Parent::Stale(u32::from(self.len)) } else { Parent::Unknown }
+        match secs(facts.previous.iat) {
+            0 if self.fallen == 0 => Parent::Unknown,
+            iat if iat <= self.fallen => Parent::Stale(u32::from(self.len)),
+            iat if iat < first && self.fallen == 0 => Parent::Before,
+            iat if iat < first => Parent::Stale(u32::from(self.len)),
+            _ => Parent::Unknown,
+        }
     }
 
     /// Remembers a refresh; `stands`: how its parent stood to what was known before.
@@ -209,6 +229,7 @@ impl Chain {
                         spent: halves(now),
                         parent: 0,
                         flags,
+                        place: 0,
                     });
                 }
             }
@@ -217,14 +238,22 @@ impl Chain {
             return;
         }
         let parent = if facts.parent == 0 { 0 } else { end(cut(facts.parent)) };
+        let place = place(facts);
         match self.find(facts.child) {
             Some(at) => {
                 self.links[at].flags &= !UNSEEN;
-                self.links[at].parent = parent;
+                (self.links[at].parent, self.links[at].place) = (parent, place);
             }
             None => {
                 let issued = if facts.issued.iat > 0 { secs(facts.issued.iat) } else { now };
-                self.push(Link { tag: cut(facts.child), issued: halves(issued), spent: [0; 2], parent, flags: tab });
+                self.push(Link {
+                    tag: cut(facts.child),
+                    issued: halves(issued),
+                    spent: [0; 2],
+                    parent,
+                    flags: tab,
+                    place,
+                });
             }
         }
     }

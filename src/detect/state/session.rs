@@ -1,4 +1,4 @@
-//! What is remembered of one session: 384 bytes.
+//! What is remembered of one session: 392 bytes.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use crate::detect::{
     geo::is_elsewhere,
     key::tiny,
     score::Weights,
+    told::Told,
 };
 
 /// Contexts remembered of one session.
@@ -156,8 +157,12 @@ pub struct Session {
     pub application: u16,
     /// Networks that it was in before those of its contexts, in short; the newest first.
     pub haunts: [u16; HAUNTS],
-    /// Refreshes that were told: whose risk was far from nothing.
-    pub told: u8,
+    /// What was told of it.
+    pub told: Told,
+    /// How often one of its branches came to where another one was, each time in another network than the time before.
+    pub followed: u8,
+    /// Where that was last, in short.
+    pub followed_to: u8,
 }
 
 impl Session {
@@ -238,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_million_sessions_fit_their_share_of_memory() {
-        assert!(size_of::<Session>() <= 384, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 392, "{}", size_of::<Session>());
         assert!(size_of::<super::super::user::User>() <= 304, "{}", size_of::<super::super::user::User>());
     }
 }
