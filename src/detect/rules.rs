@@ -1,12 +1,16 @@
 //! `[[rules]]`: rules of an operator's own, conditions in CEL over the event, its features and the findings so far.
 //!
-//! A rule is checked when it is read (`check`), so that a mistake is found then; what it can cost is bounded (`check`,
-//! `values`); its own examples run when it is read (`cases`). A condition that asks for something absent says nothing.
-//! In reading order: `types`, `check`, `values`, `cases`.
+//! A rule is checked when it is read (`check`), so that a mistake is found then; what it can cost is bounded (`cost`,
+//! `pattern`, `values`); its own examples run when it is read (`cases`). A condition that asks for something absent says
+//! nothing. In reading order: `types`, `check`, `cost`, `pattern`, `tree`, `values`, `cases`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cel::{Context, IdedExpr, Value, extractors::This};
+use cel::{
+    Context, IdedExpr, Value,
+    common::{types::CelList, value::Val},
+    extractors::This,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,18 +29,23 @@ use crate::{
 
 mod cases;
 mod check;
+mod cost;
+mod ids;
+mod pattern;
+mod tree;
 mod types;
 mod values;
 
 pub use cases::{Case, Failed, run};
 
 use check::Needs;
+use ids::{is_technique, wrong_id};
 use types::Type;
-use values::value;
+use values::{LIST_MAX, element, value};
 
 /// Rules at most: each event is shown to all of them.
 pub const RULES_MAX: usize = 100;
-/// Steps that all rules together may take for one event; see [`check::STEPS_MAX`].
+/// Steps that all rules together may take for one event, some 1 to 2 ms; see [`check::STEPS_MAX`].
 const STEPS_TOGETHER_MAX: usize = 25_000;
 /// Bytes of a condition.
 const CONDITION_MAX: usize = 4_096;
@@ -153,15 +162,14 @@ impl Rules {
         self.set("features", &asked.features);
         let secs = asked.at.secs();
         let mut failed = 0;
-        let mut told = None;
+        let mut told = None::<Vec<Box<dyn Val>>>;
         for number in 0..self.rules.len() {
             let Ready { rule, asks_findings, .. } = &self.rules[number];
             if !rule.enabled {
                 continue;
             }
-            if *asks_findings && told != Some(findings.len()) {
-                self.set("findings", &*findings);
-                told = Some(findings.len());
+            if *asks_findings {
+                self.tell(&mut told, findings);
             }
             let Ready { rule, condition, .. } = &self.rules[number];
             match holds(condition, &self.context) {
@@ -177,8 +185,20 @@ impl Rules {
     fn set(&mut self, name: &str, of: &impl Serialize) {
         if self.asked.contains(name) {
             let json = serde_json::to_value(of).unwrap_or_default();
-            self.context.add_variable_from_value(name, value(json));
+            self.context.add_variable_as_val(name, value(json));
         }
+    }
+
+    /// Shows the findings, of which those in `told` are shown.
+    fn tell(&mut self, told: &mut Option<Vec<Box<dyn Val>>>, findings: &[Finding]) {
+        let end = findings.len().min(LIST_MAX);
+        if told.as_ref().is_some_and(|told| told.len() == end) {
+            return;
+        }
+        let told = told.get_or_insert_default();
+        let new = findings[told.len()..end].iter();
+        told.extend(new.map(|one| element(serde_json::to_value(one).unwrap_or_default())));
+        self.context.add_variable_as_val("findings", Box::new(CelList::from(told.clone())));
     }
 }
 
@@ -314,7 +334,7 @@ impl Made {
         self.needs.patterns.extend(needs.patterns);
         self.needs.networks.extend(needs.networks);
         let asked: BTreeSet<String> =
-            self.variables.keys().filter(|name| check::asks(&condition, name)).map(ToString::to_string).collect();
+            self.variables.keys().filter(|name| tree::asks(&condition, name)).map(ToString::to_string).collect();
         self.rules.push(Ready { rule: rule.clone(), asks_findings: asked.contains("findings"), condition });
         self.asked.extend(asked);
         Ok(())
@@ -336,7 +356,7 @@ fn read(text: &str, variables: &BTreeMap<&str, Type>) -> Result<(IdedExpr, Needs
         Some(at) => format!("{} (at `{}`)", wrong.what, text.get(at..).map_or("", beginning)),
         None => wrong.what,
     })?;
-    check::forgive_absence(&mut condition);
+    tree::forgive_absence(&mut condition);
     Ok((condition, needs))
 }
 
@@ -351,7 +371,7 @@ fn context(needs: Needs) -> Context<'static, 'static> {
     let mut context = Context::default();
     let Needs { patterns, networks, .. } = needs;
     let matches = move |This(text): This<std::sync::Arc<String>>, pattern: std::sync::Arc<String>| {
-        patterns.get(pattern.as_str()).is_some_and(|pattern| pattern.is_match(&text))
+        patterns.get(pattern.as_str()).is_some_and(|pattern| pattern.is_in(&text))
     };
     let in_network = move |This(text): This<std::sync::Arc<String>>, network: std::sync::Arc<String>| {
         let address = text.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
@@ -363,24 +383,7 @@ fn context(needs: Needs) -> Context<'static, 'static> {
     context
 }
 
-fn wrong_id(id: &str) -> Option<&'static str> {
-    let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if id.is_empty() || id.len() > 64 || !is_plain || !id.as_bytes()[0].is_ascii_alphabetic() {
-        return Some("an id is 1 to 64 letters, digits, `-` and `_`, a letter first");
-    }
-    let is_ours = id.strip_prefix("RA").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
-    is_ours.then_some("RA and a number are the product's own rules")
-}
-
-/// `T1078` or `T1550.001`.
-fn is_technique(id: &str) -> bool {
-    let Some(rest) = id.strip_prefix('T') else { return false };
-    let digits = |text: &str, len: usize| text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit());
-    match rest.split_once('.') {
-        Some((technique, sub)) => digits(technique, 4) && digits(sub, 3),
-        None => digits(rest, 4),
-    }
-}
-
+#[cfg(test)]
+mod cost_tests;
 #[cfg(test)]
 mod tests;

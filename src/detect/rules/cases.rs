@@ -94,7 +94,7 @@ impl Case {
             if let Some(wrong) = variables.get(name).and_then(|kind| kind.refuse(&json, name)) {
                 return Err(wrong);
             }
-            context.add_variable_from_value(name, value(json));
+            context.add_variable_as_val(name, value(json));
         }
         Ok(())
     }

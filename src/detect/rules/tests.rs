@@ -5,18 +5,18 @@ use serde_json::{Value, json};
 use super::{super::features::Numbers, *};
 use crate::detect::signals::Signals;
 
-fn rule(when: &str) -> Rule {
+pub(super) fn rule(when: &str) -> Rule {
     serde_json::from_value(json!({ "id": "mine", "when": when, "severity": "high" })).unwrap()
 }
 
-fn event(members: Value) -> RefreshEvent {
+pub(super) fn event(members: Value) -> RefreshEvent {
     let mut event = json!({ "id": "e1", "type": "jwt.refresh", "occurred_at": "2026-11-22T06:40:00.000Z",
                             "outcome": "attempted", "session_id": "s1" });
     event.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     serde_json::from_value(event).unwrap()
 }
 
-fn found_with(
+pub(super) fn found_with(
     rules: &mut Rules,
     said: &mut Said,
     event: &RefreshEvent,
@@ -32,13 +32,13 @@ fn found_with(
     (findings, failed)
 }
 
-fn says(when: &str, members: Value) -> Option<bool> {
+pub(super) fn says(when: &str, members: Value) -> Option<bool> {
     let mut rules = Rules::new(&[rule(when)]).unwrap_or_else(|(_, error)| panic!("{error}"));
     let (findings, failed) = found_with(&mut rules, &mut Said::default(), &event(members), 0, Vec::new());
     (failed == 0).then_some(!findings.is_empty())
 }
 
-fn refused(when: &str) -> String {
+pub(super) fn refused(when: &str) -> String {
     Rules::new(&[rule(when)]).err().unwrap_or_else(|| panic!("taken: {when}")).1.to_string()
 }
 
@@ -128,9 +128,20 @@ fn what_cannot_mean_anything_is_refused_where_it_stands() {
 
 #[test]
 fn ids_are_the_operators_own() {
-    for (id, expected) in [("RA101", "own rules"), ("", "1 to 64"), ("a b", "1 to 64"), ("9a", "1 to 64")] {
+    for (id, expected) in [
+        ("RA101", "own rules"),
+        ("ra101", "own rules"),
+        ("Ra9999", "own rules"),
+        ("", "1 to 64"),
+        ("a b", "1 to 64"),
+        ("9a", "1 to 64"),
+        ("é", "1 to 64"),
+    ] {
         let refused = Rules::new(&[Rule { id: id.to_owned(), ..rule("true") }]).err().unwrap().1;
         assert!(refused.to_string().contains(expected), "{id}: {refused}");
+    }
+    for id in ["r", "rate", "ra-101", "ra101x", "bra101"] {
+        assert!(Rules::new(&[Rule { id: id.to_owned(), ..rule("true") }]).is_ok(), "{id}");
     }
     let twice = [rule("true"), rule("false")];
     assert!(Rules::new(&twice).err().unwrap().1.to_string().contains("two of this id"));

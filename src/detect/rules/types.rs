@@ -68,11 +68,21 @@ impl Type {
         matches!(self, Self::Bool | Self::Any)
     }
 
+    /// Whether it can hold values that hold values.
+    pub(super) fn is_deep(&self) -> bool {
+        match self {
+            Self::List(inner) => matches!(**inner, Self::List(_) | Self::Map(_) | Self::Object(_)),
+            Self::Map(_) | Self::Object(_) | Self::Any => true,
+            Self::Bool | Self::Int | Self::Double | Self::Text | Self::Word(_) => false,
+        }
+    }
+
     /// Whether two values can be equal.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) => true,
-            (Self::List(one), Self::List(other)) | (Self::Map(one), Self::Map(other)) => one.is_like(other),
+            (Self::List(one), Self::List(other)) => one.is_like(other),
+            (Self::Map(_), _) | (Self::Object(_), _) => self == other,
             _ => {
                 self.is_number() && other.is_number()
                     || self.is_text() && other.is_text()
