@@ -237,7 +237,7 @@ fn build_intake(
     metrics: &Arc<Metrics>,
 ) -> Result<Intake, StartError> {
     let sources = config.sources.iter().map(|entry| {
-        let built = entry.config.build(&config.base);
+        let built = entry.config.build(&config.base, &[]);
         built
             .map(|source| (entry.name.clone(), source))
             .map_err(|error| in_entry("source", &entry.name, &error, &entry.at))

@@ -23,8 +23,11 @@ const OF_SOURCES: &[Alarm] = &[Alarm::SourceSilent, Alarm::JwksStale];
 /// Alarms about a sink.
 const OF_SINKS: &[Alarm] = &[Alarm::SinkStuck, Alarm::RecordParked, Alarm::CheckpointsUndelivered, Alarm::CursorAhead];
 
-/// Says what enforcing needs of FusionAuth.
+/// Says what enforcing needs of FusionAuth, and what of the gate's settings does nothing.
 pub(super) fn of_gate(config: &Config) {
+    for note in config.policy.idle_gate() {
+        tracing::warn!("{note}");
+    }
     if config.policy.gate.enforces() {
         tracing::warn!("{ENFORCING}");
     }

@@ -43,6 +43,9 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
             print(&format!("note [[suppress]] {} ended at {} and silences nothing any more", number + 1, one.until.0))?;
         }
     }
+    for note in config.policy.idle_gate() {
+        print(&format!("note {note}"))?;
+    }
     let enricher =
         config.enrich.build(&config.base).map_err(|error| ConfigError::from_part("[enrich]", &error, &config.at))?;
     for file in enricher.summary() {
@@ -51,13 +54,8 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let mut sources = Vec::new();
     for entry in &config.sources {
         let what = format!("source {}", entry.name);
-        if entry.files.iter().any(|file| missing.contains(&config.path(file))) {
-            continue;
-        }
-        sources.push((
-            what.clone(),
-            entry.config.build(&config.base).map_err(|error| ConfigError::from_part(&what, &error, &entry.at))?,
-        ));
+        let source = entry.config.build(&config.base, &missing);
+        sources.push((what.clone(), source.map_err(|error| ConfigError::from_part(&what, &error, &entry.at))?));
         print(&format!("ok   {what}"))?;
     }
     let mut sinks = Vec::new();

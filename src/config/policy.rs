@@ -83,7 +83,7 @@ fn check_suppressions(policy: &Policy, document: &Document<'_>) -> Result<(), Co
         let path = format!("suppress.{number}");
         if !one.is_about_something() {
             let error = document.error(&path, "an entry of [[suppress]] would silence everything");
-            return Err(error.hint("name a rule, user, application or network"));
+            return Err(error.hint("name a rule, user, application, or a network of more than /0 (all silenced for good: `enabled = false` of a rule)"));
         }
         if one.reason.trim().is_empty() {
             let error = document.error(&format!("{path}.reason"), "a [[suppress]] entry has an empty reason");

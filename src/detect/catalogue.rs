@@ -17,6 +17,8 @@ pub struct Rule {
     pub name: &'static str,
     /// What it says where nothing makes it better or worse.
     pub severity: Severity,
+    /// What it says at worst.
+    pub worst: Severity,
     /// MITRE ATT&CK techniques.
     pub attack: &'static [&'static str],
     /// What it looks for, in a sentence.
@@ -45,7 +47,7 @@ pub enum Score {
 }
 
 macro_rules! rules {
-    ($($(#[doc = $doc:literal])* $field:ident: $id:ident $name:literal $severity:ident [$($attack:literal),*]
+    ($($(#[doc = $doc:literal])* $field:ident: $id:ident $name:literal $severity:ident $(to $worst:ident)? [$($attack:literal),*]
        { $($(#[$about:meta])* $member:ident: $type:ty = $default:expr),* $(,)? })*) => {
         $(
             $(#[doc = $doc])*
@@ -68,7 +70,9 @@ macro_rules! rules {
 
             impl Configured for $id {
                 const RULE: Rule = Rule {
-                    id: stringify!($id), name: $name, severity: Severity::$severity, attack: &[$($attack),*],
+                    id: stringify!($id), name: $name, severity: Severity::$severity,
+                    worst: { let all = [Severity::$severity, $(Severity::$worst)?]; all[all.len() - 1] },
+                    attack: &[$($attack),*],
                     about: concat!($($doc),*),
                 };
 
@@ -150,14 +154,14 @@ macro_rules! rules {
 
 rules! {
     /// The parent was already spent by another refresh.
-    ra101: RA101 "chain_fork" High ["T1550.001", "T1528"] {
+    ra101: RA101 "chain_fork" High to Critical ["T1550.001", "T1528"] {
         /// Two refreshes of one parent within this are one client that asked twice.
         leeway: Span = Span::from_secs(60),
     }
     /// The parent is generations behind the newest token.
-    ra102: RA102 "stale_ancestor" High ["T1550.001"] {}
+    ra102: RA102 "stale_ancestor" High to Critical ["T1550.001"] {}
     /// A client that always sends the previous token did not.
-    ra103: RA103 "original_missing" Medium ["T1550.001"] {
+    ra103: RA103 "original_missing" Medium to High ["T1550.001"] {
         /// Refreshes with it before one without it means anything.
         seen_min: u32 = 3,
         /// How many with it for each without it.
@@ -222,7 +226,7 @@ rules! {
         idle: Span = Span::from_days(14),
     }
     /// Far too many refreshes.
-    ra304: RA304 "refresh_storm" Low ["T1499"] {
+    ra304: RA304 "refresh_storm" Low to High ["T1499"] {
         /// This many within 10 minutes.
         refreshes: u32 = 30,
         /// This many are high.
@@ -252,7 +256,7 @@ rules! {
     /// A hosting network where this user was never seen.
     ra403: RA403 "new_asn_hosting" High ["T1550.001", "T1090"] {}
     /// Tor, a VPN or a proxy, where that is not this user's habit.
-    ra404: RA404 "anonymiser" Medium ["T1090.003"] {
+    ra404: RA404 "anonymiser" Medium to High ["T1090.003"] {
         /// The share of a user's refreshes that makes it a habit.
         habit: f64 = 0.2,
     }
@@ -291,7 +295,7 @@ rules! {
         share: f64 = 1e-4,
     }
     /// Everything together.
-    ra601: RA601 "session_risk" Medium ["T1550.001"] {
+    ra601: RA601 "session_risk" Medium to Critical ["T1550.001"] {
         /// The probability from which it is medium.
         medium: f64 = 0.5,
         /// The probability from which it is high.

@@ -42,6 +42,7 @@ impl Findings {
             let evidence = evidence.into_iter().filter(|(_, value)| !value.is_null());
             let most =
                 if self.is_new_user && needs_history(R::RULE.id) { Severity::Medium } else { Severity::Critical };
+            debug_assert!(severity <= R::RULE.worst, "{} says {severity:?}", R::RULE.id);
             self.push(R::RULE, rule.severity().unwrap_or(severity.min(most)), reason.into(), evidence);
         }
     }

@@ -98,6 +98,11 @@ impl Config {
         self.mode == Mode::Enforce || self.applications.values().any(|mode| *mode == Mode::Enforce)
     }
 
+    /// Whether it has an opinion of anything.
+    pub fn is_on(&self) -> bool {
+        self.mode != Mode::Off || self.applications.values().any(|mode| *mode != Mode::Off)
+    }
+
     /// Whether a finding refuses.
     pub fn denies(&self, finding: &Finding) -> bool {
         self.deny.iter().any(|deny| deny.rule == finding.rule && finding.severity >= deny.severity)

@@ -69,9 +69,10 @@ impl<'de> Deserialize<'de> for Until {
 }
 
 impl Suppression {
-    /// Whether anything narrows it.
+    /// Whether anything narrows it; all addresses there are do not.
     pub fn is_about_something(&self) -> bool {
-        self.rule.is_some() || self.user.is_some() || self.application.is_some() || self.network.is_some()
+        let net = self.network.is_some_and(|net| net.prefix_len() > 0);
+        self.rule.is_some() || self.user.is_some() || self.application.is_some() || net
     }
 
     fn is_about(&self, finding: &Finding, event: &RefreshEvent, at: ReceivedAt) -> bool {
@@ -92,6 +93,43 @@ impl Policy {
                 finding.evidence.insert("suppressed".to_owned(), silenced.reason.clone().into());
             }
         }
+    }
+
+    /// What `[gate]` says to no effect, in words: allowed, since a part of it may be meant for later.
+    pub fn idle_gate(&self) -> Vec<String> {
+        let gate = &self.gate;
+        let mut notes = Vec::new();
+        if !gate.is_on() {
+            return notes;
+        }
+        if gate.deny.is_empty() {
+            notes.push(
+                "gate.deny is empty: no refresh is, or would be, refused; leave it out for the suggested list"
+                    .to_owned(),
+            );
+        }
+        if gate.enforces() && gate.max_denials_per_minute == 0 {
+            notes.push("gate.max_denials_per_minute = 0: no refresh is refused; `gate stop` is for that".to_owned());
+        }
+        for deny in &gate.deny {
+            if let Some(worst) = self.worst_of(&deny.rule).filter(|worst| *worst < deny.severity) {
+                let (rule, wanted, worst) = (&deny.rule, deny.severity.as_str(), worst.as_str());
+                notes.push(format!(
+                    "gate.deny names {rule} at {wanted}, but it is {worst} at most: nothing is refused for it"
+                ));
+            }
+        }
+        notes
+    }
+
+    /// The worst that a rule says as it is set.
+    fn worst_of(&self, id: &str) -> Option<Severity> {
+        if let Some(own) = self.rules.iter().find(|rule| rule.id == id) {
+            return Some(own.severity);
+        }
+        let set = serde_json::to_value(&self.detect).unwrap_or_default();
+        let set = serde_json::from_value(set[id]["severity"].clone()).ok();
+        set.or_else(|| catalogue::CATALOGUE.iter().find(|rule| rule.id == id).map(|rule| rule.worst))
     }
 
     /// What differs from `before`, part by part.
@@ -162,6 +200,29 @@ mod tests {
         assert_eq!(severity("RA404", "u1", "192.0.2.9", before), Severity::Critical);
         assert_eq!(severity("RA403", "u2", "192.0.2.9", before), Severity::Critical);
         assert_eq!(severity("RA403", "u1", "198.51.100.9", before), Severity::Critical);
+    }
+
+    #[test]
+    fn what_of_the_gate_does_nothing_is_said() {
+        let notes = |text: &str| toml::from_str::<Policy>(text).unwrap().idle_gate().join("; ");
+        for (text, says) in [
+            ("", ""),
+            ("gate = { deny = [] }", "gate.deny is empty"),
+            ("gate = { deny = [], mode = 'off' }", ""),
+            ("gate = { deny = [], mode = 'off', applications = { a = 'observe' } }", "gate.deny is empty"),
+            ("gate = { max_denials_per_minute = 0 }", ""),
+            ("gate = { max_denials_per_minute = 0, mode = 'enforce' }", "gate.max_denials_per_minute = 0"),
+            ("gate.deny = [{ rule = 'RA305', severity = 'low' }, { rule = 'RA601', severity = 'critical' }]", ""),
+            (
+                "gate.deny = [{ rule = 'RA305', severity = 'medium' }]",
+                "gate.deny names RA305 at medium, but it is low at most",
+            ),
+            ("detect.RA305.severity = 'high'\ngate.deny = [{ rule = 'RA305', severity = 'high' }]", ""),
+            ("detect.RA101.severity = 'high'", "gate.deny names RA101 at critical, but it is high at most"),
+        ] {
+            let said = notes(text);
+            assert!(said.starts_with(says) && said.is_empty() == says.is_empty(), "{text}: {said}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::{
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -198,9 +198,10 @@ macro_rules! sources {
                 }
             }
 
-            /// Builds it; relative paths are relative to `base`.
-            pub fn build(&self, base: &Path) -> Result<AnySource, BuildError> {
-                match self { $(Self::$variant(config) => config.build(base).map(AnySource::$variant)),* }
+            /// Builds it; relative paths are relative to `base`. A key file among `unmade` is not read: for who checks what
+            /// will hold once it is made.
+            pub fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<AnySource, BuildError> {
+                match self { $(Self::$variant(config) => config.build(base, unmade).map(AnySource::$variant)),* }
             }
         }
 

@@ -67,6 +67,52 @@ fn a_check_tells_of_suppressions_that_are_over() {
 }
 
 #[test]
+fn a_check_without_key_files_looks_at_all_else() {
+    let made = |source: &str, keys: &str| {
+        let app = TestApp::prepare(Settings { source: source.to_owned(), ..Settings::new() });
+        let config = fs::read_to_string(app.path("config.toml")).unwrap();
+        let key = "{ alg = \"HS256\", secret_file = \"hook.key\" }";
+        assert!(config.contains(key), "{config}");
+        fs::write(app.path("config.toml"), config.replace(key, keys)).unwrap();
+        app.run(&["check"])
+    };
+    let unmade = "{ alg = \"HS256\", secret_file = \"data/webhook.key\" }";
+    for (source, keys, words) in [
+        ("keep = [\"refreshToken\"]\n", unmade, "keep: `refreshToken` names a secret"),
+        ("quiet_after = \"0s\"\n", unmade, "quiet_after must be more than zero"),
+        ("", &format!("{unmade}, {{ alg = \"RS256\", pem_file = \"gone.pem\" }}"), "gone.pem: No such file"),
+        ("", "{ alg = \"RS256\", secret_file = \"data/webhook.key\" }", "RS256 needs pem_file"),
+    ] {
+        let output = made(source, keys);
+        assert!(output.status.code() == Some(78) && said(&output).contains(words), "{words}: {output:?}");
+    }
+    for keys in [unmade, "{ alg = \"HS256\", secret_file = \"data/webhook.key\", encoding = \"base64\" }"] {
+        let output = made("", keys);
+        assert!(output.status.success() && said(&output).contains("ok   source fusionauth"), "{output:?}");
+    }
+}
+
+#[test]
+fn settings_of_the_gate_that_do_nothing_are_noted() {
+    let gate = "[gate]\nmode = \"enforce\"\nmax_denials_per_minute = 0\n\
+                deny = [{ rule = \"RA305\", severity = \"critical\" }, { rule = \"RA404\", severity = \"high\" }]\n";
+    let mut app = TestApp::prepare(Settings::new().and(gate));
+    let checked = app.run(&["check"]);
+    app.launch();
+    for (text, before) in [(said(&checked), "note "), (app.log(), "WARN ")] {
+        for note in [
+            "gate.max_denials_per_minute = 0: no refresh is refused",
+            "gate.deny names RA305 at critical, but it is low at most: nothing is refused for it",
+        ] {
+            let is_it = |line: &str| line.contains(note) && line.contains(before);
+            assert!(text.lines().any(is_it), "{note} is not in {text}");
+        }
+        assert!(!text.contains("RA404"), "{text}");
+    }
+    assert!(checked.status.success());
+}
+
+#[test]
 fn commands_that_ask_for_nothing_say_so() {
     let mut rng = StdRng::seed_from_u64(seed("edges"));
     let mut app = TestApp::prepare(Settings::new());

@@ -34,7 +34,7 @@ pub fn refused() -> Value {
 
 pub fn source(config: Value) -> Result<Fusionauth, String> {
     let config: Config = serde_json::from_value(config).map_err(|error| error.to_string())?;
-    config.build(&fixtures()).map_err(|error| error.to_string())
+    config.build(&fixtures(), &[]).map_err(|error| error.to_string())
 }
 
 /// Posts a body with headers; the evidence, or why not.

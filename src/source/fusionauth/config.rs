@@ -27,6 +27,9 @@ const SECRET_BYTES_MIN: usize = 16;
 /// Below this it is weaker than the hash (RFC 7518, 3.2).
 const SECRET_BYTES_GOOD: usize = 32;
 
+/// Stands in for a secret that is yet to be made: of the form of those that are, 32 bytes in base64url.
+const AS_MADE: &[u8] = &[b'A'; 43];
+
 /// The members of the entry, but for `name` and `type`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,8 +104,9 @@ fn wrong<T>(problem: impl Into<String>) -> Result<T, BuildError> {
 }
 
 impl Config {
-    /// Reads the keys and checks that what is asked for can be had; relative paths are relative to `base`.
-    pub fn build(&self, base: &Path) -> Result<Fusionauth, BuildError> {
+    /// Reads the keys and checks that what is asked for can be had; relative paths are relative to `base`. Of those that are
+    /// `unmade` all is checked but what is in them.
+    pub fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<Fusionauth, BuildError> {
         let wanted = Wanted {
             basic_auth: self.basic_auth.as_ref(),
             headers: &self.headers,
@@ -110,7 +114,7 @@ impl Config {
             trusted_proxies: &self.trusted_proxies,
         };
         let credentials = Credentials::build(&wanted, base)?;
-        let signed = self.signed(base)?;
+        let signed = self.signed(base, unmade)?;
         if signed.is_none() && !credentials.any_secret() {
             return wrong("unsigned = true needs basic_auth or headers: without them anyone can send events");
         }
@@ -145,7 +149,7 @@ impl Config {
         Ok(Decoder { events: self.events.clone(), keep: Keep::build(&self.keep)? })
     }
 
-    fn signed(&self, base: &Path) -> Result<Option<Signed>, BuildError> {
+    fn signed(&self, base: &Path, unmade: &[PathBuf]) -> Result<Option<Signed>, BuildError> {
         let any_key = !self.keys.is_empty() || self.jwks_url.is_some();
         match (self.unsigned, any_key) {
             (true, true) => return wrong("unsigned = true and keys or jwks_url exclude each other: take one out"),
@@ -162,7 +166,7 @@ impl Config {
             return wrong("allowed_kids is for jwks_url; write kid into the entry of keys instead");
         }
         let keys = self.keys.iter().enumerate().map(|(at, key)| {
-            key.build(base).map_err(|error| BuildError(format!("keys[{at}]: {error}")))
+            key.build(base, unmade).map_err(|error| BuildError(format!("keys[{at}]: {error}")))
         });
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         let jwks = self.jwks_url.as_deref().map(|url| Jwks::build(url, &self.allowed_kids)).transpose()?;
@@ -171,12 +175,15 @@ impl Config {
 }
 
 impl KeyConfig {
-    fn build(&self, base: &Path) -> Result<Key, BuildError> {
+    fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<Key, BuildError> {
         if self.kid.as_ref().is_some_and(String::is_empty) {
             return wrong("kid is empty: leave it out to take any");
         }
         let (alg, kid) = (self.alg, self.kid.clone());
         let key = match (&self.secret_file, &self.secret_env, &self.pem_file) {
+            (Some(file), None, None) if alg.is_hmac() && unmade.contains(&base.join(file)) => {
+                Key::of_secret(alg, kid, &self.secret(&Secret::new(AS_MADE.to_vec()))?)
+            }
             (Some(file), None, None) if alg.is_hmac() => {
                 let file = base.join(file);
                 let secret = Secret::from_file(&file).map_err(|error| {
