@@ -1,5 +1,7 @@
 //! `explain`: in words, which evidence led to each finding of an event. Reads the journal's files.
 
+use std::path::Path;
+
 use anyhow::{Context as _, bail};
 use clap::Args;
 use memchr::memmem::Finder;
@@ -15,22 +17,25 @@ use crate::{
     event::{RefreshEvent, Token},
     ledger::{
         read::{Item, Reader},
-        search, segment,
+        search::{self, Wanted},
+        segment,
     },
-    record::{Action, Finding, Record, Seq},
+    record::{Action, Finding, Kind, Record, Seq},
 };
 
 /// Say in words what was found in an event, and which evidence led to it
 ///
 /// Of the newest record of that id: the findings with their numbers, the session's refreshes before it, and what became of
-/// the token that was spent. Needs no running service and takes no lock.
+/// the token that was spent; and what its replay found, where the id came again with another body. Needs no running service
+/// and takes no lock.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   refresh-audit explain ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
+  refresh-audit explain fusionauth/ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
   refresh-audit records --rule RA101 --since 2h | jq -r .event.id | xargs -n1 refresh-audit explain")]
 pub(super) struct Arguments {
-    /// The event's id
+    /// The event's id, or <source>/<id>, as sinks have it where several sources are configured
     #[arg(value_name = "EVENT_ID")]
     id: String,
 }
@@ -43,8 +48,7 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let until = scan::synced(&config)?;
     let dir = segment::journal_dir(&config.data_dir);
     let bar = progress_bar(0);
-    let id = crate::event::normalise_id(given.id.clone());
-    let found = search::event(&dir, &id, until, &mut || bar.inc(1)).context("cannot read the journal")?;
+    let found = search(&dir, &given.id, until, &mut || bar.inc(1)).context("cannot read the journal")?;
     bar.finish_and_clear();
     let Some(seq) = found else {
         bail!(
@@ -53,24 +57,56 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
             printable(&given.id)
         )
     };
-    let items = Reader::new(&dir, seq).read(seq, 1, usize::MAX)?;
-    let Some(Item::Line { text, .. }) = items.first() else { bail!("record {seq} cannot be read") };
-    let record: Record = serde_json::from_slice(text).with_context(|| format!("record {seq} is not understood"))?;
-    let Some(event) = &record.event else { bail!("record {seq} has no event") };
+    let newest = record_at(&dir, seq)?.with_context(|| format!("record {seq} cannot be read"))?;
+    let first = newest.replay.as_ref().map(|replay| record_at(&dir, replay.of)).transpose()?.flatten();
+    let (record, replay) = match first {
+        Some(first) => (first, Some(newest)),
+        None => (newest, None),
+    };
+    let Some(event) = &record.event else { bail!("record {} has no event", record.seq) };
     for line in head(&record, event) {
         print(&line)?;
     }
-    for finding in &record.findings {
-        print("")?;
-        for line in said(finding, &config) {
-            print(&line)?;
-        }
+    found_in(&record, &config)?;
+    if let Some(replay) = &replay {
+        let from = replay.event.as_ref().map_or_else(String::new, where_from);
+        let (seq, at) = (replay.seq, replay.received_at);
+        print(&format!("\nrecord {seq}, {at}, is a replay of it: its id came again with another body, from {from}"))?;
+        found_in(replay, &config)?;
     }
     print("")?;
-    for line in History::before(seq, event, &config)?.said(event) {
+    for line in History::before(record.seq, event, &config)?.said(event) {
         print(&line)?;
     }
     Ok(Ended::Well)
+}
+
+/// The newest record of an event or its replay, by its id or `<source>/<id>`.
+fn search(dir: &Path, given: &str, until: Seq, progress: &mut dyn FnMut()) -> std::io::Result<Option<Seq>> {
+    let mut find = |source: Option<&str>, id: &str| {
+        let id = crate::event::normalise_id(id.to_owned());
+        search::event(dir, Wanted { id: &id, source, kinds: &[Kind::Event, Kind::Replay] }, until, progress)
+    };
+    // Hardly an id has a slash in it.
+    let of_source = given.split_once('/').map(|(source, id)| find(Some(source), id)).transpose()?.flatten();
+    if of_source.is_some() { Ok(of_source) } else { find(None, given) }
+}
+
+/// None where it is gone, or damaged.
+fn record_at(dir: &Path, seq: Seq) -> anyhow::Result<Option<Record>> {
+    let items = Reader::new(dir, seq).read(seq, 1, usize::MAX)?;
+    let Some(Item::Line { text, .. }) = items.first() else { return Ok(None) };
+    serde_json::from_slice(text).with_context(|| format!("record {seq} is not understood"))
+}
+
+fn found_in(record: &Record, config: &Config) -> anyhow::Result<()> {
+    for finding in &record.findings {
+        print("")?;
+        for line in said(finding, config) {
+            print(&line)?;
+        }
+    }
+    Ok(())
 }
 
 fn head(record: &Record, event: &RefreshEvent) -> Vec<String> {
@@ -94,6 +130,9 @@ fn head(record: &Record, event: &RefreshEvent) -> Vec<String> {
             (Action::Allow, None) => "let through; the gate has no opinion",
         };
         lines.push(format!("{risk}{what}"));
+    }
+    if let Some(replay) = &record.replay {
+        lines.push(format!("a replay of record {}, which is gone: its id came again with another body", replay.of));
     }
     if record.findings.is_empty() {
         lines.push("nothing was found in it".to_owned());
@@ -176,7 +215,7 @@ struct History {
 }
 
 /// What an event is looked up by in those before it.
-struct Wanted {
+struct Traces {
     session: Option<String>,
     user: Option<String>,
     /// The previous access token, under each key.
@@ -185,7 +224,7 @@ struct Wanted {
     facts: Facts,
 }
 
-impl Wanted {
+impl Traces {
     fn of(event: &RefreshEvent) -> Self {
         Self {
             session: event.session_id.as_ref().map(ToString::to_string),
@@ -215,7 +254,7 @@ impl Wanted {
 impl History {
     fn before(seq: Seq, event: &RefreshEvent, config: &Config) -> anyhow::Result<Self> {
         let dir = segment::journal_dir(&config.data_dir);
-        let wanted = Wanted::of(event);
+        let wanted = Traces::of(event);
         // The text first: of millions of lines few have it, and only those are worth a parse.
         let stops = STOPPED.iter().map(|kind| (*kind).to_owned());
         let needles: Vec<String> = [wanted.session.clone(), wanted.user.clone()]
@@ -248,8 +287,9 @@ impl History {
         Ok(history)
     }
 
-    fn take(&mut self, record: &Record, wanted: &Wanted) {
-        let Some(event) = &record.event else { return };
+    fn take(&mut self, record: &Record, wanted: &Traces) {
+        // A replay is of an event that is told already.
+        let Some(event) = record.event.as_ref().filter(|_| record.kind == Kind::Event) else { return };
         let session = wanted.session.as_deref();
         let line = || (record.seq, event.occurred_at.to_string(), where_from(event));
         let facts = Facts::of(event);
@@ -267,7 +307,10 @@ impl History {
         if wanted.names_parent(access.previous.as_ref()) {
             self.spent.push(line());
         }
-        if session.is_some() && event.session_id.as_ref().map(|id| id.as_str()) == session {
+        if facts.meaning == Meaning::Refresh
+            && session.is_some()
+            && event.session_id.as_ref().map(|id| id.as_str()) == session
+        {
             self.count += 1;
             self.earlier.push(line());
             if self.earlier.len() > EARLIER_MAX {

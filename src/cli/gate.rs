@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigError},
-    detect::{facts::Meaning, gate},
-    ledger::offline,
-    record::{Action, Finding, Kind, OperatorAction, Record},
+    detect::{Policy, facts::Meaning, gate},
+    ledger::{offline, search, segment},
+    record::{Action, Finding, Kind, OperatorAction, Record, Seq},
     time::ReceivedAt,
 };
 
@@ -47,7 +47,7 @@ Examples:
 Examples:
   refresh-audit gate start")]
     Start,
-    /// Count the refreshes that were, or would have been, denied: by rule, by application, by user
+    /// Count the refreshes that were, or would have been, denied: by rule, by application, by user; each by the policy of then
     #[command(after_help = "\
 Examples:
   refresh-audit gate report --since 14d
@@ -153,17 +153,37 @@ impl Report {
     }
 }
 
-/// The rules that spoke for refusing, by today's list; where that has changed since, all that were found.
+/// The rules that spoke for refusing, by the list of then; where that is not known any more, all that were found.
 fn spoke(policy: &gate::Config, findings: &[Finding]) -> BTreeSet<String> {
     let by_list: BTreeSet<String> =
         findings.iter().filter(|finding| policy.denies(finding)).map(|finding| finding.rule.clone()).collect();
     if by_list.is_empty() { findings.iter().map(|finding| finding.rule.clone()).collect() } else { by_list }
 }
 
+/// What applied before a record, by the journal; where retention took what says so, what applies now.
+fn policy_before(seq: Seq, config: &Config) -> std::io::Result<Policy> {
+    let dir = segment::journal_dir(&config.data_dir);
+    let mut policy = Policy::default();
+    match search::config(&dir, "gate", seq - 1)?.and_then(|record| record.config) {
+        Some(change) => policy.apply(&change),
+        None if segment::list(&dir)?.first().is_none_or(|segment| segment.first == 1) => {}
+        None => policy.gate = config.policy.gate.clone(),
+    }
+    Ok(policy)
+}
+
 fn report(config: &Config, since: ReceivedAt, format: Format) -> anyhow::Result<Ended> {
+    admin::expect_data(config)?;
     let mut report = Report::default();
-    let whole = scan::each(config, Part { since: Some(since), until: None }, |record| {
-        report.take(&config.policy.gate, &record);
+    let start = scan::seq_before(&segment::journal_dir(&config.data_dir), since).context("cannot read the journal")?;
+    let mut policy = policy_before(start, config).context("cannot read the journal")?;
+    let whole = scan::each_from(config, start, Part::default(), |record| {
+        if let Some(change) = &record.config {
+            policy.apply(change);
+        }
+        if record.received_at >= since {
+            report.take(&policy.gate, &record);
+        }
         Ok(())
     })?;
     let all = report.denied + report.would_deny;

@@ -3,7 +3,10 @@
 //!
 //! Everything follows from the events and the ledger's clock, ids included, so that a replay ends in the same state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,22 +16,24 @@ use super::{
     usual::network_of,
 };
 use crate::{
-    event::{ApplicationId, RefreshEvent, SessionId, TenantId, UserId},
+    event::RefreshEvent,
     record::{Changed, Finding, Incident, IncidentChange, IncidentKey, IncidentKeyKind, Seq, Severity},
     time::ReceivedAt,
     units::Span,
 };
 
+mod open;
+
+use open::Open;
+
 /// 50 times what a refresh has that shows nothing: see [`Config::risk`].
 const RISK: f64 = 0.005;
-/// Open incidents; about 700 bytes each. Past it the one that is quiet for longest is closed.
+/// Open incidents; about 1.4 kB each, half of it what was told. Past it the one that is quiet for longest is closed.
 const OPEN_MAX: usize = 20_000;
 /// Incidents that are closed at once: the ledger writes and syncs their records together, while senders wait.
 const CLOSED_AT_ONCE: usize = 256;
 /// The table's own limit is never reached.
 const NO_LIMIT: Limits = Limits { entries: usize::MAX >> 1, kept: u32::MAX };
-/// Rules named in one incident.
-const RULES_MAX: usize = 64;
 /// Characters of an id that is a key; an id of the provider's is far shorter.
 const VALUE_CHARS_MAX: usize = 256;
 
@@ -58,32 +63,6 @@ pub struct Incidents {
     open: Table<Open>,
     /// (last seen, key): the quietest first.
     order: BTreeSet<(i64, u64)>,
-}
-
-/// One that is open. Without the record's leave-outs, which the durable copy's format cannot have.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Open {
-    id: String,
-    key: Option<IncidentKey>,
-    severity: Option<Severity>,
-    rules: Vec<String>,
-    findings: u64,
-    events: u64,
-    first_seen: i64,
-    last_seen: i64,
-    first_seq: Seq,
-    last_seq: Seq,
-    tenant: Option<TenantId>,
-    application: Option<ApplicationId>,
-    user: Option<UserId>,
-    session: Option<SessionId>,
-    ip: Option<String>,
-    /// What, from, to.
-    changed: Vec<(String, Option<String>, String)>,
-    /// When it was told last.
-    told: i64,
-    /// The worst finding's words.
-    reason: String,
 }
 
 /// Where and when findings came.
@@ -156,16 +135,21 @@ impl Incidents {
         let is_new = open.events == 0;
         let before = open.severity;
         open.happened(happened);
-        let mut other_kind = false;
+        let mut other_kind = None;
         for finding in members.iter().map(|at| &findings[*at]) {
-            other_kind |= open.found(finding);
+            if open.found(finding) {
+                other_kind.get_or_insert(finding);
+            }
         }
         if open.changed.is_empty() && !open.is_about_many() {
             open.changed = changed.iter().map(|(what, c)| (what.clone(), c.from.clone(), c.to.clone())).collect();
         }
         let change = if is_new {
             IncidentChange::Opened
-        } else if open.severity > before || other_kind {
+        } else if open.severity > before || other_kind.is_some() {
+            // What is worse is told by its own words.
+            let news = other_kind.filter(|_| open.severity == before);
+            open.news = news.map_or_else(String::new, |finding| format!("{}: {}", finding.rule, finding.reason));
             IncidentChange::Escalated
         } else if now.saturating_sub(open.told) >= micros(config.told_every) {
             IncidentChange::Ongoing
@@ -173,7 +157,7 @@ impl Incidents {
             return open.id.clone();
         };
         open.told = now;
-        told.extend(open.record(change, ""));
+        told.extend(open.tell(change));
         open.id.clone()
     }
 
@@ -203,9 +187,35 @@ impl Incidents {
         }
     }
 
+    /// All of them, for whoever asks; costs next to nothing.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.open.clone())
+    }
+
     /// How many are open.
     pub fn how_many(&self) -> usize {
         self.open.len()
+    }
+}
+
+/// What was open at one moment.
+pub struct Snapshot(Table<Open>);
+
+impl Snapshot {
+    /// The first of those that are `wanted` and whose first event is in `seqs`, by their last record, in the order of that
+    /// event: `most`, and all that share the last one's event.
+    pub fn first(&self, seqs: RangeInclusive<Seq>, most: usize, wanted: impl Fn(&Incident) -> bool) -> Vec<Incident> {
+        let mut open: Vec<&Open> =
+            self.0.iter().map(|(_, open)| open).filter(|open| seqs.contains(&open.first_seq)).collect();
+        open.sort_unstable_by(|a, b| (a.first_seq, &a.id).cmp(&(b.first_seq, &b.id)));
+        let mut found: Vec<Incident> = Vec::new();
+        for incident in open.into_iter().filter_map(Open::last_record).filter(wanted) {
+            if found.len() >= most && found.last().is_some_and(|last| last.first_seq != incident.first_seq) {
+                break;
+            }
+            found.push(incident);
+        }
+        found
     }
 }
 
@@ -258,111 +268,6 @@ fn number_of(of: &IncidentKey, event: &RefreshEvent) -> u64 {
 /// The kind of evidence: the hundreds of our own rules, each other rule by itself.
 fn family(rule: &str) -> &str {
     if rule.len() == 5 && rule.starts_with("RA") { rule.get(..3).unwrap_or(rule) } else { rule }
-}
-
-impl Open {
-    fn new(of: IncidentKey, number: u64, happened: Happened<'_>) -> Self {
-        let event = happened.event;
-        // Of the key and the place in the journal: no chance in it, and never the same twice.
-        let id = key(&[&number.to_string(), &happened.seq.to_string()]);
-        let mut open = Self {
-            id: format!("{id:016x}"),
-            first_seen: happened.at.micros(),
-            first_seq: happened.seq,
-            tenant: event.tenant_id.clone(),
-            application: event.application_id.clone(),
-            ..Self::default()
-        };
-        if !matches!(of.kind, IncidentKeyKind::Network | IncidentKeyKind::Application) {
-            open.user = event.user_id.clone();
-            open.session = event.session_id.clone().filter(|_| of.kind == IncidentKeyKind::Session);
-        }
-        open.key = Some(of);
-        open
-    }
-
-    fn is_about_many(&self) -> bool {
-        self.user.is_none() && self.session.is_none()
-    }
-
-    fn happened(&mut self, happened: Happened<'_>) {
-        let event = happened.event;
-        self.events += 1;
-        self.last_seen = happened.at.micros();
-        self.last_seq = happened.seq;
-        self.ip = event.ip.clone();
-        if self.application != event.application_id {
-            self.application = None;
-        }
-        if self.tenant != event.tenant_id {
-            self.tenant = None;
-        }
-    }
-
-    /// Counts a finding. True when it is of another kind than all before.
-    fn found(&mut self, finding: &Finding) -> bool {
-        self.findings += 1;
-        if self.severity < Some(finding.severity) {
-            self.severity = Some(finding.severity);
-            self.reason = finding.reason.clone();
-        }
-        let Err(at) = self.rules.binary_search(&finding.rule) else { return false };
-        let is_other = !self.rules.iter().any(|rule| family(rule) == family(&finding.rule));
-        if self.rules.len() < RULES_MAX {
-            self.rules.insert(at, finding.rule.clone());
-        }
-        is_other
-    }
-
-    fn record(&self, change: IncidentChange, why: &str) -> Option<Incident> {
-        let severity = self.severity?;
-        Some(Incident {
-            id: self.id.clone(),
-            change,
-            key: self.key.clone()?,
-            severity,
-            rules: self.rules.clone(),
-            findings: self.findings,
-            events: self.events,
-            first_seen: ReceivedAt::from_micros(self.first_seen),
-            last_seen: ReceivedAt::from_micros(self.last_seen),
-            first_seq: self.first_seq,
-            last_seq: self.last_seq,
-            tenant_id: self.tenant.clone(),
-            application_id: self.application.clone(),
-            user_id: self.user.clone(),
-            session_id: self.session.clone(),
-            ip: self.ip.clone(),
-            summary: self.summary(change, severity, why),
-            changed: self
-                .changed
-                .iter()
-                .map(|(what, from, to)| (what.clone(), Changed { from: from.clone(), to: to.clone() }))
-                .collect(),
-        })
-    }
-
-    fn summary(&self, change: IncidentChange, severity: Severity, why: &str) -> String {
-        let rules = self.rules.join(", ");
-        let whose = match &self.key {
-            Some(IncidentKey { kind: IncidentKeyKind::Session, .. }) => "a session",
-            Some(IncidentKey { kind: IncidentKeyKind::User, .. }) => "a user",
-            Some(IncidentKey { kind: IncidentKeyKind::Network, .. }) => "a network",
-            _ => "an application",
-        };
-        let count = format!("{} findings in {} events", self.findings, self.events);
-        let (severity, reason) = (severity.as_str(), &self.reason);
-        let mut text = match change {
-            IncidentChange::Opened => format!("{severity} for {whose}: {reason} ({rules})"),
-            IncidentChange::Escalated => format!("worse for {whose}, now {severity}: {reason} ({rules})"),
-            IncidentChange::Ongoing => format!("goes on for {whose}: {count}, {severity} ({rules})"),
-            IncidentChange::Closed => format!("closed for {whose}, {why}: {count}, {severity} ({rules})"),
-        };
-        for (what, from, to) in &self.changed {
-            text.push_str(&format!("; {what} {} -> {to}", from.as_deref().unwrap_or("unknown")));
-        }
-        text
-    }
 }
 
 #[cfg(test)]

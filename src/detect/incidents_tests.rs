@@ -86,6 +86,35 @@ fn a_stolen_session_is_told_once_then_when_it_gets_worse_then_daily_then_closed(
 }
 
 #[test]
+fn who_reads_a_summary_knows_what_is_new() {
+    let mut story = Story::new();
+    story.event(0, "s", &[("RA101", "critical")]);
+    for (rules, says) in [
+        (
+            &[("RA305", "medium"), ("RA101", "high")][..],
+            "critical for a session, now by evidence of another kind as well: RA305: why RA305 (RA101, RA305)",
+        ),
+        (
+            &[("RA202", "critical")],
+            "critical for a session, now by evidence of another kind as well: RA202: why RA202 (RA101, RA202, RA305)",
+        ),
+    ] {
+        let (told, _) = story.event(1, "s", rules);
+        assert_eq!((changes(&told), told[0].summary.as_str()), (vec![("escalated", "critical")], says));
+    }
+    story.event(0, "other", &[("RA305", "medium")]);
+    let (told, _) = story.event(1, "other", &[("RA101", "high")]);
+    assert_eq!(told[0].summary, "worse for a session, now high: why RA101 (RA101, RA305)");
+    // It is asked for as it was told.
+    let asked = story.incidents.snapshot().first(1..=4, 9, |_| true);
+    assert_eq!(asked.iter().map(|one| one.key.value.as_str()).collect::<Vec<_>>(), ["s", "other"]);
+    assert_eq!((asked[1].clone(), asked[0].events), (told[0].clone(), 3));
+    story.event(1, "other", &[("RA101", "high")]);
+    assert_eq!(story.incidents.snapshot().first(4..=4, 9, |_| true), told);
+    assert!(story.incidents.snapshot().first(2..=3, 9, |_| true).is_empty());
+}
+
+#[test]
 fn sessions_are_apart_and_what_is_seen_across_users_is_the_networks() {
     let mut story = Story::new();
     let (first, _) = story.event(0, "s1", &[("RA101", "high")]);

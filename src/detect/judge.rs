@@ -10,7 +10,7 @@ use super::{
     Engine, Facts, Judgement, Policy,
     features::Features,
     gate,
-    incidents::{Happened, Incidents},
+    incidents::{Happened, Incidents, Snapshot},
     rules::{Asked, Rules, Said},
     signals::Signals,
     state::{
@@ -186,6 +186,11 @@ impl Judge {
     /// What is known of applications; a copy costs next to nothing.
     pub fn applications(&self) -> Table<Application> {
         self.engine.state().applications.clone()
+    }
+
+    /// What incidents are open; a copy costs next to nothing.
+    pub fn open_incidents(&self) -> Snapshot {
+        self.incidents.snapshot()
     }
 
     /// Whether an operator stopped the gate.

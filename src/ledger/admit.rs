@@ -217,6 +217,7 @@ impl Admitter {
             Command::Admit(waiting) => self.admit(waiting),
             Command::Operator(action, reply) => self.operator(&action, reply),
             Command::Applications(reply) => self.tell_applications(reply),
+            Command::Incidents(reply) => self.tell_incidents(reply),
             Command::Index(generation, reply) => self.index_says(generation, reply),
             Command::Journal(answer) => self.journal_says(answer),
             Command::Cold(answer) => self.cold_says(answer),

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Entry, admit::Admitter};
+use super::{Command, Entry, Ledger, admit::Admitter};
 use crate::{
     detect::{
+        incidents::Snapshot,
         judge::{Case, Notice, Ruling},
+        overview::{Overview, busiest, overviews},
         state::{application::Application, spilled::Guests, table::Table},
     },
     record::{Draft, Evidence, Kind, OperatorAction},
@@ -18,6 +20,23 @@ use crate::{
 
 /// Judging takes microseconds; where it took this long something is wrong, and nobody is refused for it.
 const JUDGE_MAX: Duration = Duration::from_millis(50);
+
+impl Ledger {
+    /// What is known of the `most` busiest applications, and of all others as one; none while the thread cannot say.
+    pub async fn applications(&self, most: usize) -> Option<Vec<Overview>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(Command::Applications(reply)).ok()?;
+        // Worked out here: the thread has better things to do.
+        answer.await.ok().map(|applications| busiest(overviews(&applications), most))
+    }
+
+    /// The incidents that are open; none while the thread cannot say.
+    pub async fn open_incidents(&self) -> Option<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(Command::Incidents(reply)).ok()?;
+        answer.await.ok()
+    }
+}
 
 impl Admitter {
     /// Judges an event whose record comes next.
@@ -117,6 +136,13 @@ impl Admitter {
     pub(super) fn tell_applications(&self, reply: oneshot::Sender<Table<Application>>) {
         if let Some(core) = &self.core {
             let _ = reply.send(core.judge.applications());
+        }
+    }
+
+    /// What incidents are open, likewise.
+    pub(super) fn tell_incidents(&self, reply: oneshot::Sender<Snapshot>) {
+        if let Some(core) = &self.core {
+            let _ = reply.send(core.judge.open_incidents());
         }
     }
 

@@ -24,7 +24,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     detect::{
         Facts, Policy,
-        overview::{Overview, busiest, overviews},
+        incidents::Snapshot,
         state::{application::Application, table::Table},
     },
     event::RefreshEvent,
@@ -300,6 +300,8 @@ pub(crate) enum Command {
     Operator(OperatorAction, oneshot::Sender<Admission>),
     /// Tell what is known of applications.
     Applications(oneshot::Sender<Table<Application>>),
+    /// Tell what incidents are open.
+    Incidents(oneshot::Sender<Snapshot>),
     /// The id index of this generation says something.
     Index(u64, link::Reply),
     /// The journal was searched for an id.
@@ -338,14 +340,6 @@ impl Ledger {
             Err(TrySendError::Full(_)) => Admission::Unavailable(Unavailable::QueueFull),
             Err(TrySendError::Disconnected(_)) => Admission::Unavailable(Unavailable::Stopping),
         }
-    }
-
-    /// What is known of the `most` busiest applications, and of all others as one; none while the thread cannot say.
-    pub async fn applications(&self, most: usize) -> Option<Vec<Overview>> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.try_send(Command::Applications(reply)).ok()?;
-        // Worked out here: the thread has better things to do.
-        answer.await.ok().map(|applications| busiest(overviews(&applications), most))
     }
 
     /// The last seq on disk; readers see nothing past it. Changes wake whoever waits.

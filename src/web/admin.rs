@@ -4,7 +4,10 @@
 //! a loopback host, and a change must be JSON: so no web page that an operator happens to visit can read or change
 //! anything.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use actix_web::{
     Error, HttpRequest, HttpResponse,
@@ -50,6 +53,9 @@ pub struct Shared {
 const RECORDS_MAX: usize = 1_000;
 /// Records looked at for one answer at most; the answer says where to go on.
 pub(super) const SCANNED_MAX: usize = 50_000;
+
+/// Nobody waits longer for a ledger that waits for its disk; of metrics the last numbers stand then.
+pub(super) const ANSWER_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Who may ask. See the module.
 pub async fn guard(

@@ -1,22 +1,18 @@
 //! `/api/applications`, and the same in `/metrics`: what was learned of each application, above all how many of its
 //! refreshes name the token before.
 
-use std::time::Duration;
-
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    admin::{Shared, starting},
+    admin::{ANSWER_WAIT_MAX, Shared, starting},
     reading,
 };
 use crate::telemetry::ApplicationLabels;
 
 /// Applications with metrics of their own; the rest is `other`.
 const SERIES_MAX: usize = 100;
-/// Nobody waits longer for a ledger that waits for its disk; of metrics the last numbers stand then.
-const ANSWER_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// The paths.
 pub fn routes(config: &mut web::ServiceConfig) {

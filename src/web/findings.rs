@@ -1,17 +1,16 @@
 //! `/api/findings`, `/api/incidents` and `/api/gate`: what was found, what belongs together of it, and the gate's switch.
 
-use std::collections::BTreeMap;
-
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{
-    admin::{SCANNED_MAX, Shared, starting},
+    admin::{ANSWER_WAIT_MAX, SCANNED_MAX, Shared, starting},
     reading,
 };
 use crate::{
-    ledger::{Admission, read::Item},
+    ledger::{Admission, Ledger, read::Item},
     record::{Incident, IncidentChange, OperatorAction, Record, Seq, Severity},
 };
 
@@ -43,21 +42,25 @@ impl Query {
         self.user.as_ref().is_none_or(|wanted| user.is_some_and(|user| user.eq_ignore_ascii_case(wanted)))
     }
 
+    fn takes(&self, incident: &Incident) -> bool {
+        self.rule.as_ref().is_none_or(|rule| incident.rules.contains(rule))
+            && self.is_of(incident.user_id.as_ref().map(|id| id.as_str()))
+            && self.at_least.is_none_or(|at_least| incident.severity >= at_least)
+    }
+
     fn limit(&self) -> usize {
         self.limit.unwrap_or(100).clamp(1, ANSWERS_MAX)
     }
 }
 
-/// Shows `take` the records from `from` on until it wants no more; the next one, and the last there is.
+/// Shows `take` the records from `from` to `synced` until it wants no more, or that was much; the next one.
 async fn scan<T: Send + 'static>(
-    shared: &Shared,
-    from: Option<Seq>,
+    ledger: &Ledger,
+    (from, synced): (Seq, Seq),
     mut state: T,
     take: impl Fn(&mut T, Record) -> bool + Send + 'static,
-) -> Result<(T, Seq, Seq), HttpResponse> {
-    let Some(ledger) = shared.ledger.get() else { return Err(starting()) };
-    let synced = *ledger.synced().borrow();
-    let mut reader = ledger.reader(from.unwrap_or(1));
+) -> Result<(T, Seq), HttpResponse> {
+    let mut reader = ledger.reader(from);
     let read = web::block(move || {
         for _ in 0..SCANNED_MAX {
             // One at a time, so that `next` is exact.
@@ -77,16 +80,16 @@ async fn scan<T: Send + 'static>(
         Ok::<_, std::io::Error>((state, reader.next()))
     });
     match read.await {
-        Ok(Ok((state, next))) => Ok((state, next, synced)),
+        Ok(Ok(read)) => Ok(read),
         Ok(Err(error)) => Err(HttpResponse::InternalServerError().json(json!({ "error": error.to_string() }))),
         Err(_) => Err(starting()),
     }
 }
 
 async fn findings(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpResponse {
-    let query = query.into_inner();
-    let from = query.from;
-    let found = scan(&shared, from, Vec::new(), move |found: &mut Vec<Value>, record| {
+    let Some(ledger) = shared.ledger.get() else { return starting() };
+    let (query, synced) = (query.into_inner(), *ledger.synced().borrow());
+    let found = scan(ledger, (query.from.unwrap_or(1), synced), Vec::new(), move |found: &mut Vec<Value>, record| {
         let event = record.event.as_ref();
         let user = event.and_then(|event| event.user_id.as_ref()).map(|id| id.as_str());
         if !query.is_of(user) {
@@ -110,35 +113,68 @@ async fn findings(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpRe
         found.len() < query.limit()
     });
     match found.await {
-        Ok((findings, next, synced)) => {
+        Ok((findings, next)) => {
             HttpResponse::Ok().json(json!({ "findings": findings, "next": next, "synced": synced }))
         }
         Err(response) => response,
     }
 }
 
-/// Incidents as they stood at their last record among those looked at, in the order of their first event.
+/// Incidents by their last record, each once: open ones, of which detection knows, at their first event; closed ones, of
+/// which nothing more comes, at that record.
 async fn incidents(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpResponse {
+    let Some(ledger) = shared.ledger.get() else { return starting() };
+    // In this order: what opens after it is further on.
+    let synced = *ledger.synced().borrow();
+    let Ok(Some(open)) = timeout(ANSWER_WAIT_MAX, ledger.open_incidents()).await else { return starting() };
     let query = query.into_inner();
-    let (from, limit, open) = (query.from, query.limit(), query.open.unwrap_or(false));
-    let latest: BTreeMap<(Seq, String), Incident> = BTreeMap::new();
-    let found = scan(&shared, from, latest, move |latest, record| {
-        let Some(incident) = record.incident else { return true };
-        let user = incident.user_id.as_ref().map(|id| id.as_str());
-        let fits = query.rule.as_ref().is_none_or(|rule| incident.rules.contains(rule));
-        if fits && query.is_of(user) && query.at_least.is_none_or(|at_least| incident.severity >= at_least) {
-            latest.insert((incident.first_seq, incident.id.clone()), incident);
-        }
-        latest.len() < limit
-    });
-    match found.await {
-        Ok((latest, next, synced)) => {
-            let is_wanted = |incident: &&Incident| !open || incident.change != IncidentChange::Closed;
-            let incidents: Vec<&Incident> = latest.values().filter(is_wanted).collect();
+    let (from, limit) = (query.from.unwrap_or(1), query.limit());
+    let filter = query.clone();
+    let Ok(open) = web::block(move || open.first(from..=synced, limit, |one| filter.takes(one))).await else {
+        return starting();
+    };
+    let found = if query.open.unwrap_or(false) {
+        let next = open.last().filter(|_| open.len() >= limit).map_or(synced, |last| last.first_seq) + 1;
+        Ok((open, next.max(from)))
+    } else {
+        with_closed(ledger, (from, synced), query, open).await
+    };
+    match found {
+        Ok((incidents, next)) => {
             HttpResponse::Ok().json(json!({ "incidents": incidents, "next": next, "synced": synced }))
         }
         Err(response) => response,
     }
+}
+
+/// Those that were closed in a part of the journal and those open ones that began in it, as far as one answer goes.
+async fn with_closed(
+    ledger: &Ledger,
+    part: (Seq, Seq),
+    query: Query,
+    open: Vec<Incident>,
+) -> Result<(Vec<Incident>, Seq), HttpResponse> {
+    let limit = query.limit();
+    let full = open.last().filter(|_| open.len() >= limit).map(|last| last.first_seq + 1);
+    let both = (open, Vec::new());
+    let ((mut open, mut closed), next) =
+        scan(ledger, part, both, move |(open, closed): &mut (Vec<Incident>, Vec<(Seq, Incident)>), record| {
+            let is_closed = |one: &Incident| one.change == IncidentChange::Closed && query.takes(one);
+            if let Some(incident) = record.incident.filter(is_closed) {
+                // It may have been open a moment ago.
+                open.retain(|one| one.id != incident.id);
+                closed.push((record.seq, incident));
+            }
+            closed.len() + open.partition_point(|one| one.first_seq <= record.seq) < limit
+        })
+        .await?;
+    // There may be more open ones behind the last, whose own record may be gone.
+    let next = full.map_or(next, |full| next.min(full));
+    open.retain(|one| one.first_seq < next);
+    closed.retain(|(seq, _)| *seq < next);
+    open.extend(closed.into_iter().map(|(_, one)| one));
+    open.sort_by(|a, b| (a.first_seq, &a.id).cmp(&(b.first_seq, &b.id)));
+    Ok((open, next))
 }
 
 #[derive(Deserialize)]

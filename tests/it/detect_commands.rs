@@ -13,6 +13,7 @@ use crate::support::{
 };
 
 mod backtest;
+mod told;
 
 const B: &str = "10000000-0000-4000-8000-00000000000b";
 

@@ -7,8 +7,11 @@ use super::{Ended, Format, files, synced_journal, values};
 use crate::{
     cli::{admin::Admin, print, printable, progress_bar, say},
     config::Config,
-    ledger::{search, segment},
-    record::Seq,
+    ledger::{
+        search::{self, Wanted},
+        segment,
+    },
+    record::{Kind, Seq},
 };
 
 const COLUMNS: &[&str] = &["sink", "state", "delivered_at", "batch", "attempt", "ack", "checkpoint", "reason"];
@@ -66,7 +69,8 @@ pub(super) async fn run(
 
 fn search(journal: &crate::deliver::Journal, id: &str) -> anyhow::Result<Option<Seq>> {
     let bar = progress_bar(segment::list(&journal.dir)?.len() as u64);
-    let found = search::event(&journal.dir, id, journal.synced, &mut || bar.inc(1));
+    let wanted = Wanted { id, source: None, kinds: &[Kind::Event] };
+    let found = search::event(&journal.dir, wanted, journal.synced, &mut || bar.inc(1));
     bar.finish_and_clear();
     found.context("cannot read the journal")
 }
