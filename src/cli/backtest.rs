@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod journal;
+mod lines;
 
 /// Judge raw bodies of before, or the journal's own records, by the configuration as it is now
 ///
@@ -81,8 +82,6 @@ impl Arguments {
 
 /// The clock moves at most this far with one event.
 const STEP_MICROS_MAX: i64 = 86_400 * 1_000_000;
-/// Longer lines are no bodies.
-const LINE_BYTES_MAX: u64 = 16 << 20;
 /// The journal's id in records that no journal has.
 const NO_JOURNAL: &str = "00000000";
 
@@ -177,12 +176,13 @@ impl<'a> Backtest<'a> {
         let mut reader = BufReader::with_capacity(1 << 16, &mut reader);
         let mut line = Vec::new();
         for number in 1.. {
-            line.clear();
-            let read = io::Read::take(&mut reader, LINE_BYTES_MAX).read_until(b'\n', &mut line);
-            if read.with_context(|| format!("cannot read {}", named()))? == 0 {
-                break;
-            }
-            if let Err(problem) = self.body(line.trim_ascii())? {
+            let next = lines::next(&mut reader, number, &mut line);
+            let Some(line) = next.with_context(|| format!("cannot read {}", named()))? else { break };
+            let read = match line {
+                lines::Line::Whole(body) => self.body(body)?,
+                lines::Line::TooLong => Err("longer than 16 MiB, and so no event".to_owned()),
+            };
+            if let Err(problem) = read {
                 self.unreadable += 1;
                 say(&format!("{}:{number}: {problem}", named()));
             }

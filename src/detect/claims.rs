@@ -69,15 +69,18 @@ fn say_clock(seen: &Seen<'_>, findings: &mut Findings) {
     let moved = seen.session.map_or(0, |session| session.auth_time);
     let auth_time = facts.issued.auth_time;
     let problem = if facts.issued.iat != 0 && off.saturating_abs() > limit {
-        Some(format!("the access token was issued {} s {} the event", off.unsigned_abs(), if off > 0 { "after" } else { "before" }))
+        let side = if off > 0 { "after" } else { "before" };
+        Some((format!("the access token was issued {} s {side} the event", off.unsigned_abs()), off))
     } else if facts.previous.iat > facts.issued.iat && facts.issued.iat != 0 {
-        Some("the previous access token is younger than the issued one".to_owned())
+        let younger = facts.previous.iat.saturating_sub(facts.issued.iat);
+        Some(("the previous access token is younger than the issued one".to_owned(), younger))
     } else if moved != 0 && auth_time != 0 && i64::from(moved) != auth_time {
-        Some("the session's instant of authentication has moved".to_owned())
+        let later = auth_time.saturating_sub(i64::from(moved));
+        Some(("the session's instant of authentication has moved".to_owned(), later))
     } else {
         None
     };
-    if let Some(reason) = problem {
+    if let Some((reason, off)) = problem {
         findings.say(rule, Severity::Medium, reason, [("seconds_off", json!(off))]);
     }
 }

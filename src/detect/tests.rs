@@ -300,3 +300,35 @@ fn what_a_back_end_holds_is_odd_anywhere_else() {
     assert_eq!(refreshed(&mut engine, 11, 111, 8, token(31)).0.place(), Net::Same);
     assert_eq!(refreshed(&mut engine, 51, 151, 8, token(1)).0.start, Start::Own);
 }
+
+#[test]
+fn an_instant_that_cannot_be_is_told_with_how_far_it_is_off() {
+    // RA203, of claims of parent and child in seconds after the event: `seconds_off`.
+    let off = |parent: serde_json::Value, child: serde_json::Value| {
+        let mut engine = Engine::new(Config::default());
+        let event = |at: i64, parent: &serde_json::Value, child: &serde_json::Value| {
+            let occurred = jiff::Timestamp::from_second(at).unwrap();
+            let token = |claims: &serde_json::Value| json!({ "claims": claims });
+            let tokens = json!({ "access": { "previous": token(parent), "issued": token(child) } });
+            let event = json!({ "id": "e", "type": "jwt.refresh", "occurred_at": format!("{occurred:.3}"), "outcome": "attempted",
+                                "user_id": "u", "session_id": "s", "tokens": tokens });
+            serde_json::from_value::<RefreshEvent>(event).unwrap()
+        };
+        let mut found = Vec::new();
+        let claims = |iat: i64| json!({ "iat": iat, "auth_time": START });
+        for (at, parent, child) in [(START, claims(START - 9), claims(START)), (START + 3_600, parent, child)] {
+            let event = event(at, &parent, &child);
+            let facts = Facts::of(&event);
+            let at = ReceivedAt::from_micros(at * 1_000_000);
+            found = engine.observe(&event, &facts, &Evidence::default(), at).findings;
+        }
+        let found = found.into_iter().find(|finding| finding.rule == "RA203");
+        found.map(|finding| finding.evidence["seconds_off"].as_i64().unwrap())
+    };
+    let now = START + 3_600;
+    let claims = |iat: i64, auth_time: i64| json!({ "iat": iat, "auth_time": auth_time });
+    assert_eq!(off(claims(START, START), claims(now, START)), None);
+    assert_eq!(off(claims(START, START), claims(now + 121, START)), Some(121));
+    assert_eq!(off(claims(now + 77, START), claims(now, START)), Some(77));
+    assert_eq!(off(claims(START, START), claims(now, START + 50)), Some(50));
+}
