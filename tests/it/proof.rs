@@ -36,7 +36,7 @@ fn shares(found: &Reconciled) -> [(u64, Vec<(Seq, Seq)>); 6] {
     [delivered, skipped, parked, dropped, damaged, pending].map(|share| (share.records, share.ranges.clone()))
 }
 
-fn found(world: &World, id: &str, until: Seq) -> Option<Seq> {
+fn seq_of(world: &World, id: &str, until: Seq) -> Option<Seq> {
     let wanted = search::Wanted { id, source: None, kinds: &[Kind::Event] };
     search::event(&world.context.journal_dir, wanted, until, &mut || ()).unwrap()
 }
@@ -96,7 +96,7 @@ async fn every_record_has_its_proof_and_they_add_up() {
     assert_eq!(says(&world, 12), (ProofState::Delivered, Some((11, 12)), Some(1), call(5)));
     assert_eq!(says(&world, 14).0, ProofState::Pending);
     // The way from the event's id.
-    let find = |id: &str, until| found(&world, id, until);
+    let find = |id: &str, until| seq_of(&world, id, until);
     assert_eq!((find(&World::event_id(12), 13), find(&World::event_id(12), 11)), (Some(12), None));
     assert_eq!(find("00000000-0000-4000-8000-00000000000", 13), None, "the beginning of an id is no id");
 
