@@ -21,7 +21,7 @@ static SOURCE: LazyLock<Fusionauth> = LazyLock::new(|| {
     std::fs::write(dir.path().join("key"), "fixture-key-not-a-secret-0123456789abcdefgh").expect("a file");
     let keys = json!([{"alg": "HS256", "secret_file": "key"}]);
     let config: Config = serde_json::from_value(json!({"keys": keys})).expect("a configuration");
-    config.build(dir.path()).unwrap_or_else(|error| panic!("{error}"))
+    config.build(dir.path(), &[]).unwrap_or_else(|error| panic!("{error}"))
 });
 
 fuzz_target!(|header: &[u8]| {
