@@ -19,7 +19,7 @@ static SOURCE: LazyLock<Fusionauth> = LazyLock::new(|| {
     let keys = json!([{"alg": "HS256", "secret_file": "key"}]);
     let config: Config =
         serde_json::from_value(json!({"keys": keys, "keep": ["info.data.a"]})).expect("a configuration");
-    config.build(dir.path()).unwrap_or_else(|error| panic!("{error}"))
+    config.build(dir.path(), &[]).unwrap_or_else(|error| panic!("{error}"))
 });
 static FINGERPRINTS: LazyLock<Fingerprinter> = LazyLock::new(|| Fingerprinter::new(&[Secret::new(vec![7; 32])]));
 
