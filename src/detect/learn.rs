@@ -11,7 +11,7 @@ use super::{
     state::{
         State, StateLimits,
         application::Application,
-        chain::Parent,
+        chain::{Parent, place},
         crowd::Crowd,
         session::{Context, RATE_SECS, Session},
         user::User,
@@ -214,7 +214,7 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.forked = session.forked.saturating_add(u8::from(forked && usual));
     // Always: whoever shares address and software with the other one is told of once, or is the same.
     session.beside = session.beside.saturating_add(u8::from(forked && learned.is_where_it_was));
-    let place = (facts.place.near & 0xff) as u8;
+    let place = place(facts);
     if learned.follows && session.followed_to != place {
         session.followed = session.followed.saturating_add(1);
         session.followed_to = place;

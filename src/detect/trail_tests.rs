@@ -204,6 +204,8 @@ fn branches_that_go_wherever_one_of_them_goes_are_one_device_s() {
     };
     // At home, to the office, to the cafe, and home with both.
     assert_eq!(last(&[(1, 1), (1, 1), (2, 2), (3, 3), (1, 2)]), Unknown);
+    // Wherever they meet first: of this network's name all is 0 that is remembered of a place.
+    assert_eq!(last(&[(5, 5), (5, 5), (256, 256), (3, 3), (5, 256)]), Unknown);
     // Once is not enough; nor is a thief one who sits at home while their victim comes and goes, or somewhere else.
     assert_eq!(last(&[(1, 1), (1, 1), (2, 2), (1, 2)]), Apart);
     assert_eq!(last(&[(1, 1), (1, 2), (1, 1), (1, 3), (1, 1), (1, 3)]), Apart);

@@ -104,8 +104,8 @@ fn end(tag: Tag) -> u16 {
     tag[0].max(1)
 }
 
-/// The network of a refresh, where 0 is none.
-fn place(facts: &Facts) -> u8 {
+/// The network of a refresh as it is kept, where 0 is none.
+pub fn place(facts: &Facts) -> u8 {
     if facts.place.ip == 0 { 0 } else { ((facts.place.near & 0xff) as u8).max(1) }
 }
 
