@@ -17,6 +17,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::app::free_port;
+
 /// What it does with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -59,12 +61,9 @@ const BUFFER_BYTES: usize = 2_304;
 const DRIP_EVERY: Duration = Duration::from_millis(20);
 
 impl FakeSyslog {
-    /// An address that nobody listens at yet.
-    pub async fn new(wire: Wire) -> Self {
-        let address = match wire {
-            Wire::Udp => UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(),
-            _ => TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(),
-        };
+    /// An address that nobody listens at yet, and that no connection of another test gets as its own side while it is down.
+    pub fn new(wire: Wire) -> Self {
+        let address = free_port();
         let mode = Arc::new(Mutex::new(Mode::Reads));
         Self { address, wire, mode, messages: Arc::default(), torn: Arc::default(), server: Mutex::default() }
     }

@@ -130,7 +130,7 @@ async fn every_sink_keeps_the_contract() {
             check("nats", &nats, *situation).await;
         }
         for wire in ["octet", "lf", "tls", "udp"] {
-            check(&format!("syslog-{wire}"), &syslog::SyslogReceiver::new(wire).await, *situation).await;
+            check(&format!("syslog-{wire}"), &syslog::SyslogReceiver::new(wire), *situation).await;
         }
         check("splunk_hec", &hec::HecReceiver::new(true).await, *situation).await;
         check("splunk_hec-no-acks", &hec::HecReceiver::new(false).await, *situation).await;

@@ -50,7 +50,7 @@ async fn a_cut_in_half_sent_data_loses_and_splits_nothing() {
     use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
     let mut random = StdRng::seed_from_u64(seed("a_cut_in_half_sent_data_loses_and_splits_nothing"));
     for (wire, members) in [(Wire::Octet, ""), (Wire::Lf, "framing = 'lf'")] {
-        let server = FakeSyslog::new(wire).await;
+        let server = FakeSyslog::new(wire);
         server.up();
         let proxy = Proxy::new(server.address).await;
         let mut world = World::new();
@@ -80,7 +80,7 @@ async fn a_cut_in_half_sent_data_loses_and_splits_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_is_noticed_before_the_next_write() {
-    let server = FakeSyslog::new(Wire::Octet).await;
+    let server = FakeSyslog::new(Wire::Octet);
     server.up();
     let sink = syslog(&format!("address = '{}'\ntransport = 'tcp'", server.address));
     let mut keys = Vec::new();
@@ -103,7 +103,7 @@ async fn a_close_is_noticed_before_the_next_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_and_never_read_is_sent_again() {
-    let server = FakeSyslog::new(Wire::Octet).await;
+    let server = FakeSyslog::new(Wire::Octet);
     server.up();
     let proxy = Proxy::new(server.address).await;
     // It takes every byte, as a server's kernel does, and dies before anybody reads them.
@@ -126,7 +126,7 @@ async fn what_was_acknowledged_and_never_read_is_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_late_is_not_lost() {
-    let server = FakeSyslog::new(Wire::Octet).await;
+    let server = FakeSyslog::new(Wire::Octet);
     server.up();
     let proxy = Proxy::new(server.address).await;
     let mut world = World::new();
@@ -154,7 +154,7 @@ async fn both_sides_prove_who_they_are() {
     authority.issue("server");
     authority.issue("client");
     Authority::new(dir.path(), "other-ca").issue("stranger");
-    let server = FakeSyslog::new(Wire::Tls(mutual_tls(dir.path()))).await;
+    let server = FakeSyslog::new(Wire::Tls(mutual_tls(dir.path())));
     server.up();
     let client = |name: &str| {
         format!("cert_file = '{}'\nkey_file = '{}'", file(&format!("{name}.crt")), file(&format!("{name}.key")))
@@ -190,7 +190,7 @@ async fn both_sides_prove_who_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_turns_us_away_gets_nothing_counted() {
-    let server = FakeSyslog::new(Wire::Octet).await;
+    let server = FakeSyslog::new(Wire::Octet);
     server.mode(Mode::Closes);
     server.up();
     let mut world = World::new();

@@ -20,7 +20,7 @@ pub struct SyslogReceiver {
 }
 
 impl SyslogReceiver {
-    pub async fn new(wire: &str) -> Self {
+    pub fn new(wire: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (wire, members) = match wire {
             "udp" => (Wire::Udp, "transport = 'udp'".to_owned()),
@@ -41,7 +41,7 @@ impl SyslogReceiver {
             }
         };
         let datagrams = matches!(wire, Wire::Udp);
-        Self { server: FakeSyslog::new(wire).await, members, datagrams, trouble: AtomicBool::new(false), _dir: dir }
+        Self { server: FakeSyslog::new(wire), members, datagrams, trouble: AtomicBool::new(false), _dir: dir }
     }
 }
 
