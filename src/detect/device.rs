@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     findings::Findings,
     key::{key, tiny},
-    seen::Seen,
+    seen::{LEEWAY_SECS, Seen},
     signals::Software,
     state::session::Context,
 };
@@ -18,6 +18,22 @@ use crate::{
 const RARE_EVENTS_MIN: u64 = 10_000;
 
 impl Seen<'_> {
+    /// Whether both kinds of software are found on one device: apps of one system, or two that are seen together in many
+    /// sessions of the application.
+    pub fn is_related(&self, context: &Context) -> bool {
+        let agent = &self.facts.agent;
+        let is_one_app = context.class == agent.class || agent.root != 0 && context.root == agent.root;
+        is_one_app || self.application.are_kin(context.class, agent.class)
+    }
+
+    /// Another kind of software than any before in the session, which comes at once to where the last one is: what that was.
+    pub fn joins(&self) -> Option<u16> {
+        let (session, agent) = (self.session?, &self.facts.agent);
+        let last = self.last_context().filter(|last| last.agent != 0 && last.ip != 0 && last.ip == self.facts.place.ip)?;
+        let is_new = agent.text != 0 && session.contexts().iter().all(|context| context.class != agent.class);
+        (is_new && !agent.tool && self.gap() <= Some(LEEWAY_SECS)).then_some(last.class)
+    }
+
     /// The same browser that asks for a desktop's page: an iPhone says Macintosh, an Android phone says Linux.
     pub fn is_desktop_mode(&self, context: &Context) -> bool {
         let agent = &self.facts.agent;

@@ -138,6 +138,8 @@ pub struct Agent {
     pub text: u32,
     /// Browser family, operating system and kind together.
     pub class: u16,
+    /// The same, but one for all apps of a system: an app's widget and its other extensions go by names of their own.
+    pub root: u16,
     /// The operating system.
     pub os: u16,
     /// The browser or program.
@@ -148,6 +150,8 @@ pub struct Agent {
     pub tool: bool,
     /// Whether it is a program on a server.
     pub server: bool,
+    /// Whether it is what people look at pages with.
+    pub by_browser: bool,
 }
 
 impl Facts {
@@ -322,6 +326,7 @@ fn agent(event: &RefreshEvent) -> Agent {
             // A pseudonym, or nothing that parses: the words without the numbers.
             let words: String = text.chars().filter(|c| c.is_alphabetic()).collect();
             (agent.text, agent.class) = (short(key(&[text])), tiny(key(&[&words])));
+            agent.root = agent.class;
         }
         return agent;
     };
@@ -331,12 +336,15 @@ fn agent(event: &RefreshEvent) -> Agent {
     let read = || key(&["client", &browser, &known(&client.version), &os, &kind]);
     agent.text = short(event.user_agent.as_ref().map_or_else(read, |text| key(&[text])));
     agent.class = tiny(key(&["class", &browser, &os, &kind]));
+    let is_app = kind == "app" && !os.is_empty();
+    agent.root = if is_app { tiny(key(&["apps", &os])) } else { agent.class };
     agent.os = if os.is_empty() { 0 } else { tiny(key(&[&os])) };
     agent.browser = if browser.is_empty() { 0 } else { tiny(key(&[&browser])) };
     let major = client.version.as_deref().and_then(|version| version.split('.').next()?.parse().ok());
     agent.major = major.unwrap_or(0);
     agent.tool = matches!(kind.as_str(), "tool" | "bot");
     agent.server = kind == "server";
+    agent.by_browser = kind == "browser";
     agent
 }
 

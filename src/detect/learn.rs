@@ -5,9 +5,10 @@ use super::{
     DAY_SECS, HOUR_SECS, cadence, device,
     facts::{Facts, labels},
     key::{key_of, short},
+    others,
     score::{PRIOR, Weights, how_far, probability},
     seen::Seen,
-    signals::{Fork, Lineage, Net, Pace, Path, Rival, Signals},
+    signals::{Fork, Lineage, Net, Pace, Path, Rival, Signals, Software},
     state::{
         State, StateLimits,
         application::Application,
@@ -63,6 +64,7 @@ pub struct Learned {
     is_backend: bool,
     is_where_it_was: bool,
     follows: bool,
+    joins: Option<u16>,
     run: u16,
 }
 
@@ -89,6 +91,7 @@ impl Learned {
             is_backend: seen.application.is_backend(),
             is_where_it_was: seen.is_where_it_was(),
             follows: seen.follows(),
+            joins: seen.joins(),
             run: seen.run(),
         }
     }
@@ -129,6 +132,9 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
         learn_pace(&mut application.pace, lifetime, &learned);
     }
     application.learn(facts, learned.contradicts);
+    if let Some(other) = learned.joins {
+        application.count_kin(other, facts.agent.class);
+    }
     if (learned.signals.lineage, learned.signals.rival) == (Lineage::Retry, Rival::Alike) {
         application.count_undone(facts.session, at);
     }
@@ -229,8 +235,11 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.early = session.early.saturating_add(u8::from(pace == Pace::Early));
     session.ahead = session.ahead.saturating_add(u8::from(pace == Pace::Ahead));
     forget(session);
-    if learned.is_clean() {
-        learn_pace(&mut session.pace, session.lifetime, learned);
+    // A release may have another pace.
+    match signals.software {
+        Software::Update => session.pace = 0,
+        _ if learned.is_clean() => learn_pace(&mut session.pace, session.lifetime, learned),
+        _ => {}
     }
     session.gap_max = session.gap_max.max(learned.gap.unwrap_or(0));
     session.last = session.last.max(learned.seconds);
@@ -249,6 +258,7 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     if (!learned.is_backend || signals.place() >= Net::Area) && (facts.place.ip != 0 || facts.agent.text != 0) {
         session.visit(learned.context);
     }
+    others::remember(session, signals.place(), signals.elsewhere);
     session.weights = learned.weights;
     session.told.count(learned.odds - PRIOR, at);
     if learned.lineage >= Some(Severity::High) || learned.risk >= SUSPICIOUS {
@@ -352,9 +362,15 @@ pub fn company(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32) 
     let places = || state.users.get(facts.user).into_iter().flat_map(User::places);
     let user = places().any(|known| known.near == near);
     // Whoever was never seen anywhere is new to every network: on the first day, everyone in every office.
-    let is_known = known_session || places().next().is_some();
+    let is_known = known_session || places().next().is_some() || is_served_elsewhere(state, facts);
     let crowd = state.networks.entry(facts.place.near, at, limits.networks, Crowd::default);
     if session || user || !is_known { crowd.now(at, HOUR_SECS) } else { crowd.add(facts.user, at, HOUR_SECS) }
+}
+
+/// Whether a back end's refresh comes from where its servers are not: there every user is new.
+fn is_served_elsewhere(state: &State, facts: &Facts) -> bool {
+    let application = state.applications.get(facts.application).filter(|application| application.is_backend());
+    application.is_some_and(|application| application.serves_from(short(facts.place.near)) == Some(false))
 }
 
 /// Counts a user agent: users who had it in this network within a day, and how many of all refreshes had it.

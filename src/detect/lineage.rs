@@ -64,7 +64,8 @@ fn surroundings(seen: &Seen<'_>) -> Surroundings {
     });
     // Where tabs keep tokens, the fork is theirs: it is no worse in a VPN that was switched on. Tor is none.
     let is_foreign = is_hosted && (seen.signals.kind == Kind::Tor || !forks && !seen.application.keeps_tabs());
-    if software >= Software::Other || is_foreign {
+    // Other software where the session always was is as a rule the same person's, who opened it there.
+    if software >= Software::Other && net >= Net::Area || is_foreign {
         return Surroundings::Foreign;
     }
     if net >= Net::Area || software >= Software::Older || is_hosted {
@@ -87,9 +88,9 @@ enum Surroundings {
     Same,
     /// Others of the session's own.
     Changed,
-    /// A network that is new, or older software.
+    /// A network that is new, or older or other software.
     New,
-    /// Other software, a data centre or Tor.
+    /// Other software in a network that is new, a data centre or Tor.
     Foreign,
 }
 

@@ -38,6 +38,7 @@ mod revoked;
 pub mod rules;
 pub mod score;
 pub mod seen;
+mod servers;
 pub mod signals;
 pub mod state;
 mod tokens;
@@ -363,6 +364,8 @@ fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts
     }
 }
 
+#[cfg(test)]
+mod software_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

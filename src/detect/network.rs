@@ -14,7 +14,7 @@ use crate::record::Severity;
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
     if seen.application.is_backend() {
-        return;
+        return say_company(seen, findings);
     }
     say_travel(seen, findings);
     say_country(seen, findings);

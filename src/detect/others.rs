@@ -17,6 +17,10 @@ use super::{
 const LATELY_SECS: u32 = 86_400;
 /// Two sessions within this time are in use at once, seconds.
 const AT_ONCE_SECS: u32 = 3_600;
+/// In [`Session::said`], while a session stays in a network: that another one was in use at the same time, by other software,
+/// and by the same kind.
+const SAID_APART: u8 = 2;
+const SAID_TORN: u8 = 4;
 /// A provider of this many users is a common one.
 const COMMON_OWNERS: u32 = 8;
 
@@ -65,6 +69,12 @@ impl Others {
 }
 
 impl Seen<'_> {
+    /// Where the user's other sessions are: told once while the session stays where it is, however often both are in use.
+    pub fn other_sessions(&self, net: Net) -> Elsewhere {
+        let said = self.session.filter(|_| net <= Net::Same).map_or(0, |session| session.said);
+        if said & said_of(self.others.elsewhere) != 0 { Elsewhere::Unknown } else { self.others.elsewhere }
+    }
+
     /// Whose provider it is, where the network is new.
     pub fn ground(&self, net: Net) -> Ground {
         match self.owners {
@@ -74,6 +84,22 @@ impl Seen<'_> {
             2..COMMON_OWNERS => Ground::Few,
             _ => Ground::Common,
         }
+    }
+}
+
+/// Remembers what was told while a session stays where it is.
+pub fn remember(session: &mut Session, place: Net, told: Elsewhere) {
+    if place > Net::Same {
+        session.said &= !(SAID_APART | SAID_TORN);
+    }
+    session.said |= said_of(told);
+}
+
+fn said_of(told: Elsewhere) -> u8 {
+    match told {
+        Elsewhere::Apart => SAID_APART,
+        Elsewhere::Torn => SAID_TORN,
+        _ => 0,
     }
 }
 

@@ -39,6 +39,13 @@ const WHOLE: f64 = 1.0;
 const COUNT_MAX: f32 = 200_000.0;
 /// No single signal says more than this, either way.
 const TERM_MAX: f64 = 7.0;
+/// That a provider is nobody's says no more than this beside how far away it is.
+const GROUND_MAX: f64 = 3.5;
+/// Who comes just before a token's end, where they usually come at its end, says no more than this.
+const AHEAD_MAX: f64 = 2.0;
+/// That a token is spent again where it was spent before, by the same software, says no more than this: answers are lost, and
+/// machines put back to what they were. Two holders do it again and again.
+const ALIKE_MAX: f64 = 5.0;
 /// A usual network does not excuse what else is odd.
 const NETWORK_MIN: f64 = -0.5;
 /// The evidence of a session never says more than this.
@@ -269,13 +276,16 @@ pub fn evidence(signals: &Signals, usual_rates: &Usual<'_>, habits: &Habits) -> 
         // One client that asked twice is no sign of two. Nor is one that names the newest token where few name any.
         let is_one = matches!(signals.lineage, Lineage::Race | Lineage::Head);
         let lineage = sign(!is_one, term!(lineage).unwrap_or(0.0));
+        let lineage = if signals.rival == Rival::Alike { lineage.min(ALIKE_MAX) } else { lineage };
         let pace = pace.map(|(at, usual)| ratio(thief.pace[at], usual));
         let pace = pace.or(blind.map(|(at, usual)| ratio(thief.blind[at], usual))).unwrap_or(0.0);
         // Nor is who comes in time, or late: they are in no hurry.
         let is_patient = matches!(signals.pace.max(signals.blind), Pace::OnTime | Pace::Late | Pace::Idle);
         let pace = sign(!is_patient, pace);
+        let pace = if signals.pace.max(signals.blind) == Pace::Ahead { pace.min(AHEAD_MAX) } else { pace };
         let holders = [term!(software), term!(first), term!(fork), term!(rival), term!(company)];
-        let others = [term!(ground), term!(elsewhere), term!(renewal)];
+        let ground = term!(ground).map(|term| term.min(network.max(0.0) + GROUND_MAX));
+        let others = [ground, term!(elsewhere), term!(renewal)];
         let seldom = [term!(stamina), term!(drift), term!(beat), term!(hour)];
         network
             + together(lineage, pace)

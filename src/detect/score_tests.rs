@@ -50,6 +50,29 @@ fn nothing_known_says_nothing_and_evidence_adds_up_and_fades() {
 }
 
 #[test]
+fn what_one_device_does_now_and_then_never_says_more_than_so_much() {
+    let never = || {
+        let mut rates = Rates::default();
+        (rates.lineage[0], rates.pace[3], rates.ground[0]) = (100_000.0, 100_000.0, 100_000.0);
+        rates
+    };
+    let (application, all) = (never(), never());
+    let said = |signals: Signals| {
+        let usual = Usual { application: &application, all: &all };
+        let said = evidence(&signals, &usual, &Habits::default());
+        said.into_iter().fold(f64::NEG_INFINITY, f64::max)
+    };
+    let none = Signals::default();
+    let is = |signals: Signals, expected: f64| assert!((said(signals) - expected).abs() < 1e-9, "{}", said(signals));
+    is(Signals { pace: Pace::Ahead, ..none }, 2.0);
+    is(Signals { ground: Ground::Nobody, ..none }, 3.5);
+    // Of who is in the same network the rival says nothing: 0.80 of theirs are alike, and of all.
+    is(Signals { lineage: Lineage::Retry, rival: Rival::Alike, ..none }, 5.0);
+    is(Signals { lineage: Lineage::Stale, rival: Rival::Alike, ..none }, 5.0);
+    assert!(said(Signals { lineage: Lineage::Retry, rival: Rival::Stranger, ..none }) > 9.0);
+}
+
+#[test]
 fn a_habit_of_early_refreshes_makes_one_more_of_them_say_less() {
     let none = Rates::default();
     let usual = Usual { application: &none, all: &none };

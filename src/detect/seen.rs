@@ -107,12 +107,15 @@ impl<'a> Seen<'a> {
         let when = if lineage == Lineage::Race { Pace::Unknown } else { self.pace() };
         // And who asks a second time is late by that.
         let told = if lineage == Lineage::Retry { Pace::Unknown } else { when };
+        // Of a fork, too, whose other side is not seen any more: who has the newest token is one holder.
+        let is_settled = lineage == Lineage::Head && self.session.is_some_and(|session| session.fork_open > 0);
+        let told = if is_settled && when == Pace::Early { Pace::Unknown } else { told };
         // Of several branches of one device it cannot be told whose it is.
         let told = if self.facts.parent == 0 && self.is_one_device() { Pace::Unknown } else { told };
         let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, told) } else { (told, Pace::Unknown) };
         let fork = self.fork();
         let is_backend = self.application.is_backend();
-        let net = if is_backend { self.net_of_backend() } else { self.net() };
+        let net = if is_backend { self.net_of_servers() } else { self.net() };
         // Where a session begins, where it wakes, and that it moves in mid-use are three things.
         let awake = matches!(when, Pace::Burst | Pace::Early | Pace::Ahead | Pace::OnTime) || lineage == Lineage::Race;
         let (within, wake) = match self.session {
@@ -122,21 +125,16 @@ impl<'a> Seen<'a> {
         };
         let start = if self.session.is_some() { Start::Unknown } else { Start::from(net) };
         if is_backend {
-            // Address and user agent are the server's: beyond that they are, they say nothing about who holds the token.
-            let (net, renewal, stamina, beat) = (within, self.others.renewal, self.stamina(), self.beat());
-            return Signals {
-                net,
+            return self.of_servers(Signals {
+                net: within,
                 wake,
                 start,
                 lineage,
                 fork,
                 pace,
                 blind,
-                renewal,
-                stamina,
-                beat,
                 ..Signals::default()
-            };
+            });
         }
         let software = self.software();
         Signals {
@@ -160,7 +158,7 @@ impl<'a> Seen<'a> {
             blind,
             company: self.company_level(net),
             ground: self.ground(net),
-            elsewhere: self.others.elsewhere,
+            elsewhere: self.other_sessions(net),
             renewal: self.others.renewal,
             stamina: self.stamina(),
             drift: self.drift(net),
@@ -242,18 +240,6 @@ impl<'a> Seen<'a> {
         net
     }
 
-    /// Where a back end's refresh comes from: what is taken out of its store and used elsewhere is in other hands.
-    fn net_of_backend(&self) -> Net {
-        let place = &self.facts.place;
-        let near = short(place.near);
-        let was_here = || self.session.is_some_and(|session| session.contexts().iter().any(|had| had.near == near));
-        match self.application.serves_from(near).filter(|_| place.ip != 0) {
-            None => Net::Unknown,
-            Some(is_theirs) if is_theirs || was_here() => Net::Same,
-            Some(_) => Net::Country,
-        }
-    }
-
     fn kind(&self) -> Kind {
         let place = &self.facts.place;
         if place.ip == 0 {
@@ -307,7 +293,9 @@ impl<'a> Seen<'a> {
         match contexts.iter().find(|context| context.class == agent.class) {
             Some(known) if agent.major != 0 && agent.major < known.major => Software::Older,
             Some(_) => Software::Update,
-            None if contexts.iter().any(|context| self.is_desktop_mode(context)) => Software::Update,
+            None if contexts.iter().any(|context| self.is_related(context) || self.is_desktop_mode(context)) => {
+                Software::Update
+            }
             None if agent.tool && self.tools_are_rare() => Software::Tool,
             None => Software::Other,
         }
@@ -349,7 +337,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    fn company_level(&self, net: Net) -> Company {
+    pub fn company_level(&self, net: Net) -> Company {
         let rule = &self.config.ra405;
         let (count, usual) = (f64::from(self.company.0), f64::from(self.company.1));
         let place = &self.facts.place;

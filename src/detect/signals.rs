@@ -340,10 +340,11 @@ impl Signals {
         self.net.max(self.wake).max(start)
     }
 
-    /// As the score takes them: who goes back and forth and has the newest token each time is one holder, and what happens to
-    /// many at once is a fault.
+    /// As the score takes them: who goes back and forth and has the newest token each time is one holder, as are two who ask at
+    /// once from networks of their own; and what happens to many at once is a fault.
     pub fn of_holders(self) -> Self {
-        let is_one = self.lineage == Lineage::Head && matches!(self.path, Path::Flip | Path::Sway);
+        let has_newest = self.lineage == Lineage::Head || self.lineage == Lineage::Race && self.place() <= Net::Own;
+        let is_one = has_newest && matches!(self.path, Path::Flip | Path::Sway);
         let is_fault = self.undone && self.lineage == Lineage::Retry && self.rival == Rival::Alike;
         Self {
             path: if is_one { Path::Plain } else { self.path },

@@ -302,6 +302,44 @@ fn what_a_back_end_holds_is_odd_anywhere_else() {
 }
 
 #[test]
+fn thieves_who_replay_a_back_end_s_store_do_not_make_it_something_else() {
+    use signals::{Company, Net, Software};
+    let mut engine = Engine::new(Config::default());
+    let by = |class: u16| facts::Agent { text: class.into(), class, root: class, ..facts::Agent::default() };
+    let mut now = START;
+    let (server, thief) = (1, 2);
+    // 30 users, 20 times each: three networks would be one in ten.
+    for round in 0..20 {
+        for user in 10..40 {
+            now += 60;
+            refreshed(
+                &mut engine,
+                user,
+                user + 100,
+                1,
+                Facts { agent: by(server), ..refresh(now, round + 1, round + 2) },
+            );
+        }
+    }
+    // Each of 14 sessions from another network, and from one network with others' software; then in a network of one more server.
+    for user in 10..24 {
+        now += 60;
+        let (signals, _) =
+            refreshed(&mut engine, user, user + 100, 100 + user, Facts { agent: by(thief), ..refresh(now, 21, 22) });
+        assert_eq!((signals.place(), signals.software), (Net::Country, Software::Other), "{user}");
+    }
+    let told = (24..35).map(|user| {
+        now += 60;
+        refreshed(&mut engine, user, user + 100, 9, Facts { agent: by(thief), ..refresh(now, 21, 22) })
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.last().unwrap().0.company, Company::Many);
+    assert!(told.last().unwrap().1 > 0.5, "{}", told.last().unwrap().1);
+    let added = refreshed(&mut engine, 38, 138, 8, Facts { agent: by(server), ..refresh(now + 60, 21, 22) }).0;
+    assert_eq!((added.place(), added.software, added.company), (Net::Country, Software::Same, Company::Alone));
+}
+
+#[test]
 fn an_instant_that_cannot_be_is_told_with_how_far_it_is_off() {
     // RA203, of claims of parent and child in seconds after the event: `seconds_off`.
     let off = |parent: serde_json::Value, child: serde_json::Value| {

@@ -71,7 +71,8 @@ impl Seen<'_> {
         let is_here = |last: &Context| {
             last.ip == now.ip || last.is_other_family(&now) && is_known() || self.is_exit_of_theirs(last, &now)
         };
-        self.last_context().is_none_or(|last| is_here(last) && last.agent == now.agent)
+        let is_alike = |last: &Context| last.agent == now.agent || last.class != now.class && self.is_related(last);
+        self.last_context().is_none_or(|last| is_here(last) && is_alike(last))
     }
 
     /// Whether both are networks of the user's own, of one provider in one place: a company's, which leaves by now this one and now
@@ -101,7 +102,7 @@ impl Seen<'_> {
         if !matches!(lineage, Lineage::Retry | Lineage::Left | Lineage::Stale) || last.ip == 0 || place.ip == 0 {
             return Rival::Unknown;
         }
-        if (last.near == short(place.near) || last.ip == place.ip) && last.class == self.facts.agent.class {
+        if (last.near == short(place.near) || last.ip == place.ip) && self.is_related(last) {
             return Rival::Alike;
         }
         let is_own = self.user.is_some_and(|user| user.has_place(last.near));

@@ -131,6 +131,10 @@ fn who_goes_back_and_forth_with_the_newest_token_is_one_holder() {
     seen_at(&mut engine, away, 300, (2, 3));
     let back = seen_at(&mut engine, home, 600, (3, 4));
     assert_eq!((back.lineage, back.path, back.of_holders().path), (Lineage::Head, Path::Flip, Path::Plain));
+    // As are two who ask at once, each from a network of theirs.
+    let at_once = seen_at(&mut engine, away, 605, (3, 9));
+    assert_eq!((at_once.lineage, at_once.path, at_once.of_holders().path), (Lineage::Race, Path::Flip, Path::Plain));
+    seen_at(&mut engine, home, 606, (4, 6));
     // With an older one it is two.
     let away = seen_at(&mut engine, away, 900, (3, 5));
     assert_eq!((away.path, away.of_holders().path), (Path::Flip, Path::Flip));

@@ -28,6 +28,10 @@ const NETWORKS_EVENTS_MIN: u32 = 200;
 const NETWORKS_EVENTS_MAX: u32 = 400;
 /// At least one in so many comes from each of its networks.
 const NETWORK_SHARE: u32 = 20;
+/// And at least one in so many is by each kind of its servers' software, of which there are few.
+const SOFTWARE_SHARE: u32 = 4;
+/// A back end's refreshes come from its few networks but for one in so many.
+const STRAY_SHARE: u32 = 5;
 /// Presented refresh tokens that could have changed, before it is known whether they do.
 const ONE_TIME_EVENTS_MIN: u32 = 20;
 /// Of these, half are forgotten.
@@ -39,6 +43,8 @@ const UNDONE_SECS: u32 = 600;
 /// So many are a fault of the service, where they are so many times what is usual.
 const UNDONE_MIN: u32 = 3;
 const UNDONE_FACTOR: f64 = 5.0;
+/// So many sessions in which two kinds of software are one device's, and they are so in all.
+const KIN_MIN: u32 = 5;
 /// This many in a row that are the same: tokens that work once do not do that, so the policy was changed.
 const REPEATS_MAX: u8 = 2;
 
@@ -99,6 +105,8 @@ pub struct Application {
     pub lapsed: u32,
     /// Refreshes by scripts.
     pub tools: u32,
+    /// Refreshes by browsers.
+    pub browsers: u32,
     /// Users whom servers refresh for.
     pub served: Distinct,
     /// Refreshes whose device contradicts its user agent.
@@ -117,12 +125,18 @@ pub struct Application {
     pub addresses: Distinct,
     /// The same networks, of the last few hundred refreshes.
     pub networks: Values,
+    /// The kinds of software of the last few hundred refreshes.
+    pub software: Values,
+    /// Refreshes from networks that few of the last few hundred came from, of how many.
+    pub strays: [u32; 2],
     /// Its users.
     pub users: Distinct,
     /// The usual gap in token lifetimes, times 1,024; 0 = not known.
     pub pace: u16,
     /// Sessions that spent a parent again, where they were before.
     pub undone: Crowd,
+    /// Pairs of kinds of software, in how many sessions the second came to where the first had just been.
+    pub kin: Values,
     /// Everything of before was revoked then; 0 = was not.
     pub revoked: u32,
 }
@@ -143,9 +157,20 @@ impl Application {
     /// Whether a server refreshes for its users: then address and user agent are the server's.
     pub fn is_backend(&self) -> bool {
         let users = self.users.estimate();
-        let one_place = users >= BACKEND_USERS_MIN && self.addresses.estimate() <= users * BACKEND_ADDRESSES;
+        let few = users * BACKEND_ADDRESSES;
+        let one_place = users >= BACKEND_USERS_MIN && (self.addresses.estimate() <= few || self.is_from_at_most(few));
         // Users, not refreshes: who calls themselves a server all day makes nobody else's place unimportant.
         one_place || self.events >= STYLE_EVENTS_MIN && self.served.estimate() * 2.0 > users
+    }
+
+    /// Whether nearly all refreshes come from so many networks, and are not by browsers, as those of an office are: whatever
+    /// thieves add to its networks.
+    fn is_from_at_most(&self, networks: f64) -> bool {
+        let [strays, all] = self.strays;
+        let all_known = self.networks.sum();
+        let often = self.networks.0.iter().filter(|seen| seen.count != 0 && seen.count * NETWORK_SHARE >= all_known);
+        let has_browsers = self.browsers >= self.events / STRAY_SHARE;
+        all >= NETWORKS_EVENTS_MIN && strays * STRAY_SHARE <= all && often.count() as f64 <= networks && !has_browsers
     }
 
     /// The share of refreshes that name the previous token.
@@ -191,6 +216,23 @@ impl Application {
         (all >= NETWORKS_EVENTS_MIN).then(|| self.networks.count(near) * NETWORK_SHARE >= all)
     }
 
+    /// Whether two kinds of software are found on one device: an app and the browser that it shows pages in, a program and
+    /// its helper.
+    pub fn are_kin(&self, one: u16, other: u16) -> bool {
+        self.kin.count(pair(one, other)) >= KIN_MIN
+    }
+
+    /// Counts a session in which the second kind of software came to where the first had just been.
+    pub fn count_kin(&mut self, one: u16, other: u16) {
+        self.kin.add(pair(one, other));
+    }
+
+    /// Whether a kind of software is one that its refreshes are usually by, as far as that is known.
+    pub fn serves_by(&self, class: u16) -> Option<bool> {
+        let all = self.software.sum();
+        (all >= NETWORKS_EVENTS_MIN).then(|| self.software.count(class.into()) * SOFTWARE_SHARE >= all)
+    }
+
     /// Counts whether a session's presented refresh token was the same as before. Only the last few hundred say how it is:
     /// the policy can be changed.
     pub fn count_presented(&mut self, same: bool) {
@@ -207,10 +249,17 @@ impl Application {
         self.events += 1;
         self.originals += u32::from(facts.parent != 0);
         self.tools += u32::from(facts.agent.tool);
+        self.browsers += u32::from(facts.agent.by_browser);
         self.contradictions += u32::from(contradicts);
         if facts.place.near != 0 {
             self.addresses.add(facts.place.near);
+            if let Some(is_theirs) = self.serves_from(short(facts.place.near)) {
+                self.strays = [self.strays[0] + u32::from(!is_theirs), self.strays[1] + 1];
+            }
             self.networks.add(short(facts.place.near));
+        }
+        if facts.agent.text != 0 {
+            self.software.add(facts.agent.class.into());
         }
         if facts.user != 0 {
             self.users.add(facts.user);
@@ -230,16 +279,26 @@ impl Application {
     fn fade(&mut self) {
         let halve = |counts: &mut [&mut u32]| counts.iter_mut().for_each(|count| **count /= 2);
         if self.events >= COUNT_MAX {
-            let Self { events, originals, tools, contradictions, .. } = self;
-            halve(&mut [events, originals, tools, contradictions]);
+            let Self { events, originals, tools, browsers, contradictions, .. } = self;
+            halve(&mut [events, originals, tools, browsers, contradictions]);
         }
-        if self.networks.sum() >= NETWORKS_EVENTS_MAX {
-            self.networks.0.iter_mut().for_each(|seen| seen.count /= 2);
+        for values in [&mut self.networks, &mut self.software] {
+            if values.sum() >= NETWORKS_EVENTS_MAX {
+                values.0.iter_mut().for_each(|seen| seen.count /= 2);
+            }
+        }
+        if self.strays[1] >= NETWORKS_EVENTS_MAX {
+            self.strays = self.strays.map(|count| count / 2);
         }
         if self.steady >= COUNT_MAX {
             halve(&mut [&mut self.steady, &mut self.lapsed]);
         }
     }
+}
+
+/// Two kinds of software as one value, whichever comes first.
+fn pair(one: u16, other: u16) -> u32 {
+    u32::from(one.min(other)) << 16 | u32::from(one.max(other))
 }
 
 #[cfg(test)]

@@ -155,7 +155,9 @@ impl Chain {
             };
         }
         let gap = secs(now).saturating_sub(link.spent());
-        let carried_on = self.known().iter().any(|child| child.is_child_of(link) && child.spent() != 0);
+        // By this instant: deliveries overtake each other.
+        let went_on = |child: &Link| child.spent() != 0 && child.spent() <= secs(now);
+        let carried_on = self.known().iter().any(|child| child.is_child_of(link) && went_on(child));
         if !carried_on {
             if gap <= leeway { Parent::Race } else { Parent::Retry(gap) }
         } else {

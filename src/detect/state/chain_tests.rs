@@ -67,6 +67,9 @@ fn deliveries_that_overtake_each_other_are_no_fork() {
     // 2 -> 3 arrives after 3 -> 4.
     assert_eq!(last(&[(1_000, 1, 2), (8_200, 3, 4), (4_600, 2, 3)]), Parent::Head);
     assert_eq!(last(&[(1_000, 1, 2), (8_200, 3, 4), (4_600, 2, 3), (11_800, 4, 5)]), Parent::Head);
+    // Two ask at once, and what one of them got is spent a second later, before the other's is announced.
+    assert_eq!(last(&[(1_000, 1, 2), (4_600, 2, 3), (4_601, 3, 4), (4_600, 2, 5)]), Parent::Race);
+    assert!(matches!(last(&[(1_000, 1, 2), (4_600, 2, 3), (4_601, 3, 4), (4_602, 2, 5)]), Parent::Stale(_)));
 }
 
 #[test]

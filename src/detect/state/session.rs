@@ -42,6 +42,8 @@ pub struct Context {
     /// See [`Agent`].
     pub class: u16,
     /// See [`Agent`].
+    pub root: u16,
+    /// See [`Agent`].
     pub major: u16,
     /// When it was first seen, seconds since 1970.
     pub first: u32,
@@ -63,6 +65,7 @@ impl Context {
             labels: place.labels,
             agent: agent.text,
             class: agent.class,
+            root: agent.root,
             major: agent.major,
             first: now,
             last: now,
