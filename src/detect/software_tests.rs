@@ -83,7 +83,7 @@ fn what_is_seen_together_in_five_sessions_is_one_device_s() {
 
 #[test]
 fn another_session_in_use_elsewhere_is_told_once_a_stay() {
-    use signals::Elsewhere::{Apart, Unknown};
+    use signals::Elsewhere::{Apart, Quiet, Unknown};
     let mut engine = Engine::new(Config::default());
     let mut seen = |session: u64, secs: i64, near: u64, text: &str| {
         let facts = Facts { session, place: place(near), agent: agent(text), ..refresh(START + secs, 0, secs as u64) };
@@ -99,6 +99,10 @@ fn another_session_in_use_elsewhere_is_told_once_a_stay() {
         told.push(seen(1, day + secs + 60, near, WINDOWS));
     }
     assert_eq!(told, [Apart, Unknown, Unknown, Unknown, Apart]);
+    // In a second hotel, where it begins later.
+    let arrives = seen(1, day + 20_000, AWAY + 1, WINDOWS);
+    seen(2, day + 21_000, HOME, APP);
+    assert_eq!([arrives, seen(1, day + 21_060, AWAY + 1, WINDOWS)], [Quiet, Apart]);
 }
 
 #[test]
