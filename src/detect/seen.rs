@@ -337,6 +337,7 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// How many other users are new to its network now, and how many usually are, in a word.
     pub fn company_level(&self, net: Net) -> Company {
         let rule = &self.config.ra405;
         let (count, usual) = (f64::from(self.company.0), f64::from(self.company.1));

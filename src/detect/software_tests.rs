@@ -90,7 +90,10 @@ fn another_session_in_use_elsewhere_is_told_once_a_stay() {
         judged(&mut engine, &facts).signals.elsewhere
     };
     // At home with both, for two days.
-    (1..48).for_each(|hour| drop((seen(1, hour * 3_600, HOME, WINDOWS), seen(2, hour * 3_600 + 9, HOME, APP))));
+    for hour in 1..48 {
+        seen(1, hour * 3_600, HOME, WINDOWS);
+        seen(2, hour * 3_600 + 9, HOME, APP);
+    }
     let day = 2 * 86_400;
     // Then with one of them in a hotel, while the other goes on at home.
     let mut told = Vec::new();
@@ -112,7 +115,9 @@ fn of_a_fork_that_nobody_else_follows_up_who_is_early_is_one_holder() {
         let facts = Facts { place: place(HOME), agent: agent(WINDOWS), ..refresh(START + secs, from, to) };
         judged(&mut engine, &facts).signals
     };
-    (1..10).for_each(|at| drop(seen(at as i64 * 3_650, at, at + 1)));
+    for at in 1..10 {
+        seen(at as i64 * 3_650, at, at + 1);
+    }
     // The answer is lost, and asked for again when its token would have ended; then a page is opened anew.
     let again = seen(10 * 3_650, 9, 50);
     let early = seen(10 * 3_650 + 600, 50, 51);
@@ -120,7 +125,9 @@ fn of_a_fork_that_nobody_else_follows_up_who_is_early_is_one_holder() {
     // Without a fork it is told.
     let mut engine = Engine::new(Config::default());
     let mut seen = |secs: i64, from: u64, to: u64| judged(&mut engine, &refresh(START + secs, from, to)).signals.pace;
-    (1..10).for_each(|at| drop(seen(at as i64 * 3_650, at, at + 1)));
+    for at in 1..10 {
+        seen(at as i64 * 3_650, at, at + 1);
+    }
     assert_eq!(seen(9 * 3_650 + 600, 10, 51), signals::Pace::Early);
 }
 
@@ -131,7 +138,9 @@ fn a_release_may_have_another_pace() {
         let facts = Facts { place: place(HOME), agent: agent(text), ..refresh(START + secs, number, number + 1) };
         judged(&mut engine, &facts).signals.pace
     };
-    (1..30).for_each(|number| drop(early(APP, number, number as i64 * 3_650)));
+    for number in 1..30 {
+        early(APP, number, number as i64 * 3_650);
+    }
     let update = "Orchid/8.29.0 (iPhone; iOS 18.5; Scale/3.00)";
     let begun = 30 * 3_650;
     early(update, 30, begun);
