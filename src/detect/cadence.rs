@@ -6,11 +6,42 @@ use super::{
     facts::labels,
     findings::Findings,
     geo::TURN_SECS,
-    seen::Seen,
+    seen::{BURST_RATE, LEEWAY_SECS, Seen},
     signals::{Hour, Net, Pace, Software},
     state::session::RATE_SECS,
 };
 use crate::{event::RefreshEvent, record::Severity};
+
+impl Seen<'_> {
+    /// How long after the token before, in lifetimes of it. Where the parent says when it was issued, its holder's own time
+    /// counts, not that of another tab.
+    pub fn lifetimes(&self) -> Option<f64> {
+        let session = self.session.filter(|session| session.lifetime != 0 && session.events != 0)?;
+        let own = self.now.saturating_sub(self.facts.previous.iat);
+        let own = u32::try_from(own).ok().filter(|_| self.facts.previous.iat > 0);
+        Some(f64::from(own.or(self.gap())?) / f64::from(session.lifetime))
+    }
+
+    /// When, by what is usual of the session and its application.
+    pub fn pace(&self) -> Pace {
+        let (Some(session), Some(lifetimes)) = (self.session, self.lifetimes()) else { return Pace::Unknown };
+        let usual = if session.pace == 0 { self.application.pace } else { session.pace };
+        let waits = usual >= 1_024;
+        let usual = if usual == 0 { 1.0 } else { (f64::from(usual) / 1_024.0).clamp(0.05, 1.0) };
+        let at_once = f64::from(LEEWAY_SECS) / f64::from(session.lifetime);
+        if lifetimes <= at_once.max(0.02).min(0.2) {
+            // Who presses reload again and again says no more than who does it once.
+            return if session.rate >= BURST_RATE { Pace::Unknown } else { Pace::Burst };
+        }
+        match lifetimes {
+            early if early < 0.8 * usual && !self.application.keeps_gap(early) => Pace::Early,
+            ahead if ahead >= 0.8 * usual && ahead < 1.0 && waits => Pace::Ahead,
+            in_time if in_time < 1.2 => Pace::OnTime,
+            late if late < 8.0 => Pace::Late,
+            _ => Pace::Idle,
+        }
+    }
+}
 
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {

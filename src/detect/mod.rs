@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub mod catalogue;
+mod crowds;
 pub mod facts;
 pub mod features;
 mod findings;
@@ -222,8 +223,8 @@ impl Engine {
         let Self { config, limits, state } = self;
         state.events += 1;
         state.applications.entry(facts.application, at, limits.applications, || Application::new(at).named(event));
-        let company = learn::company(state, limits, facts, at);
-        let fans = learn::fans(state, limits, facts, at);
+        let company = crowds::company(state, limits, facts, at);
+        let fans = crowds::fans(state, limits, facts, at);
         let none = Application::default();
         let session = state.sessions.get(facts.session).filter(|session| facts.knows_key(session.keyed));
         let session = session.filter(|_| facts.session != 0);

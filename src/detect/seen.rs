@@ -308,35 +308,6 @@ impl<'a> Seen<'a> {
         f64::from(self.application.tools) / events < rule.share || self.application.events < rule.events_min
     }
 
-    fn pace(&self) -> Pace {
-        let (Some(session), Some(gap)) = (self.session, self.gap()) else { return Pace::Unknown };
-        if session.lifetime == 0 || session.events == 0 {
-            return Pace::Unknown;
-        }
-        // Where the parent says when it was issued, its holder's own time counts, not that of another tab.
-        let own = self.now.saturating_sub(self.facts.previous.iat);
-        let gap = if self.facts.previous.iat > 0 && own >= 0 { u32::try_from(own).unwrap_or(gap) } else { gap };
-        let lifetime = f64::from(session.lifetime);
-        let usual = if session.pace == 0 { self.application.pace } else { session.pace };
-        let waits = usual >= 1_024;
-        let usual = if usual == 0 { 1.0 } else { (f64::from(usual) / 1_024.0).clamp(0.05, 1.0) };
-        let lifetimes = f64::from(gap) / lifetime;
-        if f64::from(gap) <= f64::from(LEEWAY_SECS).max(0.02 * lifetime).min(0.2 * lifetime) {
-            // Who presses reload again and again says no more than who does it once.
-            if session.rate >= BURST_RATE { Pace::Unknown } else { Pace::Burst }
-        } else if lifetimes < 0.8 * usual {
-            Pace::Early
-        } else if lifetimes < 1.0 && waits {
-            Pace::Ahead
-        } else if lifetimes < 1.2 {
-            Pace::OnTime
-        } else if lifetimes < 8.0 {
-            Pace::Late
-        } else {
-            Pace::Idle
-        }
-    }
-
     /// How many other users are new to its network now, and how many usually are, in a word.
     pub fn company_level(&self, net: Net) -> Company {
         let rule = &self.config.ra405;

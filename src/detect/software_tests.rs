@@ -148,3 +148,20 @@ fn a_release_may_have_another_pace() {
     let told = [(31, 2_800), (32, 5_600), (33, 8_400)].map(|(number, secs)| early(update, number, begun + secs));
     assert_eq!(told[1..], [signals::Pace::OnTime; 2]);
 }
+
+#[test]
+fn a_pace_that_many_clients_of_an_application_have_is_nobody_s_hurry() {
+    let mut engine = Engine::new(Config::default());
+    let mut pace = |user: u64, secs: i64, from: u64| {
+        let facts = Facts { session: user, user, place: place(user), ..refresh(START + secs, from, from + 1) };
+        judged(&mut engine, &facts).signals.pace
+    };
+    // Tokens live an hour. Twenty clients wait for their end; then one renews them after 2,600 s, and then the others do.
+    for hour in 1..=10 {
+        (1..=20).for_each(|user| assert_ne!(pace(user, hour * 3_650, hour as u64 + 100 * user), signals::Pace::Early));
+    }
+    let told: Vec<_> = (1..=20).map(|user| pace(user, 10 * 3_650 + 2_600, 11 + 100 * user)).collect();
+    // As long as they are fewer than one in 25 of the two hundred or so.
+    let early = told.iter().filter(|pace| **pace == signals::Pace::Early).count();
+    assert_eq!((told[0], told[19], early), (signals::Pace::Early, signals::Pace::OnTime, 8));
+}

@@ -43,6 +43,16 @@ const UNDONE_SECS: u32 = 600;
 /// So many are a fault of the service, where they are so many times what is usual.
 const UNDONE_MIN: u32 = 3;
 const UNDONE_FACTOR: f64 = 5.0;
+/// Gaps are counted in steps of so many lifetimes.
+const GAP: f64 = 0.05;
+/// Up to 1.2 lifetimes.
+const GAPS: usize = 24;
+/// Gaps before they say what is usual.
+const GAPS_MIN: u32 = 100;
+/// Of these, half are forgotten.
+const GAPS_MAX: u32 = 2_000;
+/// One in so many is within a step of what many of its clients keep.
+const GAP_SHARE: u32 = 25;
 /// So many sessions in which two kinds of software are one device's, and they are so in all.
 const KIN_MIN: u32 = 5;
 /// This many in a row that are the same: tokens that work once do not do that, so the policy was changed.
@@ -133,6 +143,8 @@ pub struct Application {
     pub users: Distinct,
     /// The usual gap in token lifetimes, times 1,024; 0 = not known.
     pub pace: u16,
+    /// How long after the token before its refreshes came, those before its end or about at it, in [`GAP`]s.
+    pub gaps: [u16; GAPS],
     /// Sessions that spent a parent again, where they were before.
     pub undone: Crowd,
     /// Pairs of kinds of software, in how many sessions the second came to where the first had just been.
@@ -216,6 +228,21 @@ impl Application {
         (all >= NETWORKS_EVENTS_MIN).then(|| self.networks.count(near) * NETWORK_SHARE >= all)
     }
 
+    /// Whether a gap, in lifetimes, is one that many of its clients keep: of a release that refreshes before the end, say.
+    pub fn keeps_gap(&self, lifetimes: f64) -> bool {
+        let (at, all) = (gap_of(lifetimes), self.gaps.iter().copied().map(u32::from).sum::<u32>());
+        let near: u32 = self.gaps[at.saturating_sub(1)..(at + 2).min(GAPS)].iter().copied().map(u32::from).sum();
+        all >= GAPS_MIN && near * GAP_SHARE >= all
+    }
+
+    /// Counts a gap in lifetimes.
+    pub fn count_gap(&mut self, lifetimes: f64) {
+        self.gaps[gap_of(lifetimes)] += 1;
+        if self.gaps.iter().copied().map(u32::from).sum::<u32>() >= GAPS_MAX {
+            self.gaps.iter_mut().for_each(|count| *count /= 2);
+        }
+    }
+
     /// Whether two kinds of software are found on one device: an app and the browser that it shows pages in, a program and
     /// its helper.
     pub fn are_kin(&self, one: u16, other: u16) -> bool {
@@ -296,86 +323,16 @@ impl Application {
     }
 }
 
+/// The step that a gap in lifetimes is in.
+fn gap_of(lifetimes: f64) -> usize {
+    ((lifetimes / GAP) as usize).min(GAPS - 1)
+}
+
 /// Two kinds of software as one value, whichever comes first.
 fn pair(one: u16, other: u16) -> u32 {
     u32::from(one.min(other)) << 16 | u32::from(one.max(other))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::detect::facts::testing::refresh;
-
-    #[test]
-    fn tabs_have_to_be_more_than_one_in_a_hundred() {
-        let keeps = |branches: f32, others: f32| {
-            let mut application = Application::default();
-            (application.rates.lineage[0], application.rates.lineage[5]) = (others, branches);
-            application.keeps_tabs()
-        };
-        assert!(keeps(6.0, 594.0) && !keeps(5.0, 595.0) && !keeps(4.0, 10.0) && keeps(5.0, 10.0));
-    }
-
-    #[test]
-    fn who_calls_themselves_a_server_is_one_user() {
-        let mut application = Application::default();
-        let count = |application: &mut Application, user, server| {
-            let facts = refresh(1_795_329_600, 1, 2);
-            let place = crate::detect::facts::Place { near: user + 1, ..facts.place };
-            let agent = crate::detect::facts::Agent { server, ..facts.agent };
-            application.learn(&Facts { user: crate::detect::key::key_of(user), place, agent, ..facts }, false);
-        };
-        (0..10).for_each(|user| count(&mut application, user, false));
-        (0..1_000).for_each(|_| count(&mut application, 10, true));
-        assert!(!application.is_backend());
-        // Eleven of twenty-one are more than half.
-        (11..21).for_each(|user| count(&mut application, user, true));
-        assert!(application.is_backend());
-    }
-
-    #[test]
-    fn tokens_work_once_until_two_in_a_row_did_not() {
-        let mut application = Application::default();
-        (0..19).for_each(|_| application.count_presented(false));
-        assert_eq!(application.is_one_time(), None);
-        (19..100).for_each(|_| application.count_presented(false));
-        let said = [true, true, false].map(|same| {
-            application.count_presented(same);
-            application.is_one_time()
-        });
-        // 100 of 102 changed, which is more than 19 in 20.
-        assert_eq!(said, [Some(true), None, Some(true)]);
-    }
-
-    #[test]
-    fn the_rarest_value_goes_and_few_sessions_say_nothing() {
-        let mut values = Values::default();
-        (1..=8).chain((1..=8).filter(|value| *value != 5)).for_each(|value| values.add(value));
-        values.add(9);
-        assert_eq!([1, 5, 8, 9].map(|value| values.count(value)), [2, 0, 2, 1]);
-        let lapses = |steady, lapsed| Application { steady, lapsed, ..Application::default() }.lapses(8);
-        assert!(!lapses(5, 5) && lapses(8, 2) && !lapses(8, 1));
-    }
-
-    #[test]
-    fn what_was_counted_for_years_keeps_its_shares() {
-        // 1,000 refreshes a second are 4.3 thousand million in 50 days.
-        let most = 1 << 30;
-        let mut application = Application {
-            events: most,
-            originals: most,
-            tools: most / 4,
-            steady: most,
-            lapsed: most / 8,
-            ..Application::default()
-        };
-        let facts = refresh(1_795_329_600, 1, 2);
-        (0..10).for_each(|_| application.learn(&facts, false));
-        let Application { events, originals, tools, steady, lapsed, .. } = application;
-        assert_eq!((events, originals), (most / 2 + 10, most / 2 + 10));
-        assert_eq!((tools, steady, lapsed), (most / 8, most / 2, most / 16));
-        assert!(application.coverage() == 1.0);
-        // steady : lapsed is 8 : 1 all the time.
-        assert!(application.lapses(9) && !application.lapses(8));
-    }
-}
+#[path = "application_tests.rs"]
+mod tests;

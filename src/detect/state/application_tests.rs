@@ -1,0 +1,100 @@
+//! What an application is taken for.
+
+use super::*;
+use crate::detect::facts::testing::refresh;
+
+#[test]
+fn tabs_have_to_be_more_than_one_in_a_hundred() {
+    let keeps = |branches: f32, others: f32| {
+        let mut application = Application::default();
+        (application.rates.lineage[0], application.rates.lineage[5]) = (others, branches);
+        application.keeps_tabs()
+    };
+    assert!(keeps(6.0, 594.0) && !keeps(5.0, 595.0) && !keeps(4.0, 10.0) && keeps(5.0, 10.0));
+}
+
+#[test]
+fn who_calls_themselves_a_server_is_one_user() {
+    let mut application = Application::default();
+    let count = |application: &mut Application, user, server| {
+        let facts = refresh(1_795_329_600, 1, 2);
+        let place = crate::detect::facts::Place { near: user + 1, ..facts.place };
+        let agent = crate::detect::facts::Agent { server, ..facts.agent };
+        application.learn(&Facts { user: crate::detect::key::key_of(user), place, agent, ..facts }, false);
+    };
+    (0..10).for_each(|user| count(&mut application, user, false));
+    (0..1_000).for_each(|_| count(&mut application, 10, true));
+    assert!(!application.is_backend());
+    // Eleven of twenty-one are more than half.
+    (11..21).for_each(|user| count(&mut application, user, true));
+    assert!(application.is_backend());
+}
+
+#[test]
+fn tokens_work_once_until_two_in_a_row_did_not() {
+    let mut application = Application::default();
+    (0..19).for_each(|_| application.count_presented(false));
+    assert_eq!(application.is_one_time(), None);
+    (19..100).for_each(|_| application.count_presented(false));
+    let said = [true, true, false].map(|same| {
+        application.count_presented(same);
+        application.is_one_time()
+    });
+    // 100 of 102 changed, which is more than 19 in 20.
+    assert_eq!(said, [Some(true), None, Some(true)]);
+}
+
+#[test]
+fn the_rarest_value_goes_and_few_sessions_say_nothing() {
+    let mut values = Values::default();
+    (1..=8).chain((1..=8).filter(|value| *value != 5)).for_each(|value| values.add(value));
+    values.add(9);
+    assert_eq!([1, 5, 8, 9].map(|value| values.count(value)), [2, 0, 2, 1]);
+    let lapses = |steady, lapsed| Application { steady, lapsed, ..Application::default() }.lapses(8);
+    assert!(!lapses(5, 5) && lapses(8, 2) && !lapses(8, 1));
+}
+
+#[test]
+fn what_was_counted_for_years_keeps_its_shares() {
+    // 1,000 refreshes a second are 4.3 thousand million in 50 days.
+    let most = 1 << 30;
+    let mut application = Application {
+        events: most,
+        originals: most,
+        tools: most / 4,
+        steady: most,
+        lapsed: most / 8,
+        ..Application::default()
+    };
+    let facts = refresh(1_795_329_600, 1, 2);
+    (0..10).for_each(|_| application.learn(&facts, false));
+    let Application { events, originals, tools, steady, lapsed, .. } = application;
+    assert_eq!((events, originals), (most / 2 + 10, most / 2 + 10));
+    assert_eq!((tools, steady, lapsed), (most / 8, most / 2, most / 16));
+    assert!(application.coverage() == 1.0);
+    // steady : lapsed is 8 : 1 all the time.
+    assert!(application.lapses(9) && !application.lapses(8));
+}
+
+#[test]
+fn a_gap_that_many_of_its_clients_keep_is_one_of_theirs() {
+    let keeps = |early: u32, others: u32| {
+        let mut application = Application::default();
+        (0..others).for_each(|_| application.count_gap(1.01));
+        // A release that refreshes after about 0.78 of a token's life.
+        (0..early).for_each(|number| application.count_gap(if number % 2 == 0 { 0.77 } else { 0.81 }));
+        [0.78, 0.6, 0.1].map(|gap| application.keeps_gap(gap))
+    };
+    // 4 in 100, and of a hundred at least.
+    assert_eq!(keeps(40, 960), [true, false, false]);
+    assert_eq!(keeps(39, 961), [false; 3]);
+    assert_eq!(keeps(40, 59), [false; 3]);
+    // Pages that are opened at any time are no one's way.
+    let mut application = Application::default();
+    (0..900).for_each(|_| application.count_gap(1.01));
+    (0..100).for_each(|number| application.count_gap(f64::from(number) / 100.0));
+    assert!(!application.keeps_gap(0.5) && application.keeps_gap(1.0));
+    // What was usual is forgotten for what is.
+    (0..3_000).for_each(|_| application.count_gap(0.5));
+    assert!(application.keeps_gap(0.5) && !application.keeps_gap(0.78));
+}
