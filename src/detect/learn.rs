@@ -2,7 +2,7 @@
 //! that a thief is not familiar after one refresh.
 
 use super::{
-    DAY_SECS, HOUR_SECS, cadence, device,
+    cadence, device,
     facts::{Facts, labels},
     key::{key_of, short},
     others,
@@ -13,7 +13,6 @@ use super::{
         State, StateLimits,
         application::Application,
         chain::{Parent, place},
-        crowd::Crowd,
         session::{Context, RATE_SECS, Session},
         user::User,
     },

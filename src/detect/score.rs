@@ -45,7 +45,7 @@ const GROUND_MAX: f64 = 3.5;
 const AHEAD_MAX: f64 = 2.0;
 /// That a token is spent again where it was spent before, by the same software, says no more than this: answers are lost, and
 /// machines put back to what they were. Two holders do it again and again.
-const ALIKE_MAX: f64 = 5.0;
+const ALIKE_MAX: f64 = 6.0;
 /// A usual network does not excuse what else is odd.
 const NETWORK_MIN: f64 = -0.5;
 /// The evidence of a session never says more than this.

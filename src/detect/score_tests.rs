@@ -67,8 +67,8 @@ fn what_one_device_does_now_and_then_never_says_more_than_so_much() {
     is(Signals { pace: Pace::Ahead, ..none }, 2.0);
     is(Signals { ground: Ground::Nobody, ..none }, 3.5);
     // Of who is in the same network the rival says nothing: 0.80 of theirs are alike, and of all.
-    is(Signals { lineage: Lineage::Retry, rival: Rival::Alike, ..none }, 5.0);
-    is(Signals { lineage: Lineage::Stale, rival: Rival::Alike, ..none }, 5.0);
+    is(Signals { lineage: Lineage::Retry, rival: Rival::Alike, ..none }, 6.0);
+    is(Signals { lineage: Lineage::Stale, rival: Rival::Alike, ..none }, 6.0);
     assert!(said(Signals { lineage: Lineage::Retry, rival: Rival::Stranger, ..none }) > 9.0);
 }
 
