@@ -23,7 +23,7 @@ impl Seen<'_> {
     pub fn is_related(&self, context: &Context) -> bool {
         let agent = &self.facts.agent;
         let is_one_app = context.class == agent.class || agent.root != 0 && context.root == agent.root;
-        is_one_app || self.application.are_kin(context.class, agent.class)
+        is_one_app || !agent.tool && self.application.are_kin(context.class, agent.class)
     }
 
     /// Another kind of software than any before in the session, which comes at once to where the last one is: what that was.

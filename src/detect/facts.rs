@@ -138,7 +138,7 @@ pub struct Agent {
     pub text: u32,
     /// Browser family, operating system and kind together.
     pub class: u16,
-    /// The same, but one for all apps of a system: an app's widget and its other extensions go by names of their own.
+    /// The same, but one for all apps of a telephone: an app's widget and its other extensions go by names of their own.
     pub root: u16,
     /// The operating system.
     pub os: u16,
@@ -150,8 +150,8 @@ pub struct Agent {
     pub tool: bool,
     /// Whether it is a program on a server.
     pub server: bool,
-    /// Whether it is what people look at pages with.
-    pub by_browser: bool,
+    /// Whether it is known to be no browser.
+    pub by_program: bool,
 }
 
 impl Facts {
@@ -336,7 +336,7 @@ fn agent(event: &RefreshEvent) -> Agent {
     let read = || key(&["client", &browser, &known(&client.version), &os, &kind]);
     agent.text = short(event.user_agent.as_ref().map_or_else(read, |text| key(&[text])));
     agent.class = tiny(key(&["class", &browser, &os, &kind]));
-    let is_app = kind == "app" && !os.is_empty();
+    let is_app = kind == "app" && ["iOS", "Android"].contains(&os.as_str());
     agent.root = if is_app { tiny(key(&["apps", &os])) } else { agent.class };
     agent.os = if os.is_empty() { 0 } else { tiny(key(&[&os])) };
     agent.browser = if browser.is_empty() { 0 } else { tiny(key(&[&browser])) };
@@ -344,7 +344,7 @@ fn agent(event: &RefreshEvent) -> Agent {
     agent.major = major.unwrap_or(0);
     agent.tool = matches!(kind.as_str(), "tool" | "bot");
     agent.server = kind == "server";
-    agent.by_browser = kind == "browser";
+    agent.by_program = !kind.is_empty() && kind != "browser";
     agent
 }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 14;
+pub const STATE_FORMAT: u32 = 15;
 
 /// One event on its way into the journal.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use super::{
     others,
     score::{PRIOR, Weights, how_far, probability},
     seen::Seen,
-    signals::{Fork, Lineage, Net, Pace, Path, Rival, Signals, Software},
+    signals::{Company, First, Fork, Lineage, Net, Pace, Path, Rival, Signals, Software},
     state::{
         State, StateLimits,
         application::Application,
@@ -35,6 +35,8 @@ const SUSPECTED_SECS: u32 = 7 * 86_400;
 const STEADY_ORIGINALS: u16 = 3;
 /// Refreshes of one session that count in full.
 const LONG_SESSION: f32 = 30.0;
+/// After these, one in so many.
+const LONG_SESSION_EVERY: u32 = 16;
 /// A session's habits are those of about so many refreshes.
 const HABIT_EVENTS: u16 = 128;
 /// A sender's clock is learned from this many refreshes.
@@ -125,19 +127,24 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
     let doubt = if learned.signals.lineage == Lineage::Branch { 0.0 } else { learned.doubt() };
     let weight = weight(state, facts) * (1.0 - DOUBTED * doubt) as f32;
     let holders = learned.signals.of_holders();
-    state.rates.learn(&holders, weight);
-    let lifetime = state.sessions.get(facts.session).map_or(0, |known| known.lifetime);
+    // Of a back end it is only compared with its servers' own.
+    let of_servers =
+        Signals { software: Software::Unknown, first: First::Unknown, company: Company::Unknown, ..holders };
+    state.rates.learn(if learned.is_backend { &of_servers } else { &holders }, weight);
+    let (lifetime, events) = state.sessions.get(facts.session).map_or((0, 0), |known| (known.lifetime, known.events));
     let application = state.applications.entry(facts.application, at, limits.applications, || Application::new(at));
     application.rates.learn(&holders, weight);
     if learned.is_clean() {
         learn_pace(&mut application.pace, lifetime, &learned);
-        if let Some(lifetimes) = learned.lifetimes.filter(|_| is_in_time(&learned.signals)) {
+        // A long session counts now and then: it is one client, however often it refreshes.
+        let counts = events < LONG_SESSION as u32 || events.is_multiple_of(LONG_SESSION_EVERY);
+        if let Some(lifetimes) = learned.lifetimes.filter(|_| counts && is_in_time(&learned.signals)) {
             application.count_gap(lifetimes);
         }
     }
     application.learn(facts, learned.contradicts);
-    if let Some(other) = learned.joins {
-        application.count_kin(other, facts.agent.class);
+    if let Some(other) = learned.joins.filter(|_| facts.user != 0) {
+        application.count_kin((other, facts.agent.class), facts.user);
     }
     if (learned.signals.lineage, learned.signals.rival) == (Lineage::Retry, Rival::Alike) {
         application.count_undone(facts.session, at);
@@ -239,11 +246,8 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
     session.early = session.early.saturating_add(u8::from(pace == Pace::Early));
     session.ahead = session.ahead.saturating_add(u8::from(pace == Pace::Ahead));
     forget(session);
-    // A release may have another pace.
-    match signals.software {
-        Software::Update => session.pace = 0,
-        _ if learned.is_clean() => learn_pace(&mut session.pace, session.lifetime, learned),
-        _ => {}
+    if learned.is_clean() {
+        learn_pace(&mut session.pace, session.lifetime, learned);
     }
     session.gap_max = session.gap_max.max(learned.gap.unwrap_or(0));
     session.last = session.last.max(learned.seconds);

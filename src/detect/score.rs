@@ -39,7 +39,7 @@ const WHOLE: f64 = 1.0;
 const COUNT_MAX: f32 = 200_000.0;
 /// No single signal says more than this, either way.
 const TERM_MAX: f64 = 7.0;
-/// That a provider is nobody's says no more than this beside how far away it is.
+/// That a provider is nobody's says no more than how far away it is and this.
 const GROUND_MAX: f64 = 3.5;
 /// Who comes just before a token's end, where they usually come at its end, says no more than this.
 const AHEAD_MAX: f64 = 2.0;

@@ -107,9 +107,9 @@ impl<'a> Seen<'a> {
         let when = if lineage == Lineage::Race { Pace::Unknown } else { self.pace() };
         // And who asks a second time is late by that.
         let told = if lineage == Lineage::Retry { Pace::Unknown } else { when };
-        // Of a fork, too, whose other side is not seen any more: who has the newest token is one holder.
-        let is_settled = lineage == Lineage::Head && self.session.is_some_and(|session| session.fork_open > 0);
-        let told = if is_settled && when == Pace::Early { Pace::Unknown } else { told };
+        // Once, until it is known what became of the fork: who lost an answer begins anew, and so does their page.
+        let begins = lineage == Lineage::Head && self.session.is_some_and(|session| session.fork_open == 1);
+        let told = if begins && when == Pace::Early { Pace::Unknown } else { told };
         // Of several branches of one device it cannot be told whose it is.
         let told = if self.facts.parent == 0 && self.is_one_device() { Pace::Unknown } else { told };
         let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, told) } else { (told, Pace::Unknown) };
@@ -164,6 +164,7 @@ impl<'a> Seen<'a> {
             drift: self.drift(net),
             beat: self.beat(),
             undone: self.application.undoes(self.at),
+            at_once: lineage == Lineage::Race && self.gap() <= Some(LEEWAY_SECS) && self.is_among_own(),
             // Told when use begins, not at each refresh of the same sitting.
             hour: if awake { Hour::Unknown } else { self.hour() },
         }

@@ -324,6 +324,8 @@ pub struct Signals {
     pub hour: Hour,
     /// Whether many sessions of the application spend a parent again, each where it was.
     pub undone: bool,
+    /// Whether it and the one before raced, each from a network of its user's own.
+    pub at_once: bool,
 }
 
 impl Signals {
@@ -343,8 +345,7 @@ impl Signals {
     /// As the score takes them: who goes back and forth and has the newest token each time is one holder, as are two who ask at
     /// once from networks of their own; and what happens to many at once is a fault.
     pub fn of_holders(self) -> Self {
-        let has_newest = self.lineage == Lineage::Head || self.lineage == Lineage::Race && self.place() <= Net::Own;
-        let is_one = has_newest && matches!(self.path, Path::Flip | Path::Sway);
+        let is_one = (self.lineage == Lineage::Head || self.at_once) && matches!(self.path, Path::Flip | Path::Sway);
         let is_fault = self.undone && self.lineage == Lineage::Retry && self.rival == Rival::Alike;
         Self {
             path: if is_one { Path::Plain } else { self.path },

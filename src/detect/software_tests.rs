@@ -31,14 +31,24 @@ const PAGE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Apple
 const WINDOWS: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
                        Chrome/134.0.0.0 Safari/537.36";
 
+/// Of a user of its own.
+fn raced(engine: &mut Engine, number: u64, programs: (&str, &str), near: u64) -> (Software, Option<Severity>) {
+    raced_by(engine, (number, number + 10), programs, near)
+}
+
 /// A session that was refreshed ten times at home by the first program; then the same token is spent again, three seconds
 /// later, by the second one: how that differs, and what RA101 says.
-fn raced(engine: &mut Engine, number: u64, (first, second): (&str, &str), near: u64) -> (Software, Option<Severity>) {
+fn raced_by(
+    engine: &mut Engine,
+    (number, user): (u64, u64),
+    (first, second): (&str, &str),
+    near: u64,
+) -> (Software, Option<Severity>) {
     let token = |at: u64| 1_000 * number + at;
     let start = START + 100_000 * number as i64;
     let facts = |secs: i64, from: u64, to: u64, near: u64, text: &str| Facts {
         session: number + 10,
-        user: number + 10,
+        user,
         place: place(near),
         agent: agent(text),
         ..refresh(start + secs, token(from), token(to))
@@ -62,7 +72,7 @@ fn an_app_and_its_widget_are_one_device_s() {
 }
 
 #[test]
-fn what_is_seen_together_in_five_sessions_is_one_device_s() {
+fn what_is_seen_together_of_five_users_is_one_device_s() {
     let mut engine = Engine::new(Config::default());
     let other = (Software::Other, Some(Severity::High));
     for number in 1..=5 {
@@ -70,13 +80,29 @@ fn what_is_seen_together_in_five_sessions_is_one_device_s() {
     }
     assert_eq!(raced(&mut engine, 6, (APP, PAGE), HOME), (Software::Update, None));
     assert_eq!(raced(&mut engine, 7, (PAGE, APP), AWAY), (Software::Update, None));
+    // Not of one user, however often.
+    let mut engine = Engine::new(Config::default());
+    (1..=9).for_each(|number| drop(raced_by(&mut engine, (number, 7), (APP, PAGE), HOME)));
+    assert_eq!(raced(&mut engine, 20, (APP, PAGE), HOME), other);
+    // Nor of five, of more than 250 users.
+    let mut engine = Engine::new(Config::default());
+    for number in 1..=400 {
+        let user = crate::detect::key::key_of(number);
+        let home = Place { near: user, ..place(100 + number) };
+        judged(&mut engine, &Facts { session: user, user, place: home, ..refresh(START, 1, 2) });
+    }
+    (1..=6).for_each(|number| drop(raced(&mut engine, number, (APP, PAGE), HOME)));
+    assert_eq!(raced(&mut engine, 7, (APP, PAGE), HOME), other);
     // Not what was never at the first one's own address, nor a script, however often it was.
     let mut engine = Engine::new(Config::default());
     let critical = (Software::Other, Some(Severity::Critical));
     for number in 1..=7 {
         assert_eq!(raced(&mut engine, number, (APP, WINDOWS), AWAY), critical, "{number}");
     }
-    for number in 11..=17 {
+    for number in 21..=25 {
+        raced(&mut engine, number, ("curl/8.5.0", WINDOWS), HOME);
+    }
+    for number in 31..=34 {
         assert_eq!(raced(&mut engine, number, (APP, "curl/8.5.0"), HOME).1, Some(Severity::High), "{number}");
     }
 }
@@ -109,7 +135,7 @@ fn another_session_in_use_elsewhere_is_told_once_a_stay() {
 }
 
 #[test]
-fn of_a_fork_that_nobody_else_follows_up_who_is_early_is_one_holder() {
+fn who_lost_an_answer_may_be_early_once() {
     let mut engine = Engine::new(Config::default());
     let mut seen = |secs: i64, from: u64, to: u64| {
         let facts = Facts { place: place(HOME), agent: agent(WINDOWS), ..refresh(START + secs, from, to) };
@@ -122,6 +148,7 @@ fn of_a_fork_that_nobody_else_follows_up_who_is_early_is_one_holder() {
     let again = seen(10 * 3_650, 9, 50);
     let early = seen(10 * 3_650 + 600, 50, 51);
     assert_eq!((again.lineage, early.lineage, early.pace), (Lineage::Retry, Lineage::Head, signals::Pace::Unknown));
+    assert_eq!(seen(10 * 3_650 + 1_200, 51, 52).pace, signals::Pace::Early);
     // Without a fork it is told.
     let mut engine = Engine::new(Config::default());
     let mut seen = |secs: i64, from: u64, to: u64| judged(&mut engine, &refresh(START + secs, from, to)).signals.pace;
@@ -129,24 +156,6 @@ fn of_a_fork_that_nobody_else_follows_up_who_is_early_is_one_holder() {
         seen(at as i64 * 3_650, at, at + 1);
     }
     assert_eq!(seen(9 * 3_650 + 600, 10, 51), signals::Pace::Early);
-}
-
-#[test]
-fn a_release_may_have_another_pace() {
-    let mut engine = Engine::new(Config::default());
-    let mut early = |text: &str, number: u64, secs: i64| {
-        let facts = Facts { place: place(HOME), agent: agent(text), ..refresh(START + secs, number, number + 1) };
-        judged(&mut engine, &facts).signals.pace
-    };
-    for number in 1..30 {
-        early(APP, number, number as i64 * 3_650);
-    }
-    let update = "Orchid/8.29.0 (iPhone; iOS 18.5; Scale/3.00)";
-    let begun = 30 * 3_650;
-    early(update, 30, begun);
-    // Tokens live an hour; this one is renewed after 2,800 s, at 0.78 of it, by a session that always waited for 1.01.
-    let told = [(31, 2_800), (32, 5_600), (33, 8_400)].map(|(number, secs)| early(update, number, begun + secs));
-    assert_eq!(told[1..], [signals::Pace::OnTime; 2]);
 }
 
 #[test]

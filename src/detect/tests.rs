@@ -305,7 +305,13 @@ fn what_a_back_end_holds_is_odd_anywhere_else() {
 fn thieves_who_replay_a_back_end_s_store_do_not_make_it_something_else() {
     use signals::{Company, Net, Software};
     let mut engine = Engine::new(Config::default());
-    let by = |class: u16| facts::Agent { text: class.into(), class, root: class, ..facts::Agent::default() };
+    let by = |class: u16| facts::Agent {
+        text: class.into(),
+        class,
+        root: class,
+        by_program: true,
+        ..facts::Agent::default()
+    };
     let mut now = START;
     let (server, thief) = (1, 2);
     // 30 users, 20 times each: three networks would be one in ten.

@@ -83,6 +83,12 @@ impl Seen<'_> {
         is_one && one.ip != 0 && other.ip != 0 && is_own(one.near) && is_own(other.near)
     }
 
+    /// Whether this refresh and the last one are in networks of the user's own.
+    pub fn is_among_own(&self) -> bool {
+        let is_own = |near: u32| self.user.is_some_and(|user| user.has_place(near));
+        is_own(short(self.facts.place.near)) && self.last_context().is_some_and(|last| is_own(last.near))
+    }
+
     /// What became of the last fork.
     pub fn fork(&self) -> Fork {
         let Some(session) = self.session else { return Fork::Unknown };

@@ -131,13 +131,36 @@ fn who_goes_back_and_forth_with_the_newest_token_is_one_holder() {
     seen_at(&mut engine, away, 300, (2, 3));
     let back = seen_at(&mut engine, home, 600, (3, 4));
     assert_eq!((back.lineage, back.path, back.of_holders().path), (Lineage::Head, Path::Flip, Path::Plain));
-    // As are two who ask at once, each from a network of theirs.
-    let at_once = seen_at(&mut engine, away, 605, (3, 9));
-    assert_eq!((at_once.lineage, at_once.path, at_once.of_holders().path), (Lineage::Race, Path::Flip, Path::Plain));
-    seen_at(&mut engine, home, 606, (4, 6));
     // With an older one it is two.
     let away = seen_at(&mut engine, away, 900, (3, 5));
     assert_eq!((away.path, away.of_holders().path), (Path::Flip, Path::Flip));
+}
+
+#[test]
+fn two_who_ask_at_once_from_networks_of_their_own_are_one_holder() {
+    use signals::{Lineage, Path};
+    let (home, office) = (network(1, 1, HERE, 0), network(2, 2, HERE, 0));
+    // The other network three times over a day, or not; then home, and both with one token, so many seconds apart.
+    let path = |is_known: bool, apart: i64| {
+        let mut engine = Engine::new(Config::default());
+        let mut number = 0;
+        let mut go = |place, secs| {
+            number += 1;
+            seen_at(&mut engine, place, secs, (number, number + 1))
+        };
+        let before: &[_] = if is_known { &[(office, 3_600), (office, 50_000), (office, 95_000)] } else { &[] };
+        go(home, 0);
+        before.iter().for_each(|(place, secs)| drop(go(*place, *secs)));
+        go(office, 180_000);
+        go(home, 180_300);
+        seen_at(&mut engine, office, 180_600, (number + 1, 90));
+        let raced = seen_at(&mut engine, home, 180_600 + apart, (number + 1, 91));
+        assert_eq!(raced.path, Path::Flip);
+        (raced.lineage, raced.of_holders().path)
+    };
+    assert_eq!(path(true, 5), (Lineage::Race, Path::Plain));
+    assert_eq!(path(false, 5), (Lineage::Race, Path::Flip));
+    assert_eq!(path(true, 600).1, Path::Flip);
 }
 
 #[test]

@@ -237,13 +237,37 @@ fn other_ones(records: &[Record]) -> BTreeMap<Seq, (Vec<Finding>, Vec<Finding>)>
     others
 }
 
+/// All files as they are at one instant, as a kill leaves them: a copy during which one of them changed is made again.
 pub(super) fn copy(from: &Path, to: &Path) {
+    loop {
+        let before = listing(from);
+        let _ = fs::remove_dir_all(to);
+        copy_each(from, to);
+        if listing(from) == before {
+            return;
+        }
+    }
+}
+
+fn copy_each(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
         // What is half-made may be gone by now.
-        if path.is_dir() { copy(&path, &to) } else { drop(fs::copy(path, to)) }
+        if path.is_dir() { copy_each(&path, &to) } else { drop(fs::copy(path, to)) }
     }
+}
+
+/// Files of journal and state, their lengths and when they were written.
+fn listing(dir: &Path) -> std::collections::BTreeMap<std::path::PathBuf, (u64, std::time::SystemTime)> {
+    let mut found = std::collections::BTreeMap::new();
+    for path in ["journal", "state"].iter().filter_map(|name| fs::read_dir(dir.join(name)).ok()).flatten() {
+        let path = path.unwrap().path();
+        let about = fs::metadata(&path)
+            .map_or((0, std::time::SystemTime::UNIX_EPOCH), |about| (about.len(), about.modified().unwrap()));
+        found.insert(path, about);
+    }
+    found
 }
 
 /// What is remembered after a start with these files, how much was lost, and how many files the newest copy needs.

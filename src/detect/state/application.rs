@@ -25,7 +25,7 @@ const TABS_SHARE: f32 = 0.01;
 /// Refreshes before it is known where they come from.
 const NETWORKS_EVENTS_MIN: u32 = 200;
 /// Of these, half are forgotten.
-const NETWORKS_EVENTS_MAX: u32 = 400;
+const NETWORKS_EVENTS_MAX: u32 = 440;
 /// At least one in so many comes from each of its networks.
 const NETWORK_SHARE: u32 = 20;
 /// And at least one in so many is by each kind of its servers' software, of which there are few.
@@ -53,8 +53,12 @@ const GAPS_MIN: u32 = 100;
 const GAPS_MAX: u32 = 2_000;
 /// One in so many is within a step of what many of its clients keep.
 const GAP_SHARE: u32 = 25;
-/// So many sessions in which two kinds of software are one device's, and they are so in all.
-const KIN_MIN: u32 = 5;
+/// Of so many users two kinds of software are one device's, before they are so of all.
+const KIN_MIN: f64 = 5.0;
+/// And of this share of all users: nobody teaches it with a few accounts of their own.
+const KIN_SHARE: f64 = 0.02;
+/// Pairs of kinds of software that are remembered.
+const KIN: usize = 4;
 /// This many in a row that are the same: tokens that work once do not do that, so the policy was changed.
 const REPEATS_MAX: u8 = 2;
 
@@ -115,8 +119,8 @@ pub struct Application {
     pub lapsed: u32,
     /// Refreshes by scripts.
     pub tools: u32,
-    /// Refreshes by browsers.
-    pub browsers: u32,
+    /// Refreshes by what is known to be no browser.
+    pub programs: u32,
     /// Users whom servers refresh for.
     pub served: Distinct,
     /// Refreshes whose device contradicts its user agent.
@@ -141,14 +145,16 @@ pub struct Application {
     pub strays: [u32; 2],
     /// Its users.
     pub users: Distinct,
+    /// Those who were refreshed from a network that it is usually refreshed from.
+    pub at_home: Distinct,
     /// The usual gap in token lifetimes, times 1,024; 0 = not known.
     pub pace: u16,
     /// How long after the token before its refreshes came, those before its end or about at it, in [`GAP`]s.
     pub gaps: [u16; GAPS],
     /// Sessions that spent a parent again, where they were before.
     pub undone: Crowd,
-    /// Pairs of kinds of software, in how many sessions the second came to where the first had just been.
-    pub kin: Values,
+    /// Pairs of kinds of software: the users of whom the second came to where the first had just been.
+    pub kin: [(u32, Distinct); KIN],
     /// Everything of before was revoked then; 0 = was not.
     pub revoked: u32,
 }
@@ -175,14 +181,15 @@ impl Application {
         one_place || self.events >= STYLE_EVENTS_MIN && self.served.estimate() * 2.0 > users
     }
 
-    /// Whether nearly all refreshes come from so many networks, and are not by browsers, as those of an office are: whatever
-    /// thieves add to its networks.
+    /// Whether most refreshes, and most users', come from so many networks, and are not by browsers, as those of an office are:
+    /// whatever thieves add to its networks, and however often one client refreshes.
     fn is_from_at_most(&self, networks: f64) -> bool {
         let [strays, all] = self.strays;
         let all_known = self.networks.sum();
         let often = self.networks.0.iter().filter(|seen| seen.count != 0 && seen.count * NETWORK_SHARE >= all_known);
-        let has_browsers = self.browsers >= self.events / STRAY_SHARE;
-        all >= NETWORKS_EVENTS_MIN && strays * STRAY_SHARE <= all && often.count() as f64 <= networks && !has_browsers
+        let by_programs = u64::from(self.events - self.programs.min(self.events)) * 5 <= u64::from(self.events);
+        let is_few = all >= NETWORKS_EVENTS_MIN && strays * STRAY_SHARE <= all && often.count() as f64 <= networks;
+        is_few && by_programs && self.at_home.estimate() * 2.0 > self.users.estimate()
     }
 
     /// The share of refreshes that name the previous token.
@@ -246,12 +253,21 @@ impl Application {
     /// Whether two kinds of software are found on one device: an app and the browser that it shows pages in, a program and
     /// its helper.
     pub fn are_kin(&self, one: u16, other: u16) -> bool {
-        self.kin.count(pair(one, other)) >= KIN_MIN
+        let enough = (self.users.estimate() * KIN_SHARE).max(KIN_MIN);
+        self.kin.iter().any(|(known, users)| *known == pair(one, other) && users.estimate().round() >= enough)
     }
 
-    /// Counts a session in which the second kind of software came to where the first had just been.
-    pub fn count_kin(&mut self, one: u16, other: u16) {
-        self.kin.add(pair(one, other));
+    /// Counts a user of whom the second kind of software came to where the first had just been. The rarest pair goes, unless
+    /// all are those of several users.
+    pub fn count_kin(&mut self, (one, other): (u16, u16), user: u64) {
+        let pair = pair(one, other);
+        let is_free = |(known, users): &(u32, Distinct)| *known == pair || users.estimate().round() < KIN_MIN;
+        let at = self.kin.iter().position(|(known, _)| *known == pair);
+        let Some(at) = at.or_else(|| self.kin.iter().position(is_free)) else { return };
+        if self.kin[at].0 != pair {
+            self.kin[at] = (pair, Distinct::default());
+        }
+        self.kin[at].1.add(user);
     }
 
     /// Whether a kind of software is one that its refreshes are usually by, as far as that is known.
@@ -276,12 +292,15 @@ impl Application {
         self.events += 1;
         self.originals += u32::from(facts.parent != 0);
         self.tools += u32::from(facts.agent.tool);
-        self.browsers += u32::from(facts.agent.by_browser);
+        self.programs += u32::from(facts.agent.by_program);
         self.contradictions += u32::from(contradicts);
         if facts.place.near != 0 {
             self.addresses.add(facts.place.near);
             if let Some(is_theirs) = self.serves_from(short(facts.place.near)) {
                 self.strays = [self.strays[0] + u32::from(!is_theirs), self.strays[1] + 1];
+                if is_theirs && facts.user != 0 {
+                    self.at_home.add(facts.user);
+                }
             }
             self.networks.add(short(facts.place.near));
         }
@@ -306,8 +325,8 @@ impl Application {
     fn fade(&mut self) {
         let halve = |counts: &mut [&mut u32]| counts.iter_mut().for_each(|count| **count /= 2);
         if self.events >= COUNT_MAX {
-            let Self { events, originals, tools, browsers, contradictions, .. } = self;
-            halve(&mut [events, originals, tools, browsers, contradictions]);
+            let Self { events, originals, tools, programs, contradictions, .. } = self;
+            halve(&mut [events, originals, tools, programs, contradictions]);
         }
         for values in [&mut self.networks, &mut self.software] {
             if values.sum() >= NETWORKS_EVENTS_MAX {

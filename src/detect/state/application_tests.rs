@@ -77,6 +77,23 @@ fn what_was_counted_for_years_keeps_its_shares() {
 }
 
 #[test]
+fn one_client_in_a_loop_makes_nobody_a_back_end() {
+    let mut application = Application::default();
+    let mut count = |user: u64, near: u64| {
+        let facts = refresh(1_795_329_600, 1, 2);
+        let place = crate::detect::facts::Place { near, ..facts.place };
+        let agent = crate::detect::facts::Agent { text: 1, class: 1, by_program: true, ..facts.agent };
+        application.learn(&Facts { user: crate::detect::key::key_of(user), place, agent, ..facts }, false);
+        application.is_backend()
+    };
+    // Forty people at home, ten times each; then one of them 2,000 times.
+    (0..400).for_each(|number| assert!(!count(number % 40, 1_000 + number % 40)));
+    assert!((0..2_000).all(|_| !count(7, 1_007)));
+    // And where all of them come from there, it is one, though some had other networks before.
+    assert!((0..2_000).map(|number| count(number % 40, 1_007)).last() == Some(true));
+}
+
+#[test]
 fn a_gap_that_many_of_its_clients_keep_is_one_of_theirs() {
     let keeps = |early: u32, others: u32| {
         let mut application = Application::default();
