@@ -29,7 +29,7 @@ impl Seen<'_> {
         let waits = usual >= 1_024;
         let usual = if usual == 0 { 1.0 } else { (f64::from(usual) / 1_024.0).clamp(0.05, 1.0) };
         let at_once = f64::from(LEEWAY_SECS) / f64::from(session.lifetime);
-        if lifetimes <= at_once.max(0.02).min(0.2) {
+        if lifetimes <= at_once.clamp(0.02, 0.2) {
             // Who presses reload again and again says no more than who does it once.
             return if session.rate >= BURST_RATE { Pace::Unknown } else { Pace::Burst };
         }

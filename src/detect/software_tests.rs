@@ -82,7 +82,9 @@ fn what_is_seen_together_of_five_users_is_one_device_s() {
     assert_eq!(raced(&mut engine, 7, (PAGE, APP), AWAY), (Software::Update, None));
     // Not of one user, however often.
     let mut engine = Engine::new(Config::default());
-    (1..=9).for_each(|number| drop(raced_by(&mut engine, (number, 7), (APP, PAGE), HOME)));
+    for number in 1..=9 {
+        raced_by(&mut engine, (number, 7), (APP, PAGE), HOME);
+    }
     assert_eq!(raced(&mut engine, 20, (APP, PAGE), HOME), other);
     // Nor of five, of more than 250 users.
     let mut engine = Engine::new(Config::default());
@@ -91,7 +93,9 @@ fn what_is_seen_together_of_five_users_is_one_device_s() {
         let home = Place { near: user, ..place(100 + number) };
         judged(&mut engine, &Facts { session: user, user, place: home, ..refresh(START, 1, 2) });
     }
-    (1..=6).for_each(|number| drop(raced(&mut engine, number, (APP, PAGE), HOME)));
+    for number in 1..=6 {
+        raced(&mut engine, number, (APP, PAGE), HOME);
+    }
     assert_eq!(raced(&mut engine, 7, (APP, PAGE), HOME), other);
     // Not what was never at the first one's own address, nor a script, however often it was.
     let mut engine = Engine::new(Config::default());

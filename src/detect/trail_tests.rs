@@ -150,7 +150,9 @@ fn two_who_ask_at_once_from_networks_of_their_own_are_one_holder() {
         };
         let before: &[_] = if is_known { &[(office, 3_600), (office, 50_000), (office, 95_000)] } else { &[] };
         go(home, 0);
-        before.iter().for_each(|(place, secs)| drop(go(*place, *secs)));
+        for (place, secs) in before {
+            go(*place, *secs);
+        }
         go(office, 180_000);
         go(home, 180_300);
         seen_at(&mut engine, office, 180_600, (number + 1, 90));
