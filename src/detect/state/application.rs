@@ -149,7 +149,7 @@ pub struct Application {
     pub at_home: Distinct,
     /// The usual gap in token lifetimes, times 1,024; 0 = not known.
     pub pace: u16,
-    /// How long after the token before its refreshes came, those before its end or about at it, in [`GAP`]s.
+    /// How long after the token before its refreshes came, those before its end or about at it, in steps of a twentieth of a lifetime.
     pub gaps: [u16; GAPS],
     /// Sessions that spent a parent again, where they were before.
     pub undone: Crowd,
