@@ -18,8 +18,8 @@ use crate::{
 const RARE_EVENTS_MIN: u64 = 10_000;
 
 impl Seen<'_> {
-    /// Whether both kinds of software are found on one device: apps of one system, or two that are seen together in many
-    /// sessions of the application.
+    /// Whether both kinds of software are found on one device: apps of one telephone's system, or two that are seen together of
+    /// several users of the application. A script never is.
     pub fn is_related(&self, context: &Context) -> bool {
         let agent = &self.facts.agent;
         let is_one_app = context.class == agent.class || agent.root != 0 && context.root == agent.root;

@@ -187,7 +187,7 @@ impl Application {
         let [strays, all] = self.strays;
         let all_known = self.networks.sum();
         let often = self.networks.0.iter().filter(|seen| seen.count != 0 && seen.count * NETWORK_SHARE >= all_known);
-        let by_programs = u64::from(self.events - self.programs.min(self.events)) * 5 <= u64::from(self.events);
+        let by_programs = u64::from(self.programs) * 5 >= u64::from(self.events) * 4;
         let is_few = all >= NETWORKS_EVENTS_MIN && strays * STRAY_SHARE <= all && often.count() as f64 <= networks;
         is_few && by_programs && self.at_home.estimate() * 2.0 > self.users.estimate()
     }
@@ -257,11 +257,11 @@ impl Application {
         self.kin.iter().any(|(known, users)| *known == pair(one, other) && users.estimate().round() >= enough)
     }
 
-    /// Counts a user of whom the second kind of software came to where the first had just been. The rarest pair goes, unless
-    /// all are those of several users.
+    /// Counts a user of whom the second kind of software came to where the first had just been. A pair of few users makes
+    /// room for another; one that was proved never does.
     pub fn count_kin(&mut self, (one, other): (u16, u16), user: u64) {
         let pair = pair(one, other);
-        let is_free = |(known, users): &(u32, Distinct)| *known == pair || users.estimate().round() < KIN_MIN;
+        let is_free = |(_, users): &(u32, Distinct)| users.estimate().round() < KIN_MIN;
         let at = self.kin.iter().position(|(known, _)| *known == pair);
         let Some(at) = at.or_else(|| self.kin.iter().position(is_free)) else { return };
         if self.kin[at].0 != pair {
