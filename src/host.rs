@@ -1,20 +1,38 @@
 //! Which hosts are this machine: what never leaves it may travel in the clear. And addresses and networks as people write them.
 //! Knows no other part, and asks no resolver.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
-use ipnet::IpNet;
-use serde::Deserialize;
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
+
+/// Bits before the IPv4 address in one that is mapped into IPv6.
+const MAPPED_BITS: u8 = 96;
 
 /// An address, or a network of them, in the one canonical form that records have: of IPv4 where it is mapped into IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct Addresses(IpNet);
 
 impl Addresses {
-    /// Whether it is one of them.
+    /// Whether it is one of them; an address in its canonical form.
     pub fn contains(&self, address: &IpAddr) -> bool {
         self.0.contains(address)
+    }
+
+    /// All of them.
+    pub const fn network(&self) -> IpNet {
+        self.0
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -22,13 +40,28 @@ impl FromStr for Addresses {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.parse().map(|ip: IpAddr| IpNet::from(ip.to_canonical()));
-        let network = address.or_else(|_| text.parse::<IpNet>());
-        let network = network.map_err(|_| "not an address or a network such as 203.0.113.0/24".to_owned())?;
+        let network =
+            text.parse().map(|ip: IpAddr| IpNet::from(ip)).or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+                let cut: String = text.chars().take(64).collect();
+                format!("{cut:?} is no network such as 192.0.2.0/24 or 2001:db8::/32, and no address")
+            })?;
         if network.trunc() != network {
-            return Err(format!("{network} has bits behind its prefix: write {} for all of it", network.trunc()));
+            return Err(format!("{network} has bits behind its prefix; write {}", network.trunc()));
         }
-        Ok(Self(network))
+        Ok(Self(canonical(network)))
+    }
+}
+
+fn canonical(network: IpNet) -> IpNet {
+    let bits = network.prefix_len().checked_sub(MAPPED_BITS);
+    let mapped = |address: IpAddr| match address.to_canonical() {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    };
+    let v4 = |address: Ipv4Addr| Some(IpNet::V4(Ipv4Net::new(address, bits?).ok()?));
+    match network {
+        IpNet::V4(_) => network,
+        IpNet::V6(_) => mapped(network.network()).and_then(v4).unwrap_or(network),
     }
 }
 
@@ -54,6 +87,8 @@ mod tests {
     fn addresses_and_networks_are_told_from_nonsense() {
         let has = |text: &str, address: &str| text.parse::<Addresses>().unwrap().contains(&address.parse().unwrap());
         assert!(has("192.0.2.7", "192.0.2.7") && !has("192.0.2.7", "192.0.2.8"));
+        assert!(has("::ffff:192.0.2.0/120", "192.0.2.7") && !has("::ffff:192.0.2.0/120", "192.0.3.7"));
+        assert!(has("::/0", "2001:db8::a") && !has("::/0", "192.0.2.7"));
         assert!(has("::ffff:192.0.2.7", "192.0.2.7") && has("192.0.2.0/24", "192.0.2.8"));
         assert!(has("2001:DB8::/32", "2001:db8::a") && !has("2001:db8::/32", "192.0.2.8"));
         for bad in ["", "nonsense", "192.0.2", "192.0.2.0/33", "10.0.0.1/8", "192.0.2.0/"] {

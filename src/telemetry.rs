@@ -3,10 +3,7 @@
 //! An alarm is one thing everywhere: an error-level log line, the metric `refresh_audit_alarm`, and a journal record
 //! of kind `alarm`; raised once per state change and cleared the same way. Knows `record` and no other part.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -18,193 +15,18 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use std::sync::atomic::AtomicU64;
 
-use crate::record::{AlarmChange, AlarmState, Finding};
+use crate::record::Finding;
 
+mod alarms;
 mod applications;
 mod log;
 mod state;
 
+pub use alarms::{Alarm, Alarms, RaisedAlarm};
 pub use applications::{ApplicationLabels, ApplicationMetrics};
 pub use log::{LogConfig, LogFormat, Malformed, init};
 pub use state::StateMetrics;
-
-macro_rules! alarms {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal),* $(,)?) => {
-        /// Every alarm there is.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Alarm { $($(#[$doc])* $variant),* }
-
-        impl Alarm {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// Its name in logs, metrics and records.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-        }
-    };
-}
-
-alarms! {
-    /// A source sent nothing for longer than its `quiet_after`.
-    SourceSilent = "source_silent",
-    /// A sink has been refusing or failing for a while.
-    SinkStuck = "sink_stuck",
-    /// A sink refused single records for good; they wait in `parked.jsonl`.
-    RecordParked = "record_parked",
-    /// A sink with `checkpoints = true` does not take them.
-    CheckpointsUndelivered = "checkpoints_undelivered",
-    /// A sink's cursor lies past the end of the journal, or belongs to another journal.
-    CursorAhead = "cursor_ahead",
-    /// The wall clock jumped.
-    ClockJump = "clock_jump",
-    /// The id index hung or broke and is being rebuilt.
-    IndexAbandoned = "index_abandoned",
-    /// Damage was found in the journal.
-    DamageFound = "damage_found",
-    /// Free disk space or the journal's share of it is nearly used up.
-    DiskLow = "disk_low",
-    /// Undelivered records were dropped to make room (`journal.when_full = "drop_undelivered"`).
-    RecordsDropped = "records_dropped",
-    /// The journal cannot be written.
-    StorageFailed = "storage_failed",
-    /// Events were answered 2xx without a record (`on_storage_failure = "fail_open"`).
-    EventsUnrecorded = "events_unrecorded",
-    /// What detection remembers of sessions and users that are not in memory cannot be written, or is lost.
-    StateNotSpilled = "state_not_spilled",
-    /// A source's JWKS cannot be refreshed.
-    JwksStale = "jwks_stale",
-    /// A file of `[enrich]` has changed and cannot be used; what was read before it did is used.
-    EnrichmentStale = "enrichment_stale",
-    /// The fingerprint key was made anew; older fingerprints no longer compare.
-    FingerprintKeyNew = "fingerprint_key_new",
-    /// The gate refused `gate.max_denials_per_minute` refreshes within a minute, and lets the rest through.
-    GateCapped = "gate_capped",
-    /// A client that the gate refuses tries again and again.
-    GateLoop = "gate_retry_loop",
-    /// An operator stopped the gate.
-    GateStopped = "gate_stopped",
-}
-
-/// An alarm that is raised, as it is kept from one run to the next.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct RaisedAlarm {
-    /// See [`Alarm::name`].
-    pub name: String,
-    /// What it concerns.
-    pub subject: Option<String>,
-    /// What was said when it was raised.
-    pub message: String,
-}
-
-/// Which alarms are raised, and the changes that the journal has not yet taken.
-#[derive(Clone)]
-pub struct Alarms {
-    state: Arc<Mutex<AlarmsState>>,
-    metrics: Arc<Metrics>,
-}
-
-#[derive(Default)]
-struct AlarmsState {
-    raised: BTreeMap<(Alarm, Option<String>), String>,
-    pending: VecDeque<AlarmChange>,
-}
-
-/// Changes kept for a journal that cannot be written; past it the oldest are dropped (they were logged all the same).
-const PENDING_CHANGES_MAX: usize = 1_024;
-
-impl Alarms {
-    /// None raised.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        for alarm in Alarm::ALL {
-            metrics.alarm.get_or_create(&AlarmLabels { name: alarm.name() }).set(0);
-        }
-        Self { state: Arc::default(), metrics }
-    }
-
-    /// Raises it for `subject`, unless it is raised already.
-    pub fn raise(&self, alarm: Alarm, subject: Option<&str>, message: impl Into<String>) {
-        let message = message.into();
-        let key = (alarm, subject.map(str::to_owned));
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.raised.contains_key(&key) {
-            return;
-        }
-        tracing::error!(alarm = alarm.name(), subject, "alarm raised: {message}");
-        self.metrics.alarm.get_or_create(&AlarmLabels { name: alarm.name() }).inc();
-        state.push(alarm, subject, AlarmState::Raised, message.clone());
-        state.raised.insert(key, message);
-    }
-
-    /// Clears it for `subject`, if it is raised.
-    pub fn clear(&self, alarm: Alarm, subject: Option<&str>, message: impl Into<String>) {
-        let key = (alarm, subject.map(str::to_owned));
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.raised.remove(&key).is_some() {
-            let message = message.into();
-            tracing::warn!(alarm = alarm.name(), subject, "alarm cleared: {message}");
-            self.metrics.alarm.get_or_create(&AlarmLabels { name: alarm.name() }).dec();
-            state.push(alarm, subject, AlarmState::Cleared, message);
-        }
-    }
-
-    /// The changes that wait for the journal, oldest first. The ledger confirms with [`Alarms::journaled`].
-    pub fn pending(&self) -> Vec<AlarmChange> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).pending.iter().cloned().collect()
-    }
-
-    /// Whether any change waits; cheap, for the ledger's loop.
-    pub fn any_pending(&self) -> bool {
-        !self.state.lock().unwrap_or_else(PoisonError::into_inner).pending.is_empty()
-    }
-
-    /// The first `count` pending changes are in the journal, synced.
-    pub fn journaled(&self, count: usize) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = count.min(state.pending.len());
-        state.pending.drain(..count);
-    }
-
-    /// Takes up where the last run ended: these are raised, and their records are written already.
-    pub fn restore(&self, raised: Vec<RaisedAlarm>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for RaisedAlarm { name, subject, message } in raised {
-            // An alarm of another version is nobody's to clear.
-            let Some(alarm) = Alarm::ALL.iter().find(|alarm| alarm.name() == name) else { continue };
-            tracing::warn!(alarm = alarm.name(), subject, "alarm still raised: {message}");
-            self.metrics.alarm.get_or_create(&AlarmLabels { name: alarm.name() }).inc();
-            state.raised.insert((*alarm, subject), message);
-        }
-    }
-
-    /// What is raised now.
-    pub fn raised(&self) -> Vec<RaisedAlarm> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let raised = |((alarm, subject), message): (&(Alarm, Option<String>), &String)| RaisedAlarm {
-            name: alarm.name().to_owned(),
-            subject: subject.clone(),
-            message: message.clone(),
-        };
-        state.raised.iter().map(raised).collect()
-    }
-}
-
-impl AlarmsState {
-    fn push(&mut self, alarm: Alarm, subject: Option<&str>, state: AlarmState, message: String) {
-        if self.pending.len() == PENDING_CHANGES_MAX {
-            self.pending.pop_front();
-        }
-        self.pending.push_back(AlarmChange {
-            name: alarm.name().to_owned(),
-            subject: subject.map(str::to_owned),
-            state,
-            message,
-        });
-    }
-}
 
 /// How one request ended: the value of the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

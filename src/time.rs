@@ -4,7 +4,10 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::{SignedDuration, civil::DateTime};
+use jiff::{
+    SignedDuration, Timestamp,
+    civil::{Date, DateTime},
+};
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -41,6 +44,15 @@ impl ReceivedAt {
     /// Clamped to the years 0001 to 9999.
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(MILLIS_MIN * 1_000, MILLIS_MAX * 1_000))
+    }
+
+    /// An instant as people write it: a date, which is its begin in UTC, or an RFC 3339 time with offset.
+    pub fn written(text: &str) -> Option<Self> {
+        if let Some(date) = text.parse::<Date>().ok().filter(|_| !text.contains(['T', 't', ' '])) {
+            let since = date.at(0, 0, 0, 0).duration_since(EPOCH);
+            return Some(Self::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)));
+        }
+        text.parse::<Timestamp>().ok().map(|at| Self::from_micros(at.as_microsecond()))
     }
 
     /// The machine's wall clock.

@@ -18,6 +18,9 @@ mod family;
 #[allow(dead_code, reason = "its tests run where it belongs")]
 mod freeman;
 mod generate;
+#[path = "../../src/detect/key.rs"]
+#[allow(dead_code, unused_imports, reason = "its tests run where it belongs")]
+mod key;
 mod mmdb;
 mod networks;
 mod person;

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     admin::{self, Admin},
@@ -118,12 +117,7 @@ pub(super) fn parse_time(text: &str) -> Result<ReceivedAt, String> {
         let micros = i64::try_from(span.get().as_micros()).unwrap_or(i64::MAX);
         return Ok(ReceivedAt::from_micros(ReceivedAt::wall().micros().saturating_sub(micros)));
     }
-    let date = text.parse::<Date>().ok().filter(|_| !text.contains(['T', 't', ' ']));
-    let timestamp = match date {
-        Some(date) => date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()),
-        None => text.parse::<Timestamp>(),
-    };
-    timestamp.map(|at| ReceivedAt::from_micros(at.as_microsecond())).map_err(|_| {
+    ReceivedAt::written(text).ok_or_else(|| {
         "a span such as 2h, a date such as 2026-11-22, or a time such as 2026-11-22T08:00:00+01:00".to_owned()
     })
 }
@@ -137,6 +131,7 @@ mod tests {
         // date -u -d TEXT +%s
         for (text, seconds) in [
             ("2026-11-22", 1_795_305_600),
+            ("9999-12-31", 253_402_214_400),
             ("2026-11-22T08:00:00+01:00", 1_795_330_800),
             ("2026-11-22T07:00:00Z", 1_795_330_800),
         ] {

@@ -211,14 +211,11 @@ fn files_read(config: &Config, document: &Document<'_>) -> Vec<(&'static str, Pa
 /// silences nobody.
 fn networks(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
     let allowed = config.policy.gate.allow.networks.iter().enumerate();
-    let allowed = allowed.map(|(number, net)| (format!("gate.allow.networks.{number}"), *net));
+    let allowed = allowed.map(|(number, net)| (format!("gate.allow.networks.{number}"), net.network()));
     let silenced = config.policy.suppressions.iter().enumerate();
-    let silenced = silenced.filter_map(|(number, one)| Some((format!("suppress.{number}.network"), one.network?)));
+    let silenced =
+        silenced.filter_map(|(number, one)| Some((format!("suppress.{number}.network"), one.network?.network())));
     for (path, network) in allowed.chain(silenced) {
-        if network.trunc() != network {
-            let error = document.error(&path, format!("{network} has bits behind its prefix"));
-            return Err(error.hint(format!("write {} for all of it, or an address with /32 or /128", network.trunc())));
-        }
         let mode = match config.privacy.ip {
             Mode::Keep => continue,
             Mode::Truncate if network.prefix_len() <= truncated_to(&network) => continue,

@@ -108,7 +108,7 @@ fn say_storm(seen: &Seen<'_>, findings: &mut Findings) {
     let in_window = seen.at.saturating_sub(session.rate_from) < RATE_SECS;
     let count = if in_window { u32::from(session.rate) + 1 } else { 1 };
     // Once when it begins, once when it is bad: not at every refresh of the storm.
-    if count == rule.refreshes + 1 || count == rule.high + 1 {
+    if count == rule.refreshes.saturating_add(1) || count == rule.high.saturating_add(1) {
         let severity = if count > rule.high { Severity::High } else { Severity::Low };
         let reason = format!("{count} refreshes of one session within 10 minutes");
         findings.say(rule, severity, reason, [("refreshes", json!(count))]);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{findings::Findings, seen::Seen};
+use super::{findings::Findings, seen::Seen, state::session::said};
 use crate::{
     event::Claims,
     record::Severity,
@@ -12,8 +12,6 @@ use crate::{
 const NEWS_MAX: u32 = 3;
 /// Refreshes of an application before its issuers mean anything.
 const EVENTS_MIN: u32 = 10;
-/// Once per session.
-pub const SAID_OVER_AGE: u8 = 1;
 
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
@@ -88,7 +86,7 @@ fn say_clock(seen: &Seen<'_>, findings: &mut Findings) {
 fn say_age(seen: &Seen<'_>, findings: &mut Findings) {
     let rule = &seen.config.ra204;
     let signed_in = seen.facts.auth_time();
-    let said = seen.session.is_some_and(|session| session.said & SAID_OVER_AGE != 0);
+    let said = seen.session.is_some_and(|session| session.said & said::OVER_AGE != 0);
     let age = seen.now.saturating_sub(signed_in);
     if signed_in > 0 && !said && age > i64::try_from(rule.age.get().as_secs()).unwrap_or(i64::MAX) {
         let days = age / 86_400;

@@ -18,10 +18,12 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher as _},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
+
+use super::key::{key, key_of};
 
 /// Levels of both hierarchies, finest first: address, AS, country; agent, browser, system, kind.
 const LEVELS: usize = 7;
@@ -60,19 +62,15 @@ pub struct Features<'a> {
 /// Values are kept as hashes; 0 stands for an absent one, which counts as a value of its own below the finest level.
 type Values = [u64; LEVELS];
 
-fn hash(value: Option<impl Hash>) -> u64 {
-    let Some(value) = value else { return 0 };
-    // Its keys are fixed, unlike those of `RandomState`.
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish().max(1)
+fn hash(value: Option<&str>) -> u64 {
+    value.map_or(0, |value| key(&[value]).max(1))
 }
 
 impl Features<'_> {
     fn values(&self) -> Values {
         [
             hash(self.address),
-            hash(self.asn),
+            self.asn.map_or(0, |asn| key_of(asn.into()).max(1)),
             hash(self.country),
             hash(self.agent),
             hash(self.browser),
@@ -95,7 +93,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { history: 100, users: 100_000, values: 200_000 }
+        Self { history: 100, users: 100_000, values: 50_000 }
     }
 }
 
@@ -146,7 +144,8 @@ pub struct Freeman {
     limits: Limits,
     /// N.
     count: u64,
-    users: Recent<User>,
+    /// Shared with the copies that are written to disk: of a user's history only what changes is copied.
+    users: Recent<Arc<User>>,
     /// Per level: how often each value was seen.
     seen: [Recent<u64>; LEVELS],
 }
@@ -181,7 +180,7 @@ impl Freeman {
     /// Takes the event into the history of its user and of all.
     pub fn learn(&mut self, user: &str, features: &Features<'_>) {
         let values = features.values();
-        let user = self.users.touch(hash(Some(user)), self.limits.users);
+        let user = Arc::make_mut(self.users.touch(hash(Some(user)), self.limits.users));
         user.count += 1;
         if user.history.len() >= self.limits.history.max(1) {
             user.history.pop_front();

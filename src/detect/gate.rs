@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -14,6 +13,7 @@ use super::{
 };
 use crate::{
     event::{ApplicationId, RefreshEvent, UserId},
+    host::Addresses,
     record::{Action, Finding, Severity},
 };
 
@@ -76,7 +76,7 @@ pub struct Allow {
     /// These applications.
     pub applications: Vec<ApplicationId>,
     /// These networks.
-    pub networks: Vec<IpNet>,
+    pub networks: Vec<Addresses>,
 }
 
 impl Default for Config {

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 15;
+pub const STATE_FORMAT: u32 = 16;
 
 /// One event on its way into the journal.
 #[derive(Clone, Copy)]
@@ -342,7 +342,8 @@ impl Judge {
                 self.unwritten.clear();
                 self.remember_event(record, event, cellar);
             }
-            _ => self.unwritten.clear(),
+            // An operator's command while nothing ran may stand between the two.
+            _ => {}
         }
         if let Some(change) = &record.config {
             self.policy.apply(change);

@@ -1,7 +1,9 @@
 //! Keys of what is remembered: 64 bits each, the same on every machine and in every run.
 //!
-//! FNV-1a with a final mix (Austin Appleby's 64-bit finaliser). What is hashed was chosen by the identity provider (ids)
-//! or keyed before (fingerprints), so nobody outside can aim for a collision; one by chance needs billions of entries.
+//! FNV-1a with a final mix (Austin Appleby's 64-bit finaliser). Whose session and user it is, ids of the identity provider's
+//! and keyed fingerprints say: nobody outside can aim for a collision there, and one by chance needs billions of entries.
+//! Addresses, places and user agents are the client's, and two of them can be made to collide: who does so looks like
+//! something that they could have sent as well.
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;

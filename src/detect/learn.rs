@@ -13,7 +13,7 @@ use super::{
         State, StateLimits,
         application::Application,
         chain::{Parent, place},
-        session::{Context, RATE_SECS, Session},
+        session::{Context, RATE_SECS, Session, said},
         user::User,
     },
     zones::LocalHour,
@@ -168,7 +168,7 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
     if facts.user == 0 {
         return;
     }
-    let user = state.users.entry(facts.user, at, limits.users, || User { first: at, ..User::default() });
+    let user = state.users.entry(facts.user, at, limits.users, || User::new(at));
     let is_new_place = learn_user(user, facts, at, &learned, proved.is_some());
     if is_new_place {
         let owners = state.owners.entry(owners_key(facts), at, limits.networks, || 0);
@@ -202,11 +202,15 @@ fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Fa
 
 /// Whether clients of this application leave out the parent after all, sooner or later: of how many sessions that sent it
 /// often enough, how many have.
-fn learn_lapses(application: &mut Application, session: &Session, facts: &Facts, learned: &Learned) {
+fn learn_lapses(application: &mut Application, session: &mut Session, facts: &Facts, learned: &Learned) {
     application.steady += u32::from(facts.parent != 0 && session.originals + 1 == STEADY_ORIGINALS);
-    let lapses = learned.parent == Parent::None && session.omitted == 0;
-    let is_at_home = learned.is_clean() || learned.signals.place() < Net::Area;
-    application.lapsed += u32::from(lapses && session.originals >= STEADY_ORIGINALS && is_at_home);
+    if learned.parent == Parent::None {
+        let is_at_home = learned.is_clean() || learned.signals.place() < Net::Area;
+        // Once for a session, however long it lives.
+        let is_first = session.said & said::OMITTED == 0;
+        application.lapsed += u32::from(is_first && session.originals >= STEADY_ORIGINALS && is_at_home);
+        session.said |= said::OMITTED;
+    }
 }
 
 fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learned) {
@@ -275,7 +279,7 @@ fn learn_session(session: &mut Session, facts: &Facts, at: u32, learned: &Learne
         session.suspected = 0;
     }
     if learned.over_age {
-        session.said |= super::claims::SAID_OVER_AGE;
+        session.said |= said::OVER_AGE;
     }
 }
 

@@ -157,7 +157,7 @@ fn say_mismatch(seen: &Seen<'_>, findings: &mut Findings) {
     let differing = differing(&from, &to);
     // Who signs in anew may still hold the token of the session before, and send it along once.
     let is_newer = from.auth_time.zip(to.auth_time).is_some_and(|(from, to)| from < to);
-    let is_first = seen.session.is_none() && seen.user.is_some();
+    let is_first = seen.session.is_none() && seen.user.is_some_and(|user| user.events != 0);
     let is_leftover = is_first && is_newer && differing.iter().all(|claim| ["sid", "auth_time"].contains(claim));
     let severity = if is_leftover { Severity::Medium } else { Severity::High };
     if !differing.is_empty() {
@@ -208,11 +208,10 @@ fn say_revoked(seen: &Seen<'_>, findings: &mut Findings) {
         0 => seen.session.map_or(i64::from(seen.at), |session| i64::from(session.first)),
         auth_time => auth_time,
     };
-    let of_session = seen.session.map_or(0, |session| session.revoked);
     let of_user = seen.user.map_or(0, |user| user.revoked);
     let presented = super::key::short(seen.facts.presented);
     let gone = seen.user.map_or((0, 0), |user| user.gone);
-    let of_session = if presented != 0 && gone.0 == presented { of_session.max(gone.1) } else { of_session };
+    let of_session = if presented != 0 && gone.0 == presented { seen.revoked.max(gone.1) } else { seen.revoked };
     let revoked = [(of_session, "the session"), (of_user, "the user"), (seen.application.revoked, "the application")];
     for (when, what) in revoked {
         let when = i64::from(when);

@@ -11,6 +11,16 @@
 //! one word in the list below; a new rule is a row in [`catalogue`]. Knows `event` and `record`, nothing of the ledger, of
 //! files or of the wall clock. In reading order: [`catalogue`], [`facts`], [`state`], [`signals`], [`seen`], the families,
 //! [`score`], `learn`, [`policy`], [`features`], [`rules`], [`incidents`], [`gate`], [`judge`].
+//!
+//! [`Seen`] makes each signal in one place:
+//!
+//! ```text
+//! seen      net, wake, start, kind, software, first, hour        geo      path
+//! tokens    lineage, fork, rival                                 cadence  pace, blind
+//! others    elsewhere, renewal, ground                           seen     company, of what `crowds` counts
+//! habits    stamina, and what one session or user does oftener   trail    drift, beat
+//! servers   all of a back end                                    told     how much of the risk is told
+//! ```
 
 use crate::{
     event::RefreshEvent,
@@ -296,13 +306,18 @@ impl Engine {
     pub fn denied(&mut self, facts: &Facts, before: Before) {
         if let Some(session) = self.state.sessions.get_mut(facts.session, self.limits.sessions) {
             session.chain.deny(facts.child);
-            if let Some(before) = before.session.filter(|before| facts.knows_key(before.keyed)) {
-                let now = std::mem::replace(session, before);
-                (session.chain, session.suspected, session.keyed) = (now.chain, now.suspected, now.keyed);
-            }
+            let before = before.session.filter(|before| facts.knows_key(before.keyed));
+            let before = before.unwrap_or_else(|| Session::new(facts, session.first));
+            let now = std::mem::replace(session, before);
+            (session.chain, session.suspected, session.keyed) = (now.chain, now.suspected, now.keyed);
         }
-        if let (Some(user), Some(before)) = (self.state.users.get_mut(facts.user, self.limits.users), before.user) {
-            *user = before;
+        match before.user {
+            Some(before) => {
+                if let Some(user) = self.state.users.get_mut(facts.user, self.limits.users) {
+                    *user = before;
+                }
+            }
+            None => self.state.users.remove(facts.user),
         }
     }
 }
@@ -365,6 +380,8 @@ fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts
     }
 }
 
+#[cfg(test)]
+mod first_tests;
 #[cfg(test)]
 mod software_tests;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     signals::{Elsewhere, Ground, Net, Renewal},
     state::{
         State,
-        session::{Context, Session},
+        session::{Context, Session, said},
         user::User,
     },
 };
@@ -17,10 +17,6 @@ use super::{
 const LATELY_SECS: u32 = 86_400;
 /// Two sessions within this time are in use at once, seconds.
 const AT_ONCE_SECS: u32 = 3_600;
-/// In [`Session::said`], while a session stays in a network: that another one was in use at the same time, by other software,
-/// and by the same kind.
-const SAID_APART: u8 = 2;
-const SAID_TORN: u8 = 4;
 /// A provider of this many users is a common one.
 const COMMON_OWNERS: u32 = 8;
 
@@ -90,15 +86,15 @@ impl Seen<'_> {
 /// Remembers what was told while a session stays where it is.
 pub fn remember(session: &mut Session, place: Net, told: Elsewhere) {
     if place > Net::Same {
-        session.said &= !(SAID_APART | SAID_TORN);
+        session.said &= !(said::APART | said::TORN);
     }
     session.said |= said_of(told);
 }
 
 fn said_of(told: Elsewhere) -> u8 {
     match told {
-        Elsewhere::Apart => SAID_APART,
-        Elsewhere::Torn => SAID_TORN,
+        Elsewhere::Apart => said::APART,
+        Elsewhere::Torn => said::TORN,
         _ => 0,
     }
 }

@@ -1,12 +1,11 @@
 //! What decides findings and verdicts, as an operator sets it: `[detect]`, `[[rules]]`, `[gate]` and `[[suppress]]` together.
 
-use ipnet::IpNet;
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{catalogue, gate, rules::Rule};
 use crate::{
     event::{ApplicationId, RefreshEvent, UserId},
+    host::Addresses,
     record::{ConfigChange, Finding, Severity},
     time::ReceivedAt,
 };
@@ -43,7 +42,7 @@ pub struct Suppression {
     pub application: Option<ApplicationId>,
     /// From this network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<IpNet>,
+    pub network: Option<Addresses>,
     /// Why; stands in every finding that it silences.
     pub reason: String,
     /// Until then, by the ledger's clock.
@@ -58,20 +57,15 @@ pub struct Until(pub ReceivedAt);
 impl<'de> Deserialize<'de> for Until {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let date = text.parse::<Date>().ok().filter(|_| !text.contains(['T', 't', ' ']));
-        let instant = match date {
-            Some(date) => date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()),
-            None => text.parse::<Timestamp>(),
-        };
         let wrong = || D::Error::custom("not a date such as \"2026-12-31\" or a time such as \"2026-12-31T18:00:00Z\"");
-        instant.map(|at| Self(ReceivedAt::from_micros(at.as_microsecond()))).map_err(|_| wrong())
+        ReceivedAt::written(&text).map(Self).ok_or_else(wrong)
     }
 }
 
 impl Suppression {
     /// Whether anything narrows it; all addresses there are do not.
     pub fn is_about_something(&self) -> bool {
-        let net = self.network.is_some_and(|net| net.prefix_len() > 0);
+        let net = self.network.is_some_and(|net| net.network().prefix_len() > 0);
         self.rule.is_some() || self.user.is_some() || self.application.is_some() || net
     }
 

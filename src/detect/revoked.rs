@@ -3,7 +3,12 @@
 use super::{
     facts::Facts,
     key::{short, tiny},
-    state::{State, StateLimits, session::Session, user::SESSIONS},
+    state::{
+        State, StateLimits,
+        application::Application,
+        session::Session,
+        user::{SESSIONS, User},
+    },
 };
 use crate::event::RefreshEvent;
 
@@ -31,20 +36,23 @@ pub fn learn(state: &mut State, limits: &StateLimits, event: &RefreshEvent, fact
         let shown = |session: &Session| facts.presented != 0 && session.presented.contains(&presented);
         let is_known = revoke(state, &|key, session| is_named(key) || shown(session));
         // A token that works once is revoked before it was ever shown: whoever shows it is late.
-        let user = state.users.get_mut(facts.user, limits.users).filter(|_| !is_known && facts.presented != 0);
-        if let Some(user) = user {
-            user.gone = (presented, when);
+        if facts.user != 0 && facts.presented != 0 && !is_known {
+            user(state, limits, facts, at).gone = (presented, when);
         }
     } else if facts.user != 0 && event.application_id.is_some() {
         // Of this user and this application: the others go on.
         revoke(state, &|_, session| session.application == tiny(facts.application));
     } else if facts.user != 0 {
-        if let Some(user) = state.users.get_mut(facts.user, limits.users) {
-            user.revoked = user.revoked.max(when);
-        }
-    } else if event.application_id.is_some()
-        && let Some(application) = state.applications.get_mut(facts.application)
-    {
+        let user = user(state, limits, facts, at);
+        user.revoked = user.revoked.max(when);
+    } else if event.application_id.is_some() {
+        let new = || Application::new(at);
+        let application = state.applications.entry(facts.application, at, limits.applications, new);
         application.revoked = application.revoked.max(when);
     }
+}
+
+/// Whose it is; one who was not seen yet may hold tokens of before.
+fn user<'a>(state: &'a mut State, limits: &StateLimits, facts: &Facts, at: u32) -> &'a mut User {
+    state.users.entry(facts.user, at, limits.users, || User::new(at))
 }

@@ -65,6 +65,13 @@ macro_rules! tables {
         /// What a table says of each level.
         struct Table { $($field: [f64; $signal::LEVELS]),* }
 
+        #[cfg(test)]
+        impl Table {
+            fn all(&self) -> Vec<(&'static str, &[f64])> {
+                vec![$((stringify!($field), &self.$field)),*]
+            }
+        }
+
         /// What is usual before anything is learned.
         const USUAL: Table = Table { $($field: [$($usual),*]),* };
 

@@ -5,11 +5,9 @@ use super::*;
 #[test]
 fn tables_are_distributions() {
     for table in [&USUAL, &THIEVES[0], &THIEVES[1], &THIEVES[2], &THIEVES[3], &THIEVES[4]] {
-        let where_from = [&table.net[..], &table.wake, &table.start, &table.kind, &table.path, &table.ground];
-        let others = [&table.software[..], &table.lineage, &table.pace, &table.elsewhere, &table.stamina, &table.beat];
-        for levels in where_from.into_iter().chain(others) {
+        for (signal, levels) in table.all() {
             let sum: f64 = levels.iter().sum();
-            assert!((sum - 1.0).abs() < 0.02, "{levels:?} sum up to {sum}");
+            assert!((sum - 1.0).abs() < 0.02, "{signal}: {levels:?} sum up to {sum}");
         }
     }
 }

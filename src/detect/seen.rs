@@ -40,8 +40,10 @@ pub struct Seen<'a> {
     pub at: u32,
     /// The sender's instant, clamped.
     pub now: i64,
-    /// What is known of the session; none at its first sight.
+    /// What is known of the session; none at its first sight, and as long as all of it was refused.
     pub session: Option<&'a Session>,
+    /// When the session was revoked; 0 = was not.
+    pub revoked: u32,
     /// What is known of the user.
     pub user: Option<&'a User>,
     /// What is known of the application.
@@ -82,6 +84,8 @@ impl<'a> Seen<'a> {
         let Known { config, session, user, application, company, others, owners } = known;
         let leeway = u32::try_from(config.ra101.leeway.get().as_secs()).unwrap_or(LEEWAY_SECS);
         let parent = session.map_or(Parent::Fresh, |session| session.chain.parent(facts, now, leeway));
+        let revoked = session.map_or(0, |session| session.revoked);
+        let session = session.filter(|session| session.events != 0);
         let mut seen = Self {
             config,
             event,
@@ -89,6 +93,7 @@ impl<'a> Seen<'a> {
             at,
             now,
             session,
+            revoked,
             user,
             application,
             parent,

@@ -5,7 +5,7 @@ use super::{
     key::short,
     seen::Seen,
     signals::{Fork, Lineage, Rival},
-    state::{chain::Parent, session::Context},
+    state::{application::STYLE_EVENTS_MIN, chain::Parent, session::Context},
 };
 
 /// A session that sent its parent this often always does.
@@ -50,8 +50,8 @@ impl Seen<'_> {
     /// Whether the session's branches go wherever one of them goes: one device has all of them, such as an app and its widget.
     pub fn is_one_device(&self) -> bool {
         let near = short(self.facts.place.near);
-        let is_own = || self.user.is_some_and(|user| user.has_place(near));
-        self.session.is_some_and(|session| session.followed >= FOLLOWED_MIN && (session.was_in(near) || is_own()))
+        self.session
+            .is_some_and(|session| session.followed >= FOLLOWED_MIN && (session.was_in(near) || self.is_own(near)))
     }
 
     /// Whether two branches are refreshed together, as tabs of one browser are that are open at once; or in one place, where
@@ -78,15 +78,18 @@ impl Seen<'_> {
     /// Whether both are networks of the user's own, of one provider in one place: a company's, which leaves by now this one and now
     /// that.
     pub fn is_exit_of_theirs(&self, one: &Context, other: &Context) -> bool {
-        let is_own = |near: u32| self.user.is_some_and(|user| user.has_place(near));
         let is_one = one.wide == other.wide && !is_elsewhere(one.spot.cell(), other.spot.cell());
-        is_one && one.ip != 0 && other.ip != 0 && is_own(one.near) && is_own(other.near)
+        is_one && one.ip != 0 && other.ip != 0 && self.is_own(one.near) && self.is_own(other.near)
     }
 
     /// Whether this refresh and the last one are in networks of the user's own.
     pub fn is_among_own(&self) -> bool {
-        let is_own = |near: u32| self.user.is_some_and(|user| user.has_place(near));
-        is_own(short(self.facts.place.near)) && self.last_context().is_some_and(|last| is_own(last.near))
+        self.is_own(short(self.facts.place.near)) && self.last_context().is_some_and(|last| self.is_own(last.near))
+    }
+
+    /// Whether a network is the user's own.
+    fn is_own(&self, near: u32) -> bool {
+        self.user.is_some_and(|user| user.has_place(near))
     }
 
     /// What became of the last fork.
@@ -111,9 +114,12 @@ impl Seen<'_> {
         if (last.near == short(place.near) || last.ip == place.ip) && self.is_related(last) {
             return Rival::Alike;
         }
-        let is_own = self.user.is_some_and(|user| user.has_place(last.near));
         let issued = self.facts.previous.iat;
-        if !is_own && issued > 0 && i64::from(last.first) > issued { Rival::Stranger } else { Rival::Own }
+        if !self.is_own(last.near) && issued > 0 && i64::from(last.first) > issued {
+            Rival::Stranger
+        } else {
+            Rival::Own
+        }
     }
 
     fn always_sends_parent(&self) -> bool {
@@ -122,6 +128,6 @@ impl Seen<'_> {
             return false;
         }
         let sends = self.session.is_some_and(|session| session.originals >= ORIGINALS_MIN);
-        sends || self.application.events >= 50 && self.application.coverage() >= COVERAGE_MIN
+        sends || self.application.events >= STYLE_EVENTS_MIN && self.application.coverage() >= COVERAGE_MIN
     }
 }

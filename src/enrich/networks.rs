@@ -14,6 +14,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::is_canonical;
+use crate::host::Addresses;
 
 /// About two million lines.
 pub(super) const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -152,7 +153,7 @@ impl Labels {
     /// `cidr,label[,label…]`.
     fn read(&mut self, line: &str) -> Result<(IpNet, BTreeSet<u16>), String> {
         let mut cells = line.split(',').map(str::trim);
-        let net = network(cells.next().unwrap_or_default())?;
+        let net = cells.next().unwrap_or_default().parse::<Addresses>()?.network();
         let numbers = cells.map(|label| self.number(label)).collect::<Result<BTreeSet<u16>, String>>()?;
         if numbers.is_empty() { Err("has no label; write cidr,label".to_owned()) } else { Ok((net, numbers)) }
     }
@@ -170,24 +171,6 @@ impl Labels {
         let number = number.ok_or_else(|| format!("there are more than {LABELS_MAX} different labels"))?;
         self.numbers.insert(label.into(), number);
         Ok(number)
-    }
-}
-
-/// A network, or an address as a network of its own. IPv4 mapped into IPv6 is IPv4.
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = text.parse::<IpAddr>().map(IpNet::from);
-    let net = address.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
-        let cut: String = text.chars().take(64).collect();
-        format!("{cut:?} is no network; write e.g. 192.0.2.0/24 or 2001:db8::/32")
-    })?;
-    if net.trunc() != net {
-        return Err(format!("{net} has bits behind its prefix; write {}", net.trunc()));
-    }
-    match (net, net.network().to_canonical()) {
-        (IpNet::V6(wide), IpAddr::V4(address)) if wide.prefix_len() >= 96 => {
-            Ipv4Net::new(address, wide.prefix_len() - 96).map(IpNet::V4).map_err(|error| error.to_string())
-        }
-        _ => Ok(net),
     }
 }
 

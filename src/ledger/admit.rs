@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Admission, Command, Entry, Room, Settings, Unavailable,
+    Admission, Command, Entry, QueueShare, Settings, Unavailable,
     asked::{Asked, Watched},
     cellar::Keep,
     chain,
@@ -61,7 +61,7 @@ pub struct Waiting {
     /// What was brought for it, of what is not in memory.
     pub fetched: Fetched,
     /// What it takes of the queue, for as long as it is there: whether or not its sender waits.
-    pub(super) _room: Room,
+    pub(super) _room: QueueShare,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Admission>,
 }
@@ -76,7 +76,8 @@ pub(super) struct Batch {
     pub(super) at: Option<ReceivedAt>,
     pub(super) ids: Vec<(IdKey, Known)>,
     pub(super) answers: Vec<(oneshot::Sender<Admission>, Admission)>,
-    pub(super) alarms: usize,
+    /// The number of the last alarm change in it; 0 = none.
+    pub(super) alarms: u64,
 }
 
 impl Batch {
@@ -355,19 +356,18 @@ impl Admitter {
     }
 
     fn stage_alarms(&mut self) {
-        if !self.settings.alarms.any_pending() || !self.is_open() {
+        if !self.settings.alarms.any_pending(self.batch.alarms) || !self.is_open() {
             return;
         }
-        let pending = self.settings.alarms.pending();
-        for change in &pending[self.batch.alarms.min(pending.len())..] {
+        for (number, change) in self.settings.alarms.pending(self.batch.alarms) {
             let at = self.now();
             let Some(core) = &mut self.core else { return };
             let head = Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Alarm, at);
-            if let Some(seq) = self.batch.stage(core, &Draft { alarm: Some(change), ..head }) {
+            if let Some(seq) = self.batch.stage(core, &Draft { alarm: Some(&change), ..head }) {
                 core.dedupe.pass(seq);
             }
+            self.batch.alarms = number;
         }
-        self.batch.alarms = pending.len();
     }
 
     pub(super) fn now(&mut self) -> ReceivedAt {

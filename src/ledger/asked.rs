@@ -39,12 +39,12 @@ pub struct Question {
     /// When the index was asked, until it has answered.
     pub index_asked: Option<Instant>,
     /// Whether the journal was asked, and whether it could not tell.
-    pub journal: Journal,
+    pub journal: JournalSearch,
 }
 
 /// How far the journal's answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Journal {
+pub enum JournalSearch {
     /// Not asked.
     Untried,
     /// Asked.
@@ -90,7 +90,7 @@ impl Asked {
         self.by_key.insert(key, token);
         self.by_token.insert(
             token,
-            Question { key, stretches, waiting: vec![waiting], index_asked: None, journal: Journal::Untried },
+            Question { key, stretches, waiting: vec![waiting], index_asked: None, journal: JournalSearch::Untried },
         );
         token
     }
@@ -110,15 +110,15 @@ impl Asked {
 
     /// Questions that the index has had so long that the journal should be asked too.
     pub fn overdue(&self, now: Instant) -> Vec<u64> {
-        self.pending_longer(now, INDEX_ANSWER_MAX, Journal::Untried)
+        self.pending_longer(now, INDEX_ANSWER_MAX, JournalSearch::Untried)
     }
 
     /// Questions that the journal could not answer, and the index has had until now.
     pub fn lost(&self, now: Instant) -> Vec<u64> {
-        self.pending_longer(now, LOOKUP_TIME_MAX, Journal::Failed)
+        self.pending_longer(now, LOOKUP_TIME_MAX, JournalSearch::Failed)
     }
 
-    fn pending_longer(&self, now: Instant, than: Duration, journal: Journal) -> Vec<u64> {
+    fn pending_longer(&self, now: Instant, than: Duration, journal: JournalSearch) -> Vec<u64> {
         let late = |question: &Question| {
             let asked = question.index_asked.is_some_and(|asked| now.saturating_duration_since(asked) >= than);
             asked && question.journal == journal

@@ -78,13 +78,11 @@ impl Admitter {
     }
 
     /// Alarm changes are in the journal: remembers what is raised, for the next start.
-    fn journaled(&self, changes: usize) {
-        if changes == 0 {
+    fn journaled(&self, last: u64) {
+        if last == 0 {
             return;
         }
-        let alarms = &self.settings.alarms;
-        alarms.journaled(changes);
-        let kept = serde_json::to_vec(&alarms.raised()).map_err(io::Error::from);
+        let kept = serde_json::to_vec(&self.settings.alarms.journaled(last)).map_err(io::Error::from);
         if let Err(error) = kept.and_then(|kept| files::replace(&self.places.alarms_file(), &kept)) {
             tracing::warn!(%error, "what is raised cannot be remembered; the next start raises it again");
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    dedupe::{self, Dedupe, Remembered as RememberedId},
+    dedupe::{self, Dedupe, IdLine},
     filter::{self, Filters},
     journal::{Tail, Writer},
     read::{Item, Reader, started},
@@ -125,32 +125,20 @@ pub fn load(places: &Places, now: ReceivedAt) -> io::Result<(Core, Found, Store)
 fn load_filters(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Filters> {
     let bucket_secs = Dedupe::bucket_secs(places.window);
     let oldest = dedupe::oldest_bucket(now, places.window, bucket_secs);
-    let saved = filter::load(&places.filters_dir(), &places.journal, bucket_secs);
-    let mut filters = match saved.filter(|saved| saved.covered() <= last) {
-        Some(saved) => saved,
-        None => {
+    let mut filters = match filter::load(&places.filters_dir(), &places.journal, bucket_secs) {
+        Some(saved) if saved.covered() <= last => saved,
+        doubtful => {
+            if doubtful.is_some() {
+                // Ahead of the journal: once that has grown past it, it would pass for whole.
+                filter::forget(&places.filters_dir())?;
+            }
             let mut none = Filters::default();
             none.cover(first_in_window(places, now)?.saturating_sub(1));
             none
         }
     };
-    let mut reader = Reader::new(&places.journal_dir(), filters.covered() + 1);
-    let mut said = Instant::now();
-    while reader.next() <= last {
-        let items = reader.read(last, REPLAY_RECORDS, REPLAY_BYTES)?;
-        if items.is_empty() {
-            break;
-        }
-        for item in items {
-            if let Item::Line { text, .. } = item {
-                replay(&text, bucket_secs, &mut filters);
-            }
-        }
-        if said.elapsed() >= PROGRESS_EVERY {
-            said = Instant::now();
-            tracing::info!(seq = reader.next() - 1, of = last, "reading the dedupe window from the journal");
-        }
-    }
+    let said = "reading the dedupe window from the journal";
+    each_line(places, (filters.covered() + 1, last), said, |line| replay(line, bucket_secs, &mut filters))?;
     filters.cover(last);
     filters.expire(oldest);
     Ok(filters)
@@ -170,32 +158,40 @@ fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<(Judge,
     let lost = memory.state.outside().saturating_sub(store.len());
     // What was never recorded as changed is the default.
     let mut judge = Judge::new(&Policy::default(), memory);
-    let mut reader = Reader::new(&places.journal_dir(), covered + 1);
-    let mut said = Instant::now();
-    while reader.next() <= last {
-        let items = reader.read(last, REPLAY_RECORDS, REPLAY_BYTES)?;
+    each_line(places, (covered + 1, last), "detection learns from the journal what it had learned", |line| {
+        // A line of a later version teaches nothing.
+        if let Ok(record) = serde_json::from_slice::<Record>(line) {
+            judge.remember(&record, &mut store);
+        }
+    })?;
+    Ok((judge, store, lost, covered))
+}
+
+/// Shows `take` the journal's good lines from one seq to another; says now and then how far it is.
+fn each_line(places: &Places, (from, to): (Seq, Seq), said: &str, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut reader = Reader::new(&places.journal_dir(), from);
+    let mut told = Instant::now();
+    while reader.next() <= to {
+        let items = reader.read(to, REPLAY_RECORDS, REPLAY_BYTES)?;
         if items.is_empty() {
             break;
         }
         for item in items {
-            // A line of a later version teaches nothing.
-            if let Item::Line { text, .. } = item
-                && let Ok(record) = serde_json::from_slice::<Record>(&text)
-            {
-                judge.remember(&record, &mut store);
+            if let Item::Line { text, .. } = item {
+                take(&text);
             }
         }
-        if said.elapsed() >= PROGRESS_EVERY {
-            said = Instant::now();
-            tracing::info!(seq = reader.next() - 1, of = last, "detection learns from the journal what it had learned");
+        if told.elapsed() >= PROGRESS_EVERY {
+            told = Instant::now();
+            tracing::info!(seq = reader.next() - 1, of = to, "{said}");
         }
     }
-    Ok((judge, store, lost, covered))
+    Ok(())
 }
 
 fn replay(line: &[u8], bucket_secs: u64, filters: &mut Filters) {
     // A line that checks but does not parse was written by a later version; its id is not ours to know.
-    let Ok(record) = serde_json::from_slice::<RememberedId<'_>>(line) else { return };
+    let Ok(record) = serde_json::from_slice::<IdLine<'_>>(line) else { return };
     if let Some(key) = record.key().filter(|_| record.kind == Kind::Event) {
         filters.insert(dedupe::bucket_of(record.received_at, bucket_secs), record.seq, &key);
     }

@@ -198,7 +198,7 @@ pub fn oldest_bucket(now: ReceivedAt, window: Duration, bucket_secs: u64) -> Buc
 
 /// What dedupe needs of a journal line: read from the line, without the rest.
 #[derive(Deserialize)]
-pub struct Remembered<'a> {
+pub struct IdLine<'a> {
     /// See [`crate::record::Record`].
     pub seq: Seq,
     /// See [`crate::record::Record`].
@@ -227,7 +227,7 @@ struct IdOnly<'a> {
     id: std::borrow::Cow<'a, str>,
 }
 
-impl Remembered<'_> {
+impl IdLine<'_> {
     /// The id's key, for the kinds that carry one.
     pub fn key(&self) -> Option<IdKey> {
         let carries = matches!(self.kind, Kind::Event | Kind::Replay);

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     Consumers, JournalConfig, WhenFull,
-    segment::{self, Open, sync_dir},
+    segment::{self, OpenFrom, sync_dir},
 };
 use crate::{
     record::Seq,
@@ -58,7 +58,7 @@ fn signed(bytes: u64) -> i64 {
 /// Looks at the disk.
 pub struct Disk {
     journal_dir: PathBuf,
-    open: Open,
+    open: OpenFrom,
     config: JournalConfig,
     consumers: Consumers,
     alarms: Alarms,
@@ -82,7 +82,7 @@ impl Disk {
     /// Has not looked yet.
     pub fn new(
         journal_dir: PathBuf,
-        open: Open,
+        open: OpenFrom,
         config: JournalConfig,
         consumers: Consumers,
         (alarms, metrics): (Alarms, Arc<Metrics>),
@@ -97,11 +97,11 @@ impl Disk {
         self.room.clone()
     }
 
-    /// Looks, makes room where it may, and says how it is.
-    pub fn watch(&mut self) -> io::Result<()> {
+    /// Looks, makes room where it may, and says how it is. `vouch` hears of the last segment that goes, and its last seq.
+    pub fn watch(&mut self, vouch: impl FnOnce(&segment::Segment, Seq)) -> io::Result<()> {
         let mut found = self.look()?;
         if self.config.when_full == WhenFull::DropUndelivered && self.left(found) < signed(headroom(&self.config)) {
-            self.make_room(found)?;
+            self.make_room(found, vouch)?;
             found = self.look()?;
         }
         let left = self.left(found);
@@ -146,16 +146,22 @@ impl Disk {
     }
 
     /// Deletes the oldest sealed segments, needed or not, until there is room for what comes before the next look.
-    fn make_room(&mut self, mut found: Found) -> io::Result<()> {
+    fn make_room(&mut self, mut found: Found, vouch: impl FnOnce(&segment::Segment, Seq)) -> io::Result<()> {
         let segments = segment::list(&self.journal_dir)?;
-        for pair in segments.windows(2) {
-            let [oldest, following] = pair else { break };
+        let mut going = 0;
+        for oldest in &segments[..segments.len().saturating_sub(1)] {
             if self.left(found) >= signed(headroom(&self.config)) || !self.open.is_behind(oldest) {
                 break;
             }
             let bytes = fs::metadata(&oldest.path)?.len();
-            fs::remove_file(&oldest.path)?;
             found = Found { bytes: found.bytes.saturating_sub(bytes), free: found.free + bytes };
+            going += 1;
+        }
+        if let (Some(last), Some(first)) = (segments[..going].last(), segments.get(going)) {
+            vouch(last, first.first - 1);
+        }
+        for (oldest, following) in segments.iter().zip(&segments[1.min(segments.len())..]).take(going) {
+            fs::remove_file(&oldest.path)?;
             self.dropped(oldest.first, following.first - 1);
         }
         sync_dir(&self.journal_dir)
@@ -208,7 +214,7 @@ mod tests {
         };
         let consumers = Consumers::default();
         consumers.complete();
-        let (metrics, open) = (Metrics::new(), Open::default());
+        let (metrics, open) = (Metrics::new(), OpenFrom::default());
         open.begins(Seq::MAX);
         Disk::new(dir.to_owned(), open, config, consumers, (Alarms::new(Arc::clone(&metrics)), metrics))
     }
@@ -222,14 +228,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut disk = disk(dir.path(), WhenFull::Refuse);
         write(dir.path(), 1);
-        disk.watch().unwrap();
+        disk.watch(|_, _| {}).unwrap();
         let room = disk.room();
         // 8 segments less one; less than a segment is low.
         assert!(!room.is_used_up(7 * SEGMENT - 1) && room.is_used_up(7 * SEGMENT));
         assert!(!room.take(5 * SEGMENT) && !room.take(SEGMENT) && room.take(1) && !room.take(1));
         assert!(!room.is_used_up(0) && !room.take(SEGMENT) && room.is_used_up(0));
         // It looks again: it was not written after all.
-        disk.watch().unwrap();
+        disk.watch(|_, _| {}).unwrap();
         assert!(!room.is_used_up(7 * SEGMENT - 1));
     }
 
@@ -240,17 +246,17 @@ mod tests {
         for first in 1..=20 {
             write(dir.path(), first);
         }
-        disk.watch().unwrap();
+        disk.watch(|_, _| {}).unwrap();
         for first in 21..=40 {
             write(dir.path(), first);
-            disk.watch().unwrap();
+            disk.watch(|_, _| {}).unwrap();
             // 8 fit, two are kept free.
             let left: Vec<Seq> = segment::list(dir.path()).unwrap().iter().map(|segment| segment.first).collect();
             assert_eq!(left, (first - 5..=first).collect::<Vec<_>>());
             assert!(!disk.room().is_used_up(0));
         }
         let changes = |name: Alarm| -> Vec<AlarmState> {
-            let pending = disk.alarms.pending().into_iter();
+            let pending = disk.alarms.pending(0).into_iter().map(|(_, change)| change);
             pending.filter(|change| change.name == name.name()).map(|change| change.state).collect()
         };
         assert_eq!(changes(Alarm::RecordsDropped), [AlarmState::Raised]);
@@ -263,7 +269,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut disk = disk(dir.path(), WhenFull::DropUndelivered);
         fs::write(segment::plain_path(dir.path(), 1), vec![b'x'; 9 * SEGMENT]).unwrap();
-        disk.watch().unwrap();
+        disk.watch(|_, _| {}).unwrap();
         assert!(disk.room().is_used_up(0) && segment::plain_path(dir.path(), 1).exists());
     }
 }

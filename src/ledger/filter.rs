@@ -121,6 +121,9 @@ impl Filters {
     }
 }
 
+/// Which files a durable copy is.
+const MANIFEST: &str = "manifest.json";
+
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     journal: String,
@@ -170,7 +173,7 @@ pub fn save(filters: &Filters, dir: &Path, journal: &str, bucket_secs: u64) -> i
         }
         manifest.filters.push(saved);
     }
-    let list = dir.join("manifest.json");
+    let list = dir.join(MANIFEST);
     files::replace(&list, &serde_json::to_vec(&manifest)?)?;
     sync_dir(dir)?;
     let needed: Vec<PathBuf> = manifest.filters.iter().map(|saved| saved.path(dir)).chain([list]).collect();
@@ -184,9 +187,15 @@ pub fn save(filters: &Filters, dir: &Path, journal: &str, bucket_secs: u64) -> i
     Ok(())
 }
 
+/// Makes a durable copy be none.
+pub fn forget(dir: &Path) -> io::Result<()> {
+    fs::remove_file(dir.join(MANIFEST))?;
+    sync_dir(dir)
+}
+
 /// Reads a durable copy of this very journal back; `None` when there is none or anything about it is doubtful.
 pub fn load(dir: &Path, journal: &str, bucket_secs: u64) -> Option<Filters> {
-    let manifest: Manifest = serde_json::from_slice(&fs::read(dir.join("manifest.json")).ok()?).ok()?;
+    let manifest: Manifest = serde_json::from_slice(&fs::read(dir.join(MANIFEST)).ok()?).ok()?;
     if manifest.journal != journal || manifest.bucket_secs != bucket_secs {
         return None;
     }

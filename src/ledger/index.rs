@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    dedupe::{Known, Remembered},
+    dedupe::{IdLine, Known},
     filter::{Bucket, IdKey},
     link::{ASKS_MAX, Ask, Home, Reply, generation_dir},
     read::{Item, Reader},
@@ -101,6 +101,8 @@ pub(super) fn run(
     inbox: &Receiver<Ask>,
     reply: &dyn Fn(Reply) -> bool,
 ) -> Result<(), IndexError> {
+    // Before it is opened, which takes its time: what is synced meanwhile hides no mark that was ahead.
+    let synced = *home.synced.borrow();
     let db = open(home, generation)?;
     let mark = db.get(MARK)?.and_then(|mark| Some(Seq::from_be_bytes(mark.as_ref().try_into().ok()?)));
     let indexed = mark.unwrap_or(0);
@@ -116,7 +118,7 @@ pub(super) fn run(
         said: Instant::now(),
         reply,
     };
-    if thread.indexed > *home.synced.borrow() {
+    if thread.indexed > synced {
         return Err(IndexError::Useless("it is ahead of the journal".to_owned()));
     }
     thread.work(inbox)
@@ -319,7 +321,7 @@ impl Thread<'_> {
     }
 
     fn remember(&self, line: &[u8], ids: &mut Vec<(IdKey, Known)>) -> Result<(), IndexError> {
-        let Ok(record) = serde_json::from_slice::<Remembered<'_>>(line) else { return Ok(()) };
+        let Ok(record) = serde_json::from_slice::<IdLine<'_>>(line) else { return Ok(()) };
         let Some(key) = record.key() else { return Ok(()) };
         if record.kind == Kind::Event {
             ids.push((key, record.known(self.home.bucket_secs)));

@@ -23,7 +23,7 @@ use super::{
     read::started,
     recovery,
     scrub::Scrub,
-    segment::{self, Open, Segment, compressed_path, plain_path, sync_dir},
+    segment::{self, OpenFrom, Segment, compressed_path, plain_path, sync_dir},
     spill::Needed,
     state,
 };
@@ -86,7 +86,7 @@ pub struct Home {
     /// `[journal]`.
     pub config: JournalConfig,
     /// What is sealed.
-    pub open: Open,
+    pub open: OpenFrom,
     /// Who still needs what.
     pub consumers: Consumers,
     /// Where trouble goes.
@@ -99,7 +99,7 @@ pub struct Home {
 pub struct Keeper {
     jobs: SyncSender<Job>,
     room: Room,
-    open: Open,
+    open: OpenFrom,
     forgets_at: Arc<AtomicI64>,
     thread: Option<JoinHandle<()>>,
 }
@@ -266,7 +266,7 @@ impl Work {
             }
         }
         if let (Some(last), Some(first)) = (segments[..passed].last(), segments.get(passed)) {
-            self.vouch_for(last, first.first - 1)?;
+            vouch_for(&self.home, &mut self.checkpoints, last, first.first - 1)?;
         }
         for old in &segments[..passed] {
             tracing::info!(first = old.first, "a segment has passed its retention");
@@ -285,26 +285,33 @@ impl Work {
         let ours = signed.iter().filter_map(|note| note.checkpoint.as_ref());
         let highest = ours.filter(|signed| signed.journal() == self.home.journal).map(|signed| signed.seq).max();
         let is_missing = (sealed.first - 1..open.first - 1).contains(&highest.unwrap_or(0));
-        if is_missing { self.vouch_for(sealed, open.first - 1) } else { Ok(()) }
-    }
-
-    /// Signs for the end of what is about to go, where a stop or a full disk was in the way when it was sealed: what is left
-    /// begins with what a checkpoint vouches for.
-    fn vouch_for(&mut self, last: &Segment, seq: Seq) -> io::Result<()> {
-        let Some(log) = &mut self.checkpoints else { return Ok(()) };
-        let signed = checkpoint::read(&self.home.journal_dir, None)?;
-        if signed.iter().filter_map(|note| note.checkpoint.as_ref()).any(|signed| signed.seq == seq) {
-            return Ok(());
-        }
-        let Some(hash) = recovery::scan(last)?.hash_of_last(seq) else { return Ok(()) };
-        log.append(&Checkpoint { origin: format!("{}/{}", self.home.node, self.home.journal), seq, hash })
+        if is_missing { vouch_for(&self.home, &mut self.checkpoints, sealed, open.first - 1) } else { Ok(()) }
     }
 
     fn watch_disk(&mut self) {
-        if let Err(error) = self.disk.watch() {
+        let Self { home, checkpoints, disk, .. } = self;
+        let watched = disk.watch(|last, seq| {
+            // Where it cannot, it has to go all the same.
+            if let Err(error) = vouch_for(home, checkpoints, last, seq) {
+                tracing::warn!(%error, seq, "nothing vouches for what was deleted to make room");
+            }
+        });
+        if let Err(error) = watched {
             tracing::warn!(%error, "how full the disk is cannot be seen now; it is tried again");
         }
     }
+}
+
+/// Signs for the end of what is about to go, where a stop or a full disk was in the way when it was sealed: what is left
+/// begins with what a checkpoint vouches for.
+fn vouch_for(home: &Home, log: &mut Option<checkpoint::Log>, last: &Segment, seq: Seq) -> io::Result<()> {
+    let Some(log) = log else { return Ok(()) };
+    let signed = checkpoint::read(&home.journal_dir, None)?;
+    if signed.iter().filter_map(|note| note.checkpoint.as_ref()).any(|signed| signed.seq == seq) {
+        return Ok(());
+    }
+    let Some(hash) = recovery::scan(last)?.hash_of_last(seq) else { return Ok(()) };
+    log.append(&Checkpoint { origin: format!("{}/{}", home.node, home.journal), seq, hash })
 }
 
 /// Takes a breath before each read.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    ledger::{chain, verify},
-    units::Span,
+    ledger::{WhenFull, chain, verify},
+    units::{ByteSize, Span},
 };
 
 const DAY: i64 = 86_400;
@@ -19,7 +19,7 @@ fn work(dir: &Path, open: Seq) -> Work {
         journal: "3f9a1c2e".to_owned(),
         bucket_secs: 60,
         config: JournalConfig { retention: Span::from_days(10), ..JournalConfig::default() },
-        open: Open::default(),
+        open: OpenFrom::default(),
         consumers: Consumers::default(),
         alarms: Alarms::new(Arc::clone(&metrics)),
         metrics,
@@ -111,12 +111,11 @@ fn retention_goes_by_the_ledgers_clock_and_past_a_damaged_beginning() {
     assert_eq!(retain(&mut work, 1_000), [51]);
 }
 
-#[test]
-fn what_is_left_begins_with_what_a_checkpoint_vouches_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal_dir = segment::journal_dir(dir.path());
+/// Two segments of three records, and the open one; of the first nobody signed the end when it was sealed. The work over
+/// them, and the public half of its key.
+fn of_three(data_dir: &Path) -> (Work, checkpoint::Verifier) {
+    let journal_dir = segment::journal_dir(data_dir);
     fs::create_dir(&journal_dir).unwrap();
-    // Two segments of three records, and the open one; of the first nobody signed the end when it was sealed.
     let mut prev = chain::GENESIS;
     let mut hashes = Vec::new();
     for first in [1, 4, 7] {
@@ -138,20 +137,45 @@ fn what_is_left_begins_with_what_a_checkpoint_vouches_for() {
     log.append(&Checkpoint { origin: "a/3f9a1c2e".to_owned(), seq: 6, hash: hashes[5] }).unwrap();
     let mut work = work(&journal_dir, 7);
     work.checkpoints = Some(log);
+    (work, checkpoint::Verifier::parse(&public).unwrap())
+}
+
+/// Problems, and which records are left.
+fn verified(data_dir: &Path, verifier: &checkpoint::Verifier) -> (usize, Option<(Seq, Seq)>) {
+    let own = verify::Own::read(data_dir, Some(verifier)).unwrap();
+    let report = verify::verify(data_dir, 1, Seq::MAX, own, &[], &mut |_| {}).unwrap();
+    (report.problems.len(), report.range)
+}
+
+#[test]
+fn what_is_left_begins_with_what_a_checkpoint_vouches_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut work, verifier) = of_three(dir.path());
     for (day, first) in [(15, 4), (18, 7)] {
         assert_eq!(retain(&mut work, day), (first..=7).step_by(3).collect::<Vec<_>>());
-        let verifier = checkpoint::Verifier::parse(&public).unwrap();
-        let report = verify::verify(
-            dir.path(),
-            1,
-            Seq::MAX,
-            verify::Own::read(dir.path(), Some(&verifier)).unwrap(),
-            &[],
-            &mut |_| {},
-        )
-        .unwrap();
-        assert_eq!((report.problems, report.range), (vec![], Some((first, 9))));
+        assert_eq!(verified(dir.path(), &verifier), (0, Some((first, 9))));
     }
     // One each; the one that was there already was not signed again.
-    assert_eq!(checkpoint::read(&journal_dir, None).unwrap().len(), 2);
+    assert_eq!(checkpoint::read(&work.home.journal_dir, None).unwrap().len(), 2);
+}
+
+#[test]
+fn so_it_does_where_records_had_to_make_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut work, verifier) = of_three(dir.path());
+    let files = fs::read_dir(&work.home.journal_dir).unwrap();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    work.home.config = JournalConfig {
+        segment: ByteSize::new(1),
+        max_bytes: ByteSize::new(bytes - 1),
+        min_free: ByteSize::new(0),
+        when_full: WhenFull::DropUndelivered,
+        ..work.home.config.clone()
+    };
+    let log = work.checkpoints.take();
+    let mut work = Work::new(work.home, log, work.scrub);
+    work.watch_disk();
+    let left: Vec<Seq> = segments(&work.home.journal_dir).into_iter().map(|(first, _)| first).collect();
+    assert_eq!(left, [4, 7]);
+    assert_eq!(verified(dir.path(), &verifier), (0, Some((4, 9))));
 }

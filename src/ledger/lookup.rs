@@ -12,7 +12,7 @@ use memchr::memmem::{self, Finder};
 
 use super::{
     chain,
-    dedupe::{Known, Remembered},
+    dedupe::{IdLine, Known},
     filter::{IdKey, Stretch},
     read::{LINE_BYTES_MAX, RECORD_BEGIN},
     segment,
@@ -88,7 +88,7 @@ fn search(dir: &Path, bucket_secs: u64, question: &Question) -> Result<Option<Kn
     let text = serde_json::to_string(&question.id).map_err(|_| ())?;
     let needle = format!("\"id\":{text}");
     let finder = Finder::new(&needle);
-    let is_event = |record: &Remembered<'_>| record.kind == Kind::Event && record.key() == Some(question.key);
+    let is_event = |record: &IdLine<'_>| record.kind == Kind::Event && record.key() == Some(question.key);
     for stretch in &question.stretches {
         let found = scan(dir, question, stretch.first, stretch.last, &finder, &|record| {
             is_event(record).then(|| record.known(bucket_secs))
@@ -99,7 +99,7 @@ fn search(dir: &Path, bucket_secs: u64, question: &Question) -> Result<Option<Kn
         }
         // Another body: whether that is recorded already stands behind it. If there is no time to look, better no
         // second replay record than two.
-        let is_replay = |record: &Remembered<'_>| (record.replay_of() == Some(known.seq)).then_some(());
+        let is_replay = |record: &IdLine<'_>| (record.replay_of() == Some(known.seq)).then_some(());
         let replay = scan(dir, question, known.seq + 1, question.synced, &finder, &is_replay);
         return Ok(Some(Known { replayed: !matches!(replay, Ok(None)), ..known }));
     }
@@ -114,7 +114,7 @@ fn scan<T>(
     first: Seq,
     last: Seq,
     finder: &Finder<'_>,
-    pick: &dyn Fn(&Remembered<'_>) -> Option<T>,
+    pick: &dyn Fn(&IdLine<'_>) -> Option<T>,
 ) -> Result<Option<T>, ()> {
     let last = last.min(question.synced);
     let segments = segment::list(dir).map_err(|_| ())?;
@@ -142,7 +142,7 @@ fn scan<T>(
             let lines = finder.find_iter(&buffer[..whole]).flat_map(|at| lines_around(&buffer[..whole], at));
             for line in lines {
                 if chain::check_line(line).is_some_and(|checked| (first..=last).contains(&checked.seq))
-                    && let Ok(record) = serde_json::from_slice::<Remembered<'_>>(line)
+                    && let Ok(record) = serde_json::from_slice::<IdLine<'_>>(line)
                     && let Some(picked) = pick(&record)
                 {
                     return Ok(Some(picked));

@@ -316,7 +316,7 @@ impl Ledger {
     /// Admits one entry: resolves once it is synced, or known to be recorded already, or not to be had now.
     /// Dropping the future before then means the sender has left: an entry not yet admitted is skipped.
     pub async fn admit(&self, entry: Entry) -> Admission {
-        let Some(room) = Room::take(&self.queued_bytes, entry.event_json.get().len()) else {
+        let Some(room) = QueueShare::take(&self.queued_bytes, entry.event_json.get().len()) else {
             return Admission::Unavailable(Unavailable::QueueFull);
         };
         let (reply, answer) = oneshot::channel();
@@ -364,9 +364,9 @@ impl Ledger {
 }
 
 /// A share of [`QUEUE_BYTES_MAX`], given back when dropped.
-pub(crate) struct Room(Arc<AtomicUsize>, usize);
+pub(crate) struct QueueShare(Arc<AtomicUsize>, usize);
 
-impl Room {
+impl QueueShare {
     fn take(queued: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
         if queued.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX {
             queued.fetch_sub(bytes, Ordering::Relaxed);
@@ -376,7 +376,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for QueueShare {
     fn drop(&mut self) {
         self.0.fetch_sub(self.1, Ordering::Relaxed);
     }

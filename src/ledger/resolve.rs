@@ -4,7 +4,7 @@
 use super::{
     Admission, Unavailable,
     admit::{Admitter, cut},
-    asked::Journal,
+    asked::JournalSearch,
     dedupe::{Known, Lookup},
     link::Reply,
     lookup::{self, Answer},
@@ -26,9 +26,9 @@ impl Admitter {
                     // It has not come far enough to say no.
                     question.index_asked = None;
                     match question.journal {
-                        Journal::Untried => self.ask_journal(token),
-                        Journal::Searching => {}
-                        Journal::Failed => self.lookup_failed(token),
+                        JournalSearch::Untried => self.ask_journal(token),
+                        JournalSearch::Searching => {}
+                        JournalSearch::Failed => self.lookup_failed(token),
                     }
                 }
             }
@@ -39,7 +39,7 @@ impl Admitter {
     pub(super) fn ask_journal(&mut self, token: u64) {
         let synced = *self.synced.borrow();
         let Some(question) = self.asked.get(token) else { return };
-        question.journal = Journal::Searching;
+        question.journal = JournalSearch::Searching;
         let Some(first) = question.waiting.first() else { return };
         let asked = lookup::Question {
             token,
@@ -60,7 +60,7 @@ impl Admitter {
             Ok(known) => self.resolve(answer.token, known),
             Err(()) => match self.asked.get(answer.token) {
                 // The index may still tell.
-                Some(question) if question.index_asked.is_some() => question.journal = Journal::Failed,
+                Some(question) if question.index_asked.is_some() => question.journal = JournalSearch::Failed,
                 _ => self.lookup_failed(answer.token),
             },
         }

@@ -83,9 +83,9 @@ impl Segment {
 /// Where the open segment begins, as its writer says. A file behind a segment does not make it a sealed one: where that file
 /// was begun and could not be made durable, it is taken back, and the segment before it is written to again.
 #[derive(Clone, Default)]
-pub struct Open(Arc<AtomicU64>);
+pub struct OpenFrom(Arc<AtomicU64>);
 
-impl Open {
+impl OpenFrom {
     /// The open segment begins with this seq.
     pub fn begins(&self, first: Seq) {
         self.0.store(first, Ordering::Release);

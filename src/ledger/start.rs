@@ -149,7 +149,7 @@ fn sled_index(commands: std::sync::mpsc::SyncSender<Command>) -> StartIndex {
 
 /// The open segment begins with `first`.
 fn start_keeper(settings: &mut Settings, places: &Places, (first, is_open_damaged): (Seq, bool)) -> io::Result<Keeper> {
-    let open = segment::Open::default();
+    let open = segment::OpenFrom::default();
     open.begins(first);
     let checkpoints =
         settings.signer.take().map(|signer| checkpoint::Log::open(&places.journal_dir(), signer)).transpose();

@@ -1,8 +1,8 @@
 //! What the sinks that speak HTTP share: a client from the usual members, headers with secrets, and what an answer means.
 //! Not a sink; knows none.
 //!
-//! Redirects are not followed: they would carry headers elsewhere. What the other side answers is quoted in part, never
-//! what we sent, and never a secret.
+//! Redirects are not followed: they would carry headers elsewhere. What the other side answers is quoted in part, and never a
+//! secret of ours; a server that echoes what it was sent puts records there.
 
 use std::{
     collections::BTreeMap,

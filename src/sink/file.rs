@@ -128,7 +128,8 @@ impl Sink for File {
         true
     }
 
-    /// Opens it for appending, and writes nothing: a running service may be in the middle of a line.
+    /// Opens it for appending, which makes it where there is none, and writes nothing: a running service may be in the middle
+    /// of a line.
     async fn check(&self, _test: &Message) -> Result<(), SinkError> {
         let writer = Arc::clone(&self.writer);
         blocking(move || {

@@ -9,32 +9,16 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD_PAD_INDIFFERENT};
-use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{BuildError, RawRequest, SourceError};
-use crate::secret::{Secret, SecretRef};
-
-/// A network, or one address as the network of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Net(pub IpNet);
-
-impl<'de> Deserialize<'de> for Net {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        let net = net.ok_or_else(|| {
-            D::Error::custom(format!("`{text}` is not a network such as \"10.0.0.0/8\" or an address such as \"::1\""))
-        })?;
-        if net.trunc() != net {
-            return Err(D::Error::custom(format!("`{text}` has bits behind its prefix; write \"{}\"", net.trunc())));
-        }
-        Ok(Self(net))
-    }
-}
+use crate::{
+    host::Addresses,
+    secret::{Secret, SecretRef},
+};
 
 /// `basic_auth = { username = "…", password_file = "…" }`.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,14 +36,14 @@ pub struct BasicAuth {
 pub(in crate::source) struct Wanted<'a> {
     pub(in crate::source) basic_auth: Option<&'a BasicAuth>,
     pub(in crate::source) headers: &'a BTreeMap<String, SecretRef>,
-    pub(in crate::source) allow_from: &'a [Net],
-    pub(in crate::source) trusted_proxies: &'a [Net],
+    pub(in crate::source) allow_from: &'a [Addresses],
+    pub(in crate::source) trusted_proxies: &'a [Addresses],
 }
 
 /// What must hold.
 pub(in crate::source) struct Credentials {
-    allow_from: Vec<IpNet>,
-    trusted_proxies: Vec<IpNet>,
+    allow_from: Vec<Addresses>,
+    trusted_proxies: Vec<Addresses>,
     basic: Option<[u8; 32]>,
     headers: Vec<(String, [u8; 32])>,
 }
@@ -88,8 +72,8 @@ impl Credentials {
             }
             headers.push((name, digest(value.expose())));
         }
-        let nets = |list: &[Net]| list.iter().map(|net| net.0).collect();
-        Ok(Self { allow_from: nets(wanted.allow_from), trusted_proxies: nets(wanted.trusted_proxies), basic, headers })
+        let (allow_from, trusted_proxies) = (wanted.allow_from.to_vec(), wanted.trusted_proxies.to_vec());
+        Ok(Self { allow_from, trusted_proxies, basic, headers })
     }
 
     /// Whether any secret is asked for.
@@ -166,7 +150,7 @@ pub(in crate::source) fn only<'a>(request: &RawRequest<'a>, name: &str) -> Optio
     values.next().filter(|_| values.next().is_none())
 }
 
-fn contains(nets: &[IpNet], address: IpAddr) -> bool {
+fn contains(nets: &[Addresses], address: IpAddr) -> bool {
     nets.iter().any(|net| net.contains(&address))
 }
 
@@ -224,8 +208,8 @@ mod tests {
 
     use super::*;
 
-    fn nets(list: &[&str]) -> Vec<IpNet> {
-        list.iter().map(|text| serde_json::from_value::<Net>(serde_json::json!(text)).unwrap().0).collect()
+    fn nets(list: &[&str]) -> Vec<Addresses> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     fn request<'a>(peer: &str, headers: &'a [(&'a str, &'a [u8])]) -> RawRequest<'a> {

@@ -124,7 +124,7 @@ pub trait Source {
     /// Reads the event; every secret in it becomes a fingerprint and selected claims here. Pure.
     fn decode(&self, body: &Authentic<'_>, fingerprints: &Fingerprinter) -> Result<Vec<Decoded>, SourceError>;
 
-    /// Fetches and checks what verification needs from elsewhere (a JWKS), for `check --connect` and at start.
+    /// Fetches and checks what verification needs from elsewhere (a JWKS), for `check --connect`.
     fn connect(&self) -> impl Future<Output = Result<(), SourceError>> + Send {
         async { Ok(()) }
     }
@@ -157,7 +157,7 @@ mod jwks;
 mod jws;
 mod keys;
 
-pub use credentials::{BasicAuth, Net};
+pub use credentials::BasicAuth;
 pub use keys::Alg;
 
 macro_rules! sources {

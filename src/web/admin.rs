@@ -23,11 +23,11 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::reading;
+use super::{reading, scan::scan};
 use crate::{
     deliver::{RequestError, SinkHandle, Which},
     host::{Addresses, is_this_machine},
-    ledger::{Ledger, read::Item},
+    ledger::Ledger,
     record::{Kind, OperatorAction, Record, Seq},
     secret::Secret,
     telemetry::{Alarms, Metrics},
@@ -51,8 +51,6 @@ pub struct Shared {
 
 /// Records in one answer at most.
 const RECORDS_MAX: usize = 1_000;
-/// Records looked at for one answer at most; the answer says where to go on.
-pub(super) const SCANNED_MAX: usize = 50_000;
 
 /// Nobody waits longer for a ledger that waits for its disk; of metrics the last numbers stand then.
 pub(super) const ANSWER_WAIT_MAX: Duration = Duration::from_millis(250);
@@ -171,33 +169,19 @@ impl Query {
 async fn records(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpResponse {
     let Some(ledger) = shared.ledger.get() else { return starting() };
     let synced = *ledger.synced().borrow();
-    let mut reader = ledger.reader(query.from.unwrap_or(1));
-    let found = web::block(move || {
-        let limit = query.limit.unwrap_or(100).clamp(1, RECORDS_MAX);
-        let (mut found, mut scanned) = (Vec::new(), 0);
-        while found.len() < limit && scanned < SCANNED_MAX {
-            // One at a time past the filter, so that `next` is exact.
-            let items = reader.read(synced, 1, usize::MAX)?;
-            if items.is_empty() {
-                break;
-            }
-            for item in items {
-                scanned += 1;
-                let Item::Line { text, .. } = item else { continue };
-                match serde_json::from_slice::<Record>(&text) {
-                    Ok(record) if query.takes(&record) => found.push(record),
-                    _ => {}
-                }
-            }
+    let query = query.into_inner();
+    let (from, limit) = (query.from.unwrap_or(1), query.limit.unwrap_or(100).clamp(1, RECORDS_MAX));
+    let found = scan(ledger, (from, synced), Vec::new(), move |found: &mut Vec<Record>, record| {
+        if query.takes(&record) {
+            found.push(record);
         }
-        Ok::<_, std::io::Error>((found, reader.next()))
+        found.len() < limit
     });
     match found.await {
-        Ok(Ok((records, next))) => {
+        Ok((records, next)) => {
             HttpResponse::Ok().json(serde_json::json!({ "records": records, "next": next, "synced": synced }))
         }
-        Ok(Err(error)) => HttpResponse::InternalServerError().json(serde_json::json!({ "error": error.to_string() })),
-        Err(_) => starting(),
+        Err(response) => response,
     }
 }
 

@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    admin::{ANSWER_WAIT_MAX, SCANNED_MAX, Shared, starting},
+    admin::{ANSWER_WAIT_MAX, Shared, starting},
     reading,
+    scan::scan,
 };
 use crate::{
-    ledger::{Admission, Ledger, read::Item},
-    record::{Incident, IncidentChange, OperatorAction, Record, Seq, Severity},
+    ledger::{Admission, Ledger},
+    record::{Incident, IncidentChange, OperatorAction, Seq, Severity},
 };
 
 /// Findings or incidents in one answer at most.
@@ -50,39 +51,6 @@ impl Query {
 
     fn limit(&self) -> usize {
         self.limit.unwrap_or(100).clamp(1, ANSWERS_MAX)
-    }
-}
-
-/// Shows `take` the records from `from` to `synced` until it wants no more, or that was much; the next one.
-async fn scan<T: Send + 'static>(
-    ledger: &Ledger,
-    (from, synced): (Seq, Seq),
-    mut state: T,
-    take: impl Fn(&mut T, Record) -> bool + Send + 'static,
-) -> Result<(T, Seq), HttpResponse> {
-    let mut reader = ledger.reader(from);
-    let read = web::block(move || {
-        for _ in 0..SCANNED_MAX {
-            // One at a time, so that `next` is exact.
-            let items = reader.read(synced, 1, usize::MAX)?;
-            if items.is_empty() {
-                break;
-            }
-            for item in items {
-                let Item::Line { text, .. } = item else { continue };
-                if let Ok(record) = serde_json::from_slice::<Record>(&text)
-                    && !take(&mut state, record)
-                {
-                    return Ok((state, reader.next()));
-                }
-            }
-        }
-        Ok::<_, std::io::Error>((state, reader.next()))
-    });
-    match read.await {
-        Ok(Ok(read)) => Ok(read),
-        Ok(Err(error)) => Err(HttpResponse::InternalServerError().json(json!({ "error": error.to_string() }))),
-        Err(_) => Err(starting()),
     }
 }
 

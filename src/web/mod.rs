@@ -20,6 +20,7 @@ pub mod certificate;
 mod findings;
 pub mod listen;
 pub mod page;
+mod scan;
 pub mod stream;
 pub mod webhook;
 

@@ -227,7 +227,7 @@ async fn a_fault_is_alarmed_once_and_cleared() {
     let calls = sink.calls();
     eventually("more attempts", || (sink.calls() > calls + 1).then_some(())).await;
     assert_eq!(raised(&world), ["sink_stuck"]);
-    assert_eq!(world.context.alarms.pending().len(), 1, "one change, however many attempts");
+    assert_eq!(world.context.alarms.pending(0).len(), 1, "one change, however many attempts");
     sink.now(accept);
     // The counts move before the state does; when it says idle, everything else has been said.
     let status = running.until("idle", |status| status.state == SinkState::Idle).await;
@@ -242,7 +242,7 @@ async fn alarms_about_sinks_that_fail_raise_no_more_alarms() {
     let sink = Scripted::new(|_| Err(SinkError::fault("401")));
     let running = world.start("s", CONFIG, sink.clone());
     running.until("stuck", |status| status.state == SinkState::Stuck).await;
-    assert_eq!((raised(&world), world.context.alarms.pending().len()), (vec![], 0));
+    assert_eq!((raised(&world), world.context.alarms.pending(0).len()), (vec![], 0));
     sink.now(accept);
     running.until("idle", |status| status.state == SinkState::Idle).await;
     sink.now(|_| Err(SinkError::fault("401")));

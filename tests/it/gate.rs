@@ -242,6 +242,27 @@ fn a_session_with_findings_at_each_refresh_is_told_once() {
     assert_eq!(incidents[0]["incident"]["first_seq"].as_u64(), Some(first - 1));
 }
 
+#[test]
+fn an_incident_that_a_kill_cut_off_is_told_although_the_gate_was_stopped_since() {
+    let mut app = TestApp::start(Settings::new());
+    for event in Session::new(1).theft() {
+        send(&app, &event);
+    }
+    app.kill();
+    let open = app.data().join("journal/00000000000000000001.jsonl");
+    let text = fs::read_to_string(&open).unwrap();
+    let incident = text.lines().position(|line| line.contains("\"kind\":\"incident\"")).unwrap();
+    let kept: String = text.split_inclusive('\n').take(incident).collect();
+    fs::write(&open, kept).unwrap();
+    assert!(app.run(&["gate", "stop"]).status.success());
+    app.launch();
+    let kinds = || -> Vec<String> {
+        records(&app).iter().skip(incident).map(|record| record["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    eventually("its record", || kinds().contains(&"incident".to_owned()));
+    assert_eq!(kinds()[0], "operator");
+}
+
 fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -207,7 +207,7 @@ fn a_configuration_that_cannot_work_says_what_to_do() {
         (json!({"keys": [hs], "keep": ["info.data.token"]}), "names a secret"),
         (json!({"keys": [hs], "keep": ["event.info"]}), "must start below event"),
         (json!({"keys": [hs], "keep": ["info..data"]}), "not a dotted path"),
-        (json!({"keys": [hs], "allow_from": ["10.0.0.0/40"]}), "not a network"),
+        (json!({"keys": [hs], "allow_from": ["10.0.0.0/40"]}), "is no network"),
         (json!({"jwks_url": "http://auth.example.com/jwks"}), "https://"),
         (key(json!({"alg": "none"})), "not a signature algorithm"),
         (key(json!({"alg": "PS256", "pem_file": "RS256/public.pem"})), "use one of HS256, "),

@@ -97,7 +97,7 @@ fn client(agent: &str) -> (String, &'static str, &'static str) {
 }
 
 fn freeman(seen: &[Seen], events: usize) -> Vec<f64> {
-    let mut freeman = Freeman::new(Limits::default());
+    let mut freeman = Freeman::new(Limits { values: 1 << 20, ..Limits::default() });
     let mut scores = vec![0.0; events];
     for event in seen {
         let user = event.person.to_string();

@@ -9,7 +9,6 @@ use cel::{
     IdedExpr,
     common::ast::{CallExpr, ComprehensionExpr, Expr, LiteralValue, SelectExpr, SourceInfo, operators},
 };
-use ipnet::IpNet;
 
 use super::{
     cost::{self, Size},
@@ -17,6 +16,7 @@ use super::{
     types::{Type, names},
     values::{LIST_MAX, TEXT_MAX},
 };
+use crate::host::Addresses;
 
 /// Steps that one evaluation may take: a member, operator or function each, and what it does with bytes (`cost`).
 pub(super) const STEPS_MAX: usize = 10_000;
@@ -34,7 +34,7 @@ pub(super) struct Needs {
     /// Patterns of `matches`, by their text.
     pub(super) patterns: BTreeMap<String, Pattern>,
     /// Networks of `inNetwork`, by their text.
-    pub(super) networks: BTreeMap<String, IpNet>,
+    pub(super) networks: BTreeMap<String, Addresses>,
     /// Steps at most.
     pub(super) steps: usize,
 }
@@ -294,11 +294,7 @@ impl Checker<'_> {
 
     fn network(&mut self, expr: &IdedExpr) -> Result<Option<Type>, Wrong> {
         let text = text_of(expr).ok_or_else(|| self.wrong(expr, "a network is written out in the rule"))?;
-        let network: IpNet =
-            text.parse().map_err(|_| self.wrong(expr, format!("`{text}` is no network such as 10.0.0.0/8")))?;
-        if network.trunc() != network {
-            return Err(self.wrong(expr, format!("`{text}` has bits behind its prefix; write {}", network.trunc())));
-        }
+        let network: Addresses = text.parse().map_err(|what| self.wrong(expr, what))?;
         self.needs.networks.insert(text.to_owned(), network);
         Ok(Some(Type::Bool))
     }

@@ -17,7 +17,9 @@ const BACKEND_USERS_MIN: f64 = 20.0;
 /// A back end has at most this share of addresses to users.
 const BACKEND_ADDRESSES: f64 = 0.1;
 /// Refreshes before the share of clients that send the previous token says anything.
-const STYLE_EVENTS_MIN: u32 = 50;
+pub const STYLE_EVENTS_MIN: u32 = 50;
+/// Refreshes before the share of users whose client calls itself a server says anything.
+const SERVED_EVENTS_MIN: u32 = 50;
 /// Refreshes of a second branch in the same place before they say that tabs keep tokens of their own.
 const TABS_MIN: f32 = 5.0;
 /// And the share of all refreshes.
@@ -64,7 +66,7 @@ const REPEATS_MAX: u8 = 2;
 
 /// One value and how often it came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct Counted {
     /// The value or its key.
     pub value: u32,
     /// How often; 0 = nothing here.
@@ -73,7 +75,7 @@ pub struct Seen {
 
 /// A few values, the rarest of which goes when another comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Values(pub [Seen; VALUES]);
+pub struct Values(pub [Counted; VALUES]);
 
 impl Values {
     /// How often it came.
@@ -92,7 +94,7 @@ impl Values {
         let rarest = || self.0.iter().enumerate().min_by_key(|(_, seen)| seen.count).map_or(0, |(at, _)| at);
         let at = at.unwrap_or_else(rarest);
         if self.0[at].value != value {
-            self.0[at] = Seen { value, count: 0 };
+            self.0[at] = Counted { value, count: 0 };
         }
         self.0[at].count = self.0[at].count.saturating_add(1);
     }
@@ -178,7 +180,7 @@ impl Application {
         let few = users * BACKEND_ADDRESSES;
         let one_place = users >= BACKEND_USERS_MIN && (self.addresses.estimate() <= few || self.is_from_at_most(few));
         // Users, not refreshes: who calls themselves a server all day makes nobody else's place unimportant.
-        one_place || self.events >= STYLE_EVENTS_MIN && self.served.estimate() * 2.0 > users
+        one_place || self.events >= SERVED_EVENTS_MIN && self.served.estimate() * 2.0 > users
     }
 
     /// Whether most refreshes, and most users', come from so many networks, and are not by browsers, as those of an office are:

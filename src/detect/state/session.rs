@@ -22,6 +22,18 @@ pub const PROBATION_SECS: u32 = 86_400;
 /// Refreshes are counted in windows of this length.
 pub const RATE_SECS: u32 = 600;
 
+/// Bits of [`Session::said`].
+pub mod said {
+    /// RA204: that it is too old.
+    pub const OVER_AGE: u8 = 1;
+    /// While it stays in a network: that another session was in use at the same time, by other software.
+    pub const APART: u8 = 2;
+    /// The same, by the same kind of software.
+    pub const TORN: u8 = 4;
+    /// That its client left out the parent.
+    pub const OMITTED: u8 = 8;
+}
+
 /// Where and by what a session was refreshed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Context {
@@ -154,7 +166,7 @@ pub struct Session {
     pub weights: Weights,
     /// When a lineage rule last spoke; 0 = never.
     pub suspected: u32,
-    /// Rules that speak once per session and have spoken, a bit each.
+    /// What was said or counted of it once, see [`said`].
     pub said: u8,
     /// Its application, in short.
     pub application: u16,

@@ -76,6 +76,11 @@ pub struct User {
 }
 
 impl User {
+    /// The first sight of a user.
+    pub fn new(now: u32) -> Self {
+        Self { first: now, ..Self::default() }
+    }
+
     /// The networks that hold something.
     pub fn places(&self) -> impl Iterator<Item = &Known> {
         self.places.iter().filter(|known| known.last != 0)

@@ -14,10 +14,11 @@ use zeroize::Zeroizing;
 use super::types::meant_by;
 use super::{Alg, Credentials, Decoder, Fusionauth, Jwks, Keep, Key, Signed};
 use crate::{
+    host::Addresses,
     secret::{Secret, SecretRef},
     source::{
         BuildError,
-        credentials::{BasicAuth, Net, Wanted},
+        credentials::{BasicAuth, Wanted},
     },
     units::Span,
 };
@@ -52,10 +53,10 @@ pub struct Config {
     pub headers: BTreeMap<String, SecretRef>,
     /// Addresses to take requests from; empty = any.
     #[serde(default)]
-    pub allow_from: Vec<Net>,
+    pub allow_from: Vec<Addresses>,
     /// Peers whose `X-Forwarded-For` says the address.
     #[serde(default)]
-    pub trusted_proxies: Vec<Net>,
+    pub trusted_proxies: Vec<Addresses>,
     /// How long silence is normal; absent = any.
     pub quiet_after: Option<Span>,
     /// Members below `event` to keep as they are, by dotted path.
