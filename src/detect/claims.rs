@@ -32,7 +32,8 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
 fn say_lifetime(seen: &Seen<'_>, findings: &mut Findings) {
     let (application, rule) = (seen.application, &seen.config.ra201);
     let Some(secs) = seen.facts.lifetime() else { return };
-    if application.events >= rule.events_min && application.lifetimes.count(secs) < NEWS_MAX {
+    let is_news = application.lifetimes.count(secs) < NEWS_MAX && !application.lifetimes.are_many();
+    if application.events >= rule.events_min && is_news {
         let reason = format!("the access token lives {secs} s, which this application's tokens never did");
         findings.say(rule, Severity::Medium, reason, [("lifetime_seconds", json!(secs))]);
     }
@@ -47,6 +48,7 @@ fn say_issuer(seen: &Seen<'_>, issued: &Claims, findings: &mut Findings) {
         return;
     }
     let known = u64::from(seen.at.saturating_sub(application.first)) >= rule.known.get().as_secs();
+    let known = known && !application.issuers.are_many();
     if known && application.events >= EVENTS_MIN && application.issuers.count(seen.facts.issuer) < NEWS_MAX {
         // A new key of the same issuer and algorithm is what a rotation looks like.
         let rotated = application.issuers.count(seen.facts.issuer_family) >= NEWS_MAX;

@@ -43,33 +43,104 @@ fn who_is_refused_at_first_sight_is_as_strange_when_they_try_again() {
     assert!(after_all.findings.iter().any(|found| found.rule == "RA102"));
 }
 
+fn event(kind: &str, members: &serde_json::Value) -> RefreshEvent {
+    let mut event = json!({ "id": "e", "type": kind, "occurred_at": "2026-03-02T09:00:00.000Z", "outcome": "attempted",
+                            "tenant_id": "t" });
+    event.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    serde_json::from_value(event).unwrap()
+}
+
+/// What is found in an event at an instant (milliseconds after the sender's first), received `ahead` before that; its user
+/// signed in a day before.
+fn found(engine: &mut Engine, event: &RefreshEvent, millis: i64, ahead: i64) -> Vec<String> {
+    let occurred = crate::time::EventTime::from_millis(event.occurred_at.millis() + millis).unwrap();
+    let event = RefreshEvent { occurred_at: occurred, ..event.clone() };
+    let mut facts = Facts::of(&event);
+    facts.issued.auth_time = facts.occurred - 86_400;
+    let at = ReceivedAt::from_micros((occurred.millis() - ahead) * 1_000);
+    let judged = engine.observe(&event, &facts, &Evidence::default(), at);
+    judged.findings.into_iter().map(|finding| finding.rule).collect()
+}
+
 #[test]
 fn tokens_revoked_before_their_owner_was_ever_seen_are_revoked() {
-    let event = |kind: &str, member: serde_json::Value| {
-        let mut event = json!({ "id": "e", "type": kind, "occurred_at": "2026-03-02T09:00:00.000Z", "outcome": "attempted",
-                                "tenant_id": "t" });
-        event.as_object_mut().unwrap().extend(member.as_object().unwrap().clone());
-        serde_json::from_value::<RefreshEvent>(event).unwrap()
-    };
-    let user = json!({ "user_id": "u" });
-    for (kind, member) in [
-        ("user.deactivate", &user),
-        ("jwt.refresh-token.revoke", &user),
-        ("jwt.refresh-token.revoke", &json!({ "application_id": "a" })),
+    let refreshed = event("jwt.refresh", &json!({ "user_id": "u", "application_id": "a", "session_id": "s" }));
+    for (kind, revoked) in [
+        ("user.deactivate", json!({ "user_id": "u" })),
+        ("jwt.refresh-token.revoke", json!({ "user_id": "u" })),
+        ("jwt.refresh-token.revoke", json!({ "application_id": "a" })),
+        ("jwt.refresh-token.revoke", json!({ "user_id": "u", "application_id": "a" })),
+        ("jwt.refresh-token.revoke", json!({ "user_id": "u", "application_id": "a", "session_id": "s" })),
+    ] {
+        for is_known in [false, true] {
+            let mut engine = Engine::new(Config::default());
+            if is_known {
+                let other = json!({ "user_id": "u", "application_id": "a", "session_id": "other" });
+                found(&mut engine, &event("jwt.refresh", &other), -600_000, 0);
+            }
+            assert_eq!(found(&mut engine, &event(kind, &revoked), 0, 0), [""; 0]);
+            assert_eq!(found(&mut engine, &refreshed, 600_000, 0), ["RA106"], "{kind} {revoked} {is_known}");
+        }
+    }
+    // Of another session, user or application: nothing.
+    for other in [
+        json!({ "user_id": "u", "application_id": "a", "session_id": "other" }),
+        json!({ "user_id": "other" }),
+        json!({ "user_id": "u", "application_id": "other" }),
+        json!({ "application_id": "other" }),
     ] {
         let mut engine = Engine::new(Config::default());
-        let revocation = event(kind, member.clone());
-        let mut refreshed = event("jwt.refresh", json!({ "user_id": "u", "application_id": "a", "session_id": "s" }));
-        refreshed.occurred_at = crate::time::EventTime::from_millis(revocation.occurred_at.millis() + 600_000).unwrap();
-        let found = [revocation, refreshed].map(|event| {
-            let at = ReceivedAt::from_micros(event.occurred_at.millis() * 1_000);
-            // Signed in a day before.
-            let mut facts = Facts::of(&event);
-            facts.issued.auth_time = facts.occurred - 86_400;
-            engine.observe(&event, &facts, &Evidence::default(), at).findings
-        });
-        assert_eq!(found[1].iter().map(|found| found.rule.as_str()).collect::<Vec<_>>(), ["RA106"], "{kind} {member}");
+        found(&mut engine, &event("jwt.refresh-token.revoke", &other), 0, 0);
+        assert_eq!(found(&mut engine, &refreshed, 600_000, 0), [""; 0], "{other}");
     }
+}
+
+#[test]
+fn a_clock_that_is_ahead_puts_no_refresh_behind_its_revocation() {
+    let members = json!({ "user_id": "u", "application_id": "a", "session_id": "s" });
+    for (ahead, after, expected) in
+        [(0, -1_000, &[][..]), (5_000, -1_000, &[]), (240_000, 200, &[]), (5_000, 4_000, &["RA106"])]
+    {
+        let mut engine = Engine::new(Config::default());
+        found(&mut engine, &event("jwt.refresh", &members), -600_000, ahead);
+        found(&mut engine, &event("jwt.refresh-token.revoke", &members), 0, ahead);
+        let found = found(&mut engine, &event("jwt.refresh", &members), after, ahead);
+        assert_eq!(found.iter().filter(|rule| *rule == "RA106").collect::<Vec<_>>(), expected, "{ahead} {after}");
+    }
+}
+
+#[test]
+fn who_has_many_sessions_has_all_of_them_and_who_has_thousands_forgets_their_own() {
+    let mut engine = Engine::new(Config::default());
+    let place = Place { ip: 1, near: 1, wide: 1, country: 1, ..Place::default() };
+    // Twelve applications, a session in each, refreshed in turns.
+    let of = |turn: u64, number: u64| {
+        let at = START + 3_600 * turn as i64 + number as i64;
+        let tokens = 1_000 * (number + 1) + turn;
+        Facts { place, session: number + 100, application: number + 100, ..refresh(at, tokens, tokens + 1) }
+    };
+    for turn in 1..6 {
+        for number in 0..12 {
+            observe(&mut engine, &of(turn, number));
+        }
+    }
+    // The first one's parent again, from elsewhere.
+    let stolen = Facts { place: CLOUD, child: 7, occurred: START + 30_000, ..of(5, 0) };
+    assert!(judged(&mut engine, &stolen).findings.iter().any(|found| found.rule == "RA101"));
+
+    // An account of another user's, which is opened again and again on one day.
+    for number in 0..9_000 {
+        let facts = Facts { user: 9, session: 10_000 + number, ..refresh(START + 40_000, 1, 2) };
+        observe(&mut engine, &facts);
+    }
+    let limit = usize::from(state::user::SESSIONS_A_DAY) + state::user::SESSIONS;
+    assert!(engine.state().sessions.len() <= 12 + limit, "{}", engine.state().sessions.len());
+    assert!(
+        judged(&mut engine, &Facts { child: 8, occurred: START + 50_000, ..stolen })
+            .findings
+            .iter()
+            .any(|found| found.rule == "RA101" || found.rule == "RA102")
+    );
 }
 
 #[test]

@@ -150,6 +150,7 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
         application.count_undone(facts.session, at);
     }
     let mut proved = None;
+    let opens = state.sessions.get(facts.session).is_none();
     if facts.unnamed && facts.child != 0 {
         *state.heirs.entry(facts.child, at, limits.heirs, || 0) = facts.session;
     }
@@ -174,8 +175,13 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
         let owners = state.owners.entry(owners_key(facts), at, limits.networks, || 0);
         *owners = owners.saturating_add(1);
     }
-    if let Some(gone) = (facts.session != 0).then(|| user.own(facts.session)).flatten() {
-        state.sessions.remove(gone);
+    if facts.session != 0 {
+        if opens {
+            user.open(at);
+        }
+        if let Some(gone) = user.own(facts.session) {
+            state.sessions.remove(gone);
+        }
     }
 }
 

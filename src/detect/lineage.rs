@@ -208,11 +208,12 @@ fn say_revoked(seen: &Seen<'_>, findings: &mut Findings) {
         0 => seen.session.map_or(i64::from(seen.at), |session| i64::from(session.first)),
         auth_time => auth_time,
     };
-    let of_user = seen.user.map_or(0, |user| user.revoked);
-    let presented = super::key::short(seen.facts.presented);
-    let gone = seen.user.map_or((0, 0), |user| user.gone);
-    let of_session = if presented != 0 && gone.0 == presented { seen.revoked.max(gone.1) } else { seen.revoked };
-    let revoked = [(of_session, "the session"), (of_user, "the user"), (seen.application.revoked, "the application")];
+    let revoked = [
+        (seen.revoked.session, "the session"),
+        (seen.revoked.user_in_application, "the user in this application"),
+        (seen.revoked.user, "the user"),
+        (seen.revoked.application, "the application"),
+    ];
     for (when, what) in revoked {
         let when = i64::from(when);
         let before = what == "the session" || signed_in < when;

@@ -68,6 +68,7 @@ use facts::Meaning;
 use freeman::Features;
 use key::key_of;
 use others::Others;
+use revoked::Revoked;
 use seen::{Known, Seen};
 use state::{
     State, StateLimits,
@@ -222,7 +223,7 @@ impl Engine {
             Meaning::Refresh => self.refresh(event, facts, evidence, at, now),
             Meaning::Refused => self.refused(event, facts, at),
             Meaning::Revocation => {
-                revoked::learn(&mut self.state, &self.limits, event, facts, at);
+                revoked::learn(&mut self.state, &self.limits, event, facts, (now, at));
                 Judgement::nothing()
             }
             Meaning::Other => Judgement::nothing(),
@@ -242,9 +243,15 @@ impl Engine {
         let user = state.users.get(facts.user).filter(|_| facts.user != 0);
         let owners = state.owners.get(learn::owners_key(facts)).copied().unwrap_or(0);
         let seconds = u32::try_from(now.max(0)).unwrap_or(u32::MAX);
+        let revoked = Revoked::of(state, facts, session);
         let others = user.map_or_else(Others::default, |user| Others::of(state, user, session, facts, seconds));
-        let seen =
-            Seen::new(event, facts, at, now, Known { config, session, user, application, company, others, owners });
+        let seen = Seen::new(
+            event,
+            facts,
+            at,
+            now,
+            Known { config, session, revoked, user, application, company, others, owners },
+        );
         let mut findings = Findings::new(seen.is_new_user());
         observe_all(&seen, &mut findings);
         lineage::skewed(&seen, evidence, state.ahead.0, &mut findings);

@@ -20,12 +20,6 @@ pub fn rename(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32) {
                 rename_tokens(session, old, facts);
             }
         }
-        let gone = short(old.presented);
-        if let Some(user) =
-            state.users.get_mut(facts.user, limits.users).filter(|user| gone != 0 && user.gone.0 == gone)
-        {
-            user.gone.0 = short(facts.presented);
-        }
     }
 }
 

@@ -2,57 +2,105 @@
 
 use super::{
     facts::Facts,
-    key::{short, tiny},
-    state::{
-        State, StateLimits,
-        application::Application,
-        session::Session,
-        user::{SESSIONS, User},
-    },
+    key::{key_of, short},
+    state::{State, StateLimits, session::Session, user::SESSIONS},
 };
 use crate::event::RefreshEvent;
 
-/// Tokens were revoked: of one session, of a user, of a user in one application, or of a whole application.
-pub fn learn(state: &mut State, limits: &StateLimits, event: &RefreshEvent, facts: &Facts, at: u32) {
-    let when = u32::try_from(facts.occurred.max(1)).unwrap_or(at).min(at.max(1));
-    let presented = short(facts.presented);
-    let sessions = state.users.get(facts.user).map_or([0; SESSIONS], |user| user.sessions);
-    let sessions = sessions.into_iter().chain([facts.session]).filter(|key| *key != 0);
-    let revoke = |state: &mut State, is_meant: &dyn Fn(u64, &Session) -> bool| {
-        let mut is_known = false;
-        for key in sessions.clone() {
-            if state.sessions.get(key).is_some_and(|session| is_meant(key, session))
-                && let Some(session) = state.sessions.get_mut(key, limits.sessions)
-            {
-                session.revoked = session.revoked.max(when);
-                is_known = true;
-            }
-        }
-        is_known
-    };
-    let is_of_one = facts.presented != 0 || event.session_id.is_some();
-    if is_of_one {
-        let is_named = |key: u64| event.session_id.is_some() && key == facts.session;
-        let shown = |session: &Session| facts.presented != 0 && session.presented.contains(&presented);
-        let is_known = revoke(state, &|key, session| is_named(key) || shown(session));
-        // A token that works once is revoked before it was ever shown: whoever shows it is late.
-        if facts.user != 0 && facts.presented != 0 && !is_known {
-            user(state, limits, facts, at).gone = (presented, when);
-        }
-    } else if facts.user != 0 && event.application_id.is_some() {
-        // Of this user and this application: the others go on.
-        revoke(state, &|_, session| session.application == tiny(facts.application));
-    } else if facts.user != 0 {
-        let user = user(state, limits, facts, at);
-        user.revoked = user.revoked.max(when);
-    } else if event.application_id.is_some() {
-        let new = || Application::new(at);
-        let application = state.applications.entry(facts.application, at, limits.applications, new);
-        application.revoked = application.revoked.max(when);
+/// Whose tokens were revoked: a session's, or those of everything that began before.
+#[derive(Clone, Copy)]
+enum Whose {
+    Session,
+    Token,
+    UserInApplication,
+    User,
+    Application,
+}
+
+impl Whose {
+    /// What it is called in [`State::revoked`].
+    fn key(self, of: u64) -> u64 {
+        key_of(of ^ ((self as u64 + 1) << 56))
     }
 }
 
-/// Whose it is; one who was not seen yet may hold tokens of before.
-fn user<'a>(state: &'a mut State, limits: &StateLimits, facts: &Facts, at: u32) -> &'a mut User {
-    state.users.entry(facts.user, at, limits.users, || User::new(at))
+/// When tokens were revoked that a refresh may be one of, seconds since 1970; 0 = never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Revoked {
+    /// Of this session.
+    pub session: u32,
+    /// Of its user in its application.
+    pub user_in_application: u32,
+    /// Of its user.
+    pub user: u32,
+    /// Of its application.
+    pub application: u32,
+}
+
+impl Revoked {
+    /// What is known for a refresh; `session`: what is remembered of its session.
+    pub fn of(state: &State, facts: &Facts, session: Option<&Session>) -> Self {
+        let when = |whose: Whose, of: u64| match of {
+            0 => 0,
+            of => state.revoked.get(whose.key(of)).copied().unwrap_or(0),
+        };
+        let named = [(facts.session, facts.presented)];
+        let named = named.into_iter().chain(facts.old.iter().map(|old| (old.session, old.presented)));
+        let named = named.map(|(session, token)| when(Whose::Session, session).max(when(Whose::Token, token)));
+        Self {
+            session: named.max().unwrap_or(0).max(session.map_or(0, |session| session.revoked)),
+            user_in_application: when(Whose::UserInApplication, of_both(facts)),
+            user: when(Whose::User, facts.user),
+            application: when(Whose::Application, facts.application),
+        }
+    }
+}
+
+/// Tokens were revoked at an instant by the sender's clock: of one session, of a user, of a user in one application, or of a
+/// whole application. Whether any of them was ever seen does not matter.
+pub fn learn(state: &mut State, limits: &StateLimits, event: &RefreshEvent, facts: &Facts, (now, at): (i64, u32)) {
+    let when = u32::try_from(now.max(1)).unwrap_or(u32::MAX);
+    let note = |state: &mut State, whose: Whose, of: u64| {
+        let noted = state.revoked.entry(whose.key(of), at, limits.revoked, || 0);
+        *noted = when.max(*noted);
+    };
+    if facts.presented != 0 || event.session_id.is_some() {
+        if revoke_known(state, limits, (event, facts), when) {
+            return;
+        }
+        if event.session_id.is_some() {
+            note(state, Whose::Session, facts.session);
+        }
+        if facts.presented != 0 {
+            note(state, Whose::Token, facts.presented);
+        }
+    } else if facts.user != 0 && event.application_id.is_some() {
+        note(state, Whose::UserInApplication, of_both(facts));
+    } else if facts.user != 0 {
+        note(state, Whose::User, facts.user);
+    } else if event.application_id.is_some() {
+        note(state, Whose::Application, facts.application);
+    }
+}
+
+/// Marks the session that is meant, among those that are remembered; false where there is none.
+fn revoke_known(state: &mut State, limits: &StateLimits, (event, facts): (&RefreshEvent, &Facts), when: u32) -> bool {
+    let presented = short(facts.presented);
+    let of_user = state.users.get(facts.user).map_or([0; SESSIONS], |user| user.sessions);
+    let mut is_known = false;
+    for key in of_user.into_iter().chain([facts.session]).filter(|key| *key != 0) {
+        let is_named = event.session_id.is_some() && key == facts.session;
+        let shown = |session: &Session| facts.presented != 0 && session.presented.contains(&presented);
+        if state.sessions.get(key).is_some_and(|session| is_named || shown(session))
+            && let Some(session) = state.sessions.get_mut(key, limits.sessions)
+        {
+            session.revoked = session.revoked.max(when);
+            is_known = true;
+        }
+    }
+    is_known
+}
+
+fn of_both(facts: &Facts) -> u64 {
+    if facts.user == 0 { 0 } else { facts.user ^ facts.application.rotate_left(32) }
 }

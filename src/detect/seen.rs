@@ -6,6 +6,7 @@ use super::{
     geo::{is_elsewhere, is_one_place},
     key::short,
     others::Others,
+    revoked::Revoked,
     signals::{Company, First, Hour, Kind, Lineage, Net, Pace, Signals, Software, Start},
     state::{
         application::Application,
@@ -42,8 +43,8 @@ pub struct Seen<'a> {
     pub now: i64,
     /// What is known of the session; none at its first sight, and as long as all of it was refused.
     pub session: Option<&'a Session>,
-    /// When the session was revoked; 0 = was not.
-    pub revoked: u32,
+    /// What was revoked before.
+    pub revoked: Revoked,
     /// What is known of the user.
     pub user: Option<&'a User>,
     /// What is known of the application.
@@ -67,6 +68,8 @@ pub struct Known<'a> {
     /// See [`Seen`].
     pub session: Option<&'a Session>,
     /// See [`Seen`].
+    pub revoked: Revoked,
+    /// See [`Seen`].
     pub user: Option<&'a User>,
     /// See [`Seen`].
     pub application: &'a Application,
@@ -81,10 +84,9 @@ pub struct Known<'a> {
 impl<'a> Seen<'a> {
     /// Looks at a refresh.
     pub fn new(event: &'a RefreshEvent, facts: &'a Facts, at: u32, now: i64, known: Known<'a>) -> Self {
-        let Known { config, session, user, application, company, others, owners } = known;
+        let Known { config, session, revoked, user, application, company, others, owners } = known;
         let leeway = u32::try_from(config.ra101.leeway.get().as_secs()).unwrap_or(LEEWAY_SECS);
         let parent = session.map_or(Parent::Fresh, |session| session.chain.parent(facts, now, leeway));
-        let revoked = session.map_or(0, |session| session.revoked);
         let session = session.filter(|session| session.events != 0);
         let mut seen = Self {
             config,

@@ -16,6 +16,8 @@ use crate::{
 
 /// Characters of a kept claim; a longer one is dropped, not cut: half an id misleads.
 const CLAIM_CHARS_MAX: usize = 256;
+/// Of a scope, which is a list.
+const SCOPE_CHARS_MAX: usize = 4_096;
 /// Values of `aud` and `gty`; with more, the claim is dropped.
 const VALUES_MAX: usize = 16;
 /// Base64url characters of a token's header or claims; a larger token has a fingerprint only.
@@ -127,30 +129,34 @@ impl<'a> Secrets<'a> {
         (!claims.is_empty()).then_some(claims)
     }
 
-    fn keeps(&self, text: &str) -> bool {
-        !text.is_empty() && !longer_than(text, CLAIM_CHARS_MAX) && !self.in_text(text)
+    fn keeps(&self, text: &str, chars: usize) -> bool {
+        !text.is_empty() && !longer_than(text, chars) && !self.in_text(text)
     }
 
     fn text(&self, claim: &Option<Value<'_>>) -> Option<String> {
         match claim {
-            Some(Value::Text(text)) if self.keeps(text) => Some(text.to_string()),
+            Some(Value::Text(text)) if self.keeps(text, CLAIM_CHARS_MAX) => Some(text.to_string()),
             _ => None,
         }
     }
 
     fn texts(&self, claim: &Option<Value<'_>>) -> Vec<String> {
         match claim {
-            Some(Value::Text(text)) if self.keeps(text) => vec![text.to_string()],
+            Some(Value::Text(text)) if self.keeps(text, CLAIM_CHARS_MAX) => vec![text.to_string()],
             Some(Value::Texts(list)) if list.len() <= VALUES_MAX => {
-                list.iter().filter(|text| self.keeps(text)).map(|text| text.to_string()).collect()
+                list.iter().filter(|text| self.keeps(text, CLAIM_CHARS_MAX)).map(|text| text.to_string()).collect()
             }
             _ => Vec::new(),
         }
     }
 
     fn scope(&self, claim: &Option<Value<'_>>) -> Option<String> {
-        let Some(Value::Texts(list)) = claim else { return self.text(claim) };
-        Some(joined(list, " ")).filter(|scope| self.keeps(scope)).map(|scope| scope.to_string())
+        let scope = match claim {
+            Some(Value::Text(text)) => Zeroizing::new(text.to_string()),
+            Some(Value::Texts(list)) => joined(list, " "),
+            _ => return None,
+        };
+        self.keeps(&scope, SCOPE_CHARS_MAX).then(|| scope.to_string())
     }
 }
 
@@ -223,6 +229,8 @@ mod tests {
             ),
             (format!(r#"{{"sub":"{long}","jti":"{}"}}"#, &long[1..]), json!({"jti": &long[1..]})),
             (r#"{"sub":"","jti":null}"#.to_owned(), json!({})),
+            (format!(r#"{{"scope":"{}"}}"#, "s ".repeat(2_048)), json!({"scope": "s ".repeat(2_048)})),
+            (format!(r#"{{"scope":"{}x"}}"#, "s ".repeat(2_048)), json!({})),
             (
                 r#"{"sid":"eyJhbGciOiJub25lIn0.e30.","jti":"Bearer eyJh.eyJi","tid":"eyJh..aXY.Y3Q.dGFn"}"#.to_owned(),
                 json!({}),

@@ -4,7 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{crowd::Crowd, distinct::Distinct};
 use crate::{
-    detect::{facts::Facts, key::short, score::Rates, signals::Lineage},
+    detect::{
+        facts::{Facts, labels},
+        key::short,
+        score::Rates,
+        signals::Lineage,
+    },
     event::RefreshEvent,
 };
 
@@ -12,6 +17,8 @@ use crate::{
 const NAME_CHARS_MAX: usize = 64;
 /// Values remembered of each kind.
 const VALUES: usize = 8;
+/// How many had to go is counted among so many.
+const GONE_OF: u16 = 512;
 /// Users before an application's addresses say what it is.
 const BACKEND_USERS_MIN: f64 = 20.0;
 /// A back end has at most this share of addresses to users.
@@ -75,28 +82,44 @@ pub struct Counted {
 
 /// A few values, the rarest of which goes when another comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Values(pub [Counted; VALUES]);
+pub struct Values {
+    /// The values.
+    pub kept: [Counted; VALUES],
+    /// How many had to go, lately, and of how many that came.
+    pub gone: (u16, u16),
+}
 
 impl Values {
     /// How often it came.
     pub fn count(&self, value: u32) -> u32 {
-        self.0.iter().find(|seen| seen.value == value && seen.count != 0).map_or(0, |seen| seen.count)
+        self.kept.iter().find(|seen| seen.value == value && seen.count != 0).map_or(0, |seen| seen.count)
     }
 
     /// How many there were, of those that are remembered.
     fn sum(&self) -> u32 {
-        self.0.iter().map(|seen| seen.count).sum()
+        self.kept.iter().map(|seen| seen.count).sum()
     }
 
     /// Counts it.
     pub fn add(&mut self, value: u32) {
-        let at = self.0.iter().position(|seen| seen.value == value && seen.count != 0);
-        let rarest = || self.0.iter().enumerate().min_by_key(|(_, seen)| seen.count).map_or(0, |(at, _)| at);
+        let at = self.kept.iter().position(|seen| seen.value == value && seen.count != 0);
+        let rarest = || self.kept.iter().enumerate().min_by_key(|(_, seen)| seen.count).map_or(0, |(at, _)| at);
         let at = at.unwrap_or_else(rarest);
-        if self.0[at].value != value {
-            self.0[at] = Counted { value, count: 0 };
+        let place = &mut self.kept[at];
+        self.gone.1 += 1;
+        if place.value != value {
+            self.gone.0 += u16::from(place.count != 0);
+            *place = Counted { value, count: 0 };
         }
-        self.0[at].count = self.0[at].count.saturating_add(1);
+        place.count = place.count.saturating_add(1);
+        if self.gone.1 >= GONE_OF {
+            self.gone = (self.gone.0 / 2, self.gone.1 / 2);
+        }
+    }
+
+    /// Whether there are more than can be remembered: then it is no news that one is not among them.
+    pub fn are_many(&self) -> bool {
+        usize::from(self.gone.0) >= VALUES
     }
 }
 
@@ -157,8 +180,6 @@ pub struct Application {
     pub undone: Crowd,
     /// Pairs of kinds of software: the users of whom the second came to where the first had just been.
     pub kin: [(u32, Distinct); KIN],
-    /// Everything of before was revoked then; 0 = was not.
-    pub revoked: u32,
 }
 
 impl Application {
@@ -178,9 +199,20 @@ impl Application {
     pub fn is_backend(&self) -> bool {
         let users = self.users.estimate();
         let few = users * BACKEND_ADDRESSES;
-        let one_place = users >= BACKEND_USERS_MIN && (self.addresses.estimate() <= few || self.is_from_at_most(few));
+        let is_few = self.addresses.estimate() <= few && self.is_of_one_kind();
+        let one_place = users >= BACKEND_USERS_MIN && (is_few || self.is_from_at_most(few));
         // Users, not refreshes: who calls themselves a server all day makes nobody else's place unimportant.
         one_place || self.events >= SERVED_EVENTS_MIN && self.served.estimate() * 2.0 > users
+    }
+
+    /// Whether one kind of software asks for nearly all users, or programs do: people behind one address have each their own.
+    fn is_of_one_kind(&self) -> bool {
+        let most = self.software.kept.iter().map(|seen| seen.count).max().unwrap_or(0);
+        self.is_by_programs() || u64::from(most) * 10 >= u64::from(self.software.sum()) * 9
+    }
+
+    fn is_by_programs(&self) -> bool {
+        u64::from(self.programs) * 5 >= u64::from(self.events) * 4
     }
 
     /// Whether most refreshes, and most users', come from so many networks, and are not by browsers, as those of an office are:
@@ -188,10 +220,9 @@ impl Application {
     fn is_from_at_most(&self, networks: f64) -> bool {
         let [strays, all] = self.strays;
         let all_known = self.networks.sum();
-        let often = self.networks.0.iter().filter(|seen| seen.count != 0 && seen.count * NETWORK_SHARE >= all_known);
-        let by_programs = u64::from(self.programs) * 5 >= u64::from(self.events) * 4;
+        let often = self.networks.kept.iter().filter(|seen| seen.count != 0 && seen.count * NETWORK_SHARE >= all_known);
         let is_few = all >= NETWORKS_EVENTS_MIN && strays * STRAY_SHARE <= all && often.count() as f64 <= networks;
-        is_few && by_programs && self.at_home.estimate() * 2.0 > self.users.estimate()
+        is_few && self.is_by_programs() && self.at_home.estimate() * 2.0 > self.users.estimate()
     }
 
     /// The share of refreshes that name the previous token.
@@ -297,7 +328,9 @@ impl Application {
         self.programs += u32::from(facts.agent.by_program);
         self.contradictions += u32::from(contradicts);
         if facts.place.near != 0 {
-            self.addresses.add(facts.place.near);
+            // In an office each is at their own desk.
+            let desk = if facts.place.labels & labels::OFFICE == 0 { 0 } else { facts.user };
+            self.addresses.add(facts.place.near ^ desk);
             if let Some(is_theirs) = self.serves_from(short(facts.place.near)) {
                 self.strays = [self.strays[0] + u32::from(!is_theirs), self.strays[1] + 1];
                 if is_theirs && facts.user != 0 {
@@ -309,7 +342,8 @@ impl Application {
         if facts.agent.text != 0 {
             self.software.add(facts.agent.class.into());
         }
-        if facts.user != 0 {
+        // What is said of users is by where they are: who has no address is none of them, and neither is a server's place theirs.
+        if facts.user != 0 && (facts.place.near != 0 || facts.agent.server) {
             self.users.add(facts.user);
             if facts.agent.server {
                 self.served.add(facts.user);
@@ -332,7 +366,7 @@ impl Application {
         }
         for values in [&mut self.networks, &mut self.software] {
             if values.sum() >= NETWORKS_EVENTS_MAX {
-                values.0.iter_mut().for_each(|seen| seen.count /= 2);
+                values.kept.iter_mut().for_each(|seen| seen.count /= 2);
             }
         }
         if self.strays[1] >= NETWORKS_EVENTS_MAX {

@@ -115,3 +115,50 @@ fn a_gap_that_many_of_its_clients_keep_is_one_of_theirs() {
     (0..3_000).for_each(|_| application.count_gap(0.5));
     assert!(application.keeps_gap(0.5) && !application.keeps_gap(0.78));
 }
+
+/// An application with so many refreshes, each by another user.
+fn of_users(users: u64, each: impl Fn(u64) -> Facts) -> Application {
+    let mut application = Application::default();
+    (0..users)
+        .for_each(|user| application.learn(&Facts { user: crate::detect::key::key_of(user), ..each(user) }, false));
+    application
+}
+
+#[test]
+fn people_behind_one_address_are_no_back_end_and_neither_is_who_has_none() {
+    use crate::detect::facts::{Agent, Place, labels};
+    let at = refresh(1_795_329_600, 1, 2);
+    let here = |labels: u16| Place { ip: 1, near: 1, labels, ..at.place };
+    let by = |class: u64, by_program: bool| Agent {
+        text: class as u32 + 1,
+        class: class as u16 + 1,
+        by_program,
+        ..at.agent
+    };
+    for (what, expected, application) in [
+        ("one program", true, of_users(30, |_| Facts { place: here(0), agent: by(1, true), ..at.clone() })),
+        ("programs", true, of_users(30, |user| Facts { place: here(0), agent: by(user % 3, true), ..at.clone() })),
+        ("one user agent", true, of_users(30, |_| Facts { place: here(0), agent: by(1, false), ..at.clone() })),
+        ("none known", true, of_users(30, |_| Facts { place: here(0), ..at.clone() })),
+        (
+            "their browsers",
+            false,
+            of_users(30, |user| Facts { place: here(0), agent: by(user % 3, false), ..at.clone() }),
+        ),
+        ("an office", false, of_users(30, |_| Facts { place: here(labels::OFFICE), agent: by(1, true), ..at.clone() })),
+        ("no address", false, of_users(30, |_| Facts { agent: by(1, true), ..at.clone() })),
+        ("few", false, of_users(15, |_| Facts { place: here(0), agent: by(1, true), ..at.clone() })),
+    ] {
+        assert_eq!(application.is_backend(), expected, "{what}");
+    }
+}
+
+#[test]
+fn more_values_than_are_remembered_are_no_news_and_a_rotation_now_and_then_is() {
+    let mut values = Values::default();
+    (0..900).for_each(|number| values.add(number % 9));
+    assert!(values.are_many());
+    let mut values = Values::default();
+    (0..30_000).for_each(|number| values.add(number / 100));
+    assert!(!values.are_many());
+}

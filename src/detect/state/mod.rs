@@ -33,6 +33,8 @@ const NETWORKS_MAX: usize = 200_000;
 const AGENTS_MAX: usize = 100_000;
 /// Tokens remembered of sessions that only the chain of tokens tells.
 const HEIRS_MAX: usize = 200_000;
+/// Revocations remembered of what was not seen.
+const REVOKED_MAX: usize = 200_000;
 /// Tenants remembered.
 const TENANTS_MAX: usize = 4_096;
 /// What is not a session or a user is forgotten after this long unused, seconds.
@@ -59,6 +61,8 @@ pub struct State {
     pub fans: Table<Crowd>,
     /// The session of a token, where only the chain of tokens tells it.
     pub heirs: Table<u64>,
+    /// When tokens were revoked, see `revoked`.
+    pub revoked: Table<u32>,
     /// Refusals of a session or address.
     pub refusals: Table<Burst>,
     /// Lineage findings of a tenant.
@@ -88,6 +92,7 @@ impl State {
             networks: limits(NETWORKS_MAX, OTHERS_KEPT),
             agents: limits(AGENTS_MAX, OTHERS_KEPT),
             heirs: limits(HEIRS_MAX, OTHERS_KEPT),
+            revoked: limits(REVOKED_MAX, OTHERS_KEPT),
             tenants: limits(TENANTS_MAX, APPLICATIONS_KEPT),
         }
     }
@@ -108,6 +113,8 @@ pub struct StateLimits {
     pub agents: Limits,
     /// Of tokens that stand for a session.
     pub heirs: Limits,
+    /// Of revocations.
+    pub revoked: Limits,
     /// Of tenants.
     pub tenants: Limits,
 }

@@ -12,8 +12,10 @@ use crate::detect::{
 pub const PLACES: usize = 6;
 /// Kinds of software remembered.
 pub const AGENTS: usize = 4;
-/// Sessions remembered: a user who makes more forgets their own, nobody else's.
+/// Sessions of a user that are looked at together; a suite of applications has more of them.
 pub const SESSIONS: usize = 8;
+/// Sessions that a user may open on one day. Whoever opens more forgets their own for it, and nobody else's.
+pub const SESSIONS_A_DAY: u16 = 64;
 
 /// A network a user was in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,10 +71,8 @@ pub struct User {
     pub sessions: [u64; SESSIONS],
     /// Where and when they were last, in any session.
     pub at: Option<(Cell, u32)>,
-    /// Everything of before was revoked then; 0 = was not.
-    pub revoked: u32,
-    /// The last refresh token that was revoked before it was ever shown, and when; 0 = nothing here.
-    pub gone: (u32, u32),
+    /// How many sessions were first seen on one day, and on which since 1970.
+    pub opened: (u16, u16),
 }
 
 impl User {
@@ -121,6 +121,13 @@ impl User {
         }
     }
 
+    /// Counts a session that was not seen before.
+    pub fn open(&mut self, now: u32) {
+        let today = (now / 86_400) as u16;
+        let so_far = if self.opened.1 == today { self.opened.0 } else { 0 };
+        self.opened = (so_far.saturating_add(1), today);
+    }
+
     /// Remembers that a session is theirs; returns the one that has to go for it.
     pub fn own(&mut self, session: u64) -> Option<u64> {
         if let Some(at) = self.sessions.iter().position(|own| *own == session) {
@@ -131,7 +138,7 @@ impl User {
         let gone = self.sessions[SESSIONS - 1];
         self.sessions.copy_within(0..SESSIONS - 1, 1);
         self.sessions[0] = session;
-        (gone != 0).then_some(gone)
+        (gone != 0 && self.opened.0 > SESSIONS_A_DAY).then_some(gone)
     }
 
     /// Counts an hour of the day; halves all when one is full, so that old habits fade. Hours by another clock begin anew.
