@@ -26,9 +26,10 @@ use crate::{
     record::{Action, Draft, Evidence, Finding, Incident, IncidentChange, Kind, Replay, Seq, Severity},
     secret::Fingerprinter,
     source::{AnyDecoder, Authentic, Decoded},
-    time::ReceivedAt,
+    time::{EventTime, ReceivedAt},
 };
 
+mod clock;
 mod journal;
 mod lines;
 
@@ -80,8 +81,6 @@ impl Arguments {
     }
 }
 
-/// The clock moves at most this far with one event.
-const STEP_MICROS_MAX: i64 = 86_400 * 1_000_000;
 /// The journal's id in records that no journal has.
 const NO_JOURNAL: &str = "00000000";
 
@@ -114,7 +113,9 @@ struct Backtest<'a> {
     cellar: Box<dyn Cellar>,
     /// First record and the body's hash of every id, and whether a replay of it is recorded.
     seen: HashMap<String, (Seq, [u8; 32], bool, ReceivedAt)>,
-    clock: Option<ReceivedAt>,
+    clock: clock::Clock,
+    /// The event before the one that was read last: what follows it tells of a pause.
+    pending: Option<(RefreshEvent, Evidence, [u8; 32])>,
     next: Seq,
     hash: chain::Hash,
     line: Vec<u8>,
@@ -149,7 +150,8 @@ impl<'a> Backtest<'a> {
             judge,
             cellar,
             seen: HashMap::new(),
-            clock: None,
+            clock: clock::Clock::default(),
+            pending: None,
             next: 1,
             hash: chain::GENESIS,
             line: Vec::new(),
@@ -206,19 +208,27 @@ impl<'a> Backtest<'a> {
             if let Decoded::Event(event) = decoded
                 && self.config.scope.takes(&event)
             {
-                self.event(*event, authentic.evidence(), hash)?;
+                let next = Some(event.occurred_at);
+                if let Some(pending) = self.pending.replace((*event, authentic.evidence().clone(), hash)) {
+                    self.event(pending, next)?;
+                }
             }
         }
         Ok(Ok(()))
     }
 
-    fn event(&mut self, mut event: RefreshEvent, evidence: &Evidence, hash: [u8; 32]) -> anyhow::Result<()> {
-        let at = self.tick(&event);
+    fn event(
+        &mut self,
+        (mut event, evidence, hash): (RefreshEvent, Evidence, [u8; 32]),
+        next: Option<EventTime>,
+    ) -> anyhow::Result<()> {
+        let (at, is_ahead) = self.clock.tick(event.occurred_at, next);
         self.enricher.enrich(&mut event);
         self.config.privacy.apply(&mut event, &self.fingerprints);
-        let evidence = Evidence { body_sha256: Some(hex::encode(hash)), ..evidence.clone() };
+        let evidence = Evidence { body_sha256: Some(hex::encode(hash)), ..evidence };
         let window = self.config.dedupe.window.get();
-        let evidence = crate::ledger::judge_instant(evidence, event.occurred_at.millis(), at, window);
+        let mut evidence = crate::ledger::judge_instant(evidence, event.occurred_at.millis(), at, window);
+        evidence.clock_skew &= is_ahead || event.occurred_at <= at.event_time();
         let known = self.seen.get_mut(event.id.as_str()).filter(|(.., first)| at.since(*first) <= window);
         if let Some((of, body, replayed, _)) = known {
             if *body == hash || std::mem::replace(replayed, true) {
@@ -260,18 +270,6 @@ impl<'a> Backtest<'a> {
             self.write(&Draft { incident: Some(&incident), ..head })?;
         }
         Ok(())
-    }
-
-    /// The latest instant so far, no more than a day after the one before.
-    fn tick(&mut self, event: &RefreshEvent) -> ReceivedAt {
-        let instant = event.occurred_at.millis().saturating_mul(1_000);
-        let now = match self.clock {
-            None => instant,
-            Some(before) => instant.clamp(before.micros(), before.micros().saturating_add(STEP_MICROS_MAX)),
-        };
-        let now = ReceivedAt::from_micros(now);
-        self.clock = Some(now);
-        now
     }
 
     fn record(
@@ -316,6 +314,9 @@ impl<'a> Backtest<'a> {
     }
 
     fn finish(mut self) -> anyhow::Result<Ended> {
+        if let Some(last) = self.pending.take() {
+            self.event(last, None)?;
+        }
         written(self.out.flush())?;
         if self.given.summary {
             self.print_sums()?;

@@ -23,7 +23,7 @@ Examples:
   refresh-audit check
   refresh-audit check --connect --config /etc/refresh-audit/config.toml")]
 pub(super) struct Arguments {
-    /// Also fetch every JWKS and send every sink a record that is marked as a test (kind operator, action check)
+    /// Also fetch every JWKS and send every sink but files and stdout a record that is marked as a test (kind operator, action check)
     #[arg(long)]
     connect: bool,
 }

@@ -234,14 +234,19 @@ impl Traces {
         }
     }
 
-    /// Whether a revocation is of this refresh token, else of this user, else of this application.
+    /// Whether a revocation is of this session or refresh token, else of this user, in this application if it names one, else of
+    /// this application.
     fn is_stopped_by(&self, event: &RefreshEvent, theirs: &Facts) -> bool {
         let own = &self.facts;
+        let is_of_application = event.application_id.is_some() && theirs.application == own.application;
         theirs.meaning == Meaning::Revocation
-            && match theirs.presented {
-                0 if theirs.user == 0 => event.application_id.is_some() && theirs.application == own.application,
-                0 => theirs.user == own.user,
-                _ => theirs.shows_as(own),
+            && if event.session_id.is_some() || theirs.presented != 0 {
+                let is_session = event.session_id.is_some() && theirs.session == own.session;
+                is_session || theirs.presented != 0 && theirs.shows_as(own)
+            } else if theirs.user == 0 {
+                is_of_application
+            } else {
+                theirs.user == own.user && (event.application_id.is_none() || is_of_application)
             }
     }
 
@@ -288,8 +293,10 @@ impl History {
     }
 
     fn take(&mut self, record: &Record, wanted: &Traces) {
-        // A replay is of an event that is told already.
-        let Some(event) = record.event.as_ref().filter(|_| record.kind == Kind::Event) else { return };
+        // A replay is of an event that is told already, and what came too late was learned from by nobody.
+        let is_stale = record.evidence.as_ref().is_some_and(|evidence| evidence.stale);
+        let counts = record.kind == Kind::Event && !is_stale;
+        let Some(event) = record.event.as_ref().filter(|_| counts) else { return };
         let session = wanted.session.as_deref();
         let line = || (record.seq, event.occurred_at.to_string(), where_from(event));
         let facts = Facts::of(event);

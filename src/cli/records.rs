@@ -21,7 +21,7 @@ use crate::{
         read::{Item, Reader},
         segment,
     },
-    record::{Kind, Record},
+    record::{Action, Kind, Record},
     time::ReceivedAt,
 };
 
@@ -208,7 +208,12 @@ fn wanted(given: &Arguments, record: &Record) -> bool {
 
 fn row(record: &Record, width: Option<usize>) -> String {
     let event = record.event.as_ref();
-    let outcome = event.map(|event| format!("{:?}", event.outcome).to_lowercase()).unwrap_or_default();
+    let is_denied = record.verdict.as_ref().is_some_and(|verdict| verdict.action == Action::Deny);
+    let outcome = match event {
+        Some(_) if is_denied => "denied".to_owned(),
+        Some(event) => format!("{:?}", event.outcome).to_lowercase(),
+        None => String::new(),
+    };
     let received = record.received_at.to_string();
     let cells = [
         record.seq.to_string(),

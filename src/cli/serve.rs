@@ -51,6 +51,7 @@ pub(super) fn run(
     let made = keys::ensure_default_keys(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        outlive_file_size_limit()?;
         let stop = stop_signal()?;
         let app = App::build(config.clone(), made)?;
         warn_of_clear_text(&config);
@@ -93,6 +94,12 @@ fn warn_of_open_directory(dir: &Path) {
             dir.display()
         );
     }
+}
+
+/// A file that grows past RLIMIT_FSIZE fails the write, as a full disk does, and is no reason to die: a signal that is handled
+/// does not kill.
+fn outlive_file_size_limit() -> std::io::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Resolves at SIGTERM, SIGINT, or SIGHUP: a terminal that is closed.

@@ -73,7 +73,11 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let (records, segments, checkpoints) = (report.records, report.segments, report.checkpoints);
     print(&format!("records {records} ({range}), segments {segments}, checkpoints {checkpoints}"))?;
     if given.checkpoint.is_some() {
-        print(&format!("checkpoints kept elsewhere: {} of {} fit", report.held, seqs.len()))?;
+        let let_go = match report.let_go {
+            0 => String::new(),
+            some => format!(", {some} are about records that were let go since (retention, or room)"),
+        };
+        print(&format!("checkpoints kept elsewhere: {} of {} fit{let_go}", report.held, seqs.len()))?;
     }
     if report.torn_bytes > 0 {
         print(&format!(

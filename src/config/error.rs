@@ -71,6 +71,8 @@ impl ConfigError {
         let message = error.message();
         let keys = path_of(error);
         if let Some((key, listed)) = unknown(message, "unknown field `") {
+            // Those that the table has beside are its own, and none of a table inside it.
+            let own = if keys.is_empty() { own } else { &[] };
             let allowed: Vec<&str> = own.iter().copied().chain(listed).collect();
             let section = if keys.is_empty() { section.to_owned() } else { format!("`{keys}` of {section}") };
             return Self::unknown_key(key, &section, place, &allowed);

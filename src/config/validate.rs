@@ -70,6 +70,11 @@ fn names(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
         let error = document.error("node", format!("`node` is not 1 to {NAME_CHARS_MAX} of A-Z a-z 0-9 . _ -"));
         return Err(error.hint("write e.g. node = \"audit-1\""));
     }
+    if config.data_dir.as_os_str().is_empty() {
+        return Err(document
+            .error("data_dir", "`data_dir` is empty")
+            .hint("name a directory of its own, e.g. \"data\""));
+    }
     if config.sources.is_empty() {
         return Err(document.error("sources", "there is no source").hint("add a [[sources]] entry"));
     }

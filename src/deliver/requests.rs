@@ -48,6 +48,11 @@ impl Books {
         // What retention deleted, or what gave way for room, nobody can deliver any more.
         let first = segment::list(&journal.dir)?.first().map_or(1, |segment| segment.first);
         if from == 0 || from > to || to < first {
+            if last == 0 {
+                return Err(RequestError::Refused(
+                    "nothing was delivered yet, so there is nothing to deliver again".to_owned(),
+                ));
+            }
             let problem = format!(
                 "nothing to deliver again: seqs {first} to {last} can be; what is before is gone from the journal, what is \
                  behind is still to come anyway"

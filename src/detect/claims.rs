@@ -10,6 +10,8 @@ use crate::{
 
 /// A value seen this often is no news any more.
 const NEWS_MAX: u32 = 3;
+/// Nodes of one identity provider agree on the time to within this, seconds.
+const NODES_APART_SECS: i64 = 2;
 /// Refreshes of an application before its issuers mean anything.
 const EVENTS_MIN: u32 = 10;
 
@@ -71,7 +73,7 @@ fn say_clock(seen: &Seen<'_>, findings: &mut Findings) {
     let problem = if facts.issued.iat != 0 && off.saturating_abs() > limit {
         let side = if off > 0 { "after" } else { "before" };
         Some((format!("the access token was issued {} s {side} the event", off.unsigned_abs()), off))
-    } else if facts.previous.iat > facts.issued.iat && facts.issued.iat != 0 {
+    } else if facts.previous.iat > facts.issued.iat.saturating_add(NODES_APART_SECS) && facts.issued.iat != 0 {
         let younger = facts.previous.iat.saturating_sub(facts.issued.iat);
         Some(("the previous access token is younger than the issued one".to_owned(), younger))
     } else if moved != 0 && auth_time != 0 && i64::from(moved) != auth_time {

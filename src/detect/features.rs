@@ -10,6 +10,7 @@ use super::{
         Beat, Company, Drift, Elsewhere, Fork, Ground, Hour, Kind, Lineage, Net, Pace, Path, Renewal, Rival, Signals,
         Software, Stamina,
     },
+    state::{session::Session, user::User},
     zones::hour_of,
 };
 
@@ -116,6 +117,17 @@ impl Numbers {
             user_age: seen.user.map(|user| seen.at.saturating_sub(user.first)),
             is_new_user: seen.is_new_user(),
             coverage: (application.events > 0).then(|| application.coverage()),
+        }
+    }
+
+    /// Of an event of another kind, by what is remembered of its session and user.
+    pub fn beside(session: Option<&Session>, user: Option<&User>, at: u32) -> Self {
+        Self {
+            session_refreshes: session.map_or(0, |session| session.events),
+            session_age: session.map(|session| at.saturating_sub(session.first)),
+            user_refreshes: user.map_or(0, |user| user.events),
+            user_age: user.map(|user| at.saturating_sub(user.first)),
+            ..Self::default()
         }
     }
 }

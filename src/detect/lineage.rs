@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    findings::{Findings, NO_EVIDENCE},
+    findings::Findings,
     seen::Seen,
     signals::{Kind, Net, Software},
     state::chain::Parent,
@@ -31,14 +31,14 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
             say_fork(seen, findings, "is not the newest of this session: two clients are using one session", 0);
         }
         Parent::Left => {
-            say_fork(seen, findings, "was left behind by a refresh that named none: two clients are using one session", 0);
+            say_fork(seen, findings, "was left behind by a newer one: two clients are using one session", 0);
         }
         Parent::Stale(behind) => say_stale(seen, findings, behind),
         Parent::Denied => findings.say(
             &seen.config.ra102,
             Severity::Info,
             "the previous token came from a refresh that was denied here: another party let it through",
-            NO_EVIDENCE,
+            [("network", level(seen.signals.place())), ("software", level(seen.signals.agent()))],
         ),
         Parent::Before => findings.say(
             &seen.config.ra102,
@@ -122,12 +122,14 @@ fn say_stale(seen: &Seen<'_>, findings: &mut Findings, behind: u32) {
         Surroundings::Foreign => Severity::Critical,
         _ => Severity::High,
     };
-    let reason = format!("the previous access token is {behind} or more generations old: an old copy of it is in use");
+    // Its own child is a generation, too.
+    let generations = behind.saturating_add(1);
+    let reason = format!("the previous access token is {generations} or more generations old: an old copy of it is in use");
     findings.say(
         &seen.config.ra102,
         severity,
         reason,
-        [("generations", json!(behind)), ("network", level(seen.signals.place())), ("software", level(seen.signals.agent()))],
+        [("generations", json!(generations)), ("network", level(seen.signals.place())), ("software", level(seen.signals.agent()))],
     );
 }
 

@@ -224,9 +224,9 @@ impl Engine {
             Meaning::Refused => self.refused(event, facts, at),
             Meaning::Revocation => {
                 revoked::learn(&mut self.state, &self.limits, event, facts, (now, at));
-                Judgement::nothing()
+                self.known(facts, at)
             }
-            Meaning::Other => Judgement::nothing(),
+            Meaning::Other => self.known(facts, at),
         }
     }
 
@@ -276,6 +276,12 @@ impl Engine {
         state.ahead = ahead;
         surge(state, config, limits, facts, at, &mut findings);
         Judgement { findings: findings.into_vec(), risk, signals, numbers }
+    }
+
+    /// What is known beside an event that is no refresh, for rules of the operator's own.
+    fn known(&self, facts: &Facts, at: u32) -> Judgement {
+        let (session, user) = (self.state.sessions.get(facts.session), self.state.users.get(facts.user));
+        Judgement { numbers: features::Numbers::beside(session, user, at), ..Judgement::nothing() }
     }
 
     fn refused(&mut self, event: &RefreshEvent, facts: &Facts, at: u32) -> Judgement {

@@ -121,6 +121,8 @@ pub struct Admitter {
     /// Where the synced part of the open segment ends: what a failed batch is cut back to.
     pub(super) cut_to: (Seq, u64),
     pub(super) tried: Instant,
+    /// It was opened again after a failure, and nothing was written since.
+    pub(super) is_unproved: bool,
     pub(super) chores: Instant,
     pub(super) checked: Instant,
     pub(super) checkpointed: (Instant, Seq),
@@ -157,6 +159,7 @@ impl Admitter {
             keep,
             parked: Parked::default(),
             tried: now,
+            is_unproved: false,
             chores: now,
             checked: now,
             checkpointed: (now, last),

@@ -216,6 +216,11 @@ impl Log {
         Ok(Self { file, len, is_end_bad, signer })
     }
 
+    /// Who signs.
+    pub const fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
     /// Appends one and syncs it. After an error the next one is written in its place.
     pub fn append(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
         let gap = match (self.len, self.is_end_bad) {

@@ -47,6 +47,9 @@ impl Admitter {
             self.fail(&error, batch);
             return;
         }
+        if self.is_unproved {
+            self.written_again();
+        }
         let Some(core) = &self.core else { return };
         let last = core.tail.next - 1;
         self.cut_to = core.writer.position();
@@ -121,11 +124,19 @@ impl Admitter {
         if self.core.is_none() && self.tried.elapsed() >= REOPEN_EVERY {
             self.tried = Instant::now();
             match self.reopen() {
-                Ok(()) => self.settings.alarms.clear(Alarm::StorageFailed, None, "the journal can be written again"),
+                // That it can be opened does not say that it can be written: on a full disk it can. Its alarm's own record tells,
+                // where that waits.
+                Ok(()) if self.settings.alarms.any_pending(0) => self.is_unproved = true,
+                Ok(()) => self.written_again(),
                 Err(error) => tracing::debug!(%error, "the journal still cannot be opened"),
             }
         }
         self.core.is_some()
+    }
+
+    fn written_again(&mut self) {
+        self.is_unproved = false;
+        self.settings.alarms.clear(Alarm::StorageFailed, None, "the journal can be written again");
     }
 
     /// Cuts back to what was synced and loads everything again, as a start would.

@@ -16,8 +16,9 @@ use std::{
 };
 
 use super::{
-    Consumers, JournalConfig, checkpoint,
-    checkpoint::Checkpoint,
+    Consumers, JournalConfig, begin,
+    chain::Hash,
+    checkpoint::{self, Checkpoint},
     disk::{Disk, Room},
     filter::{self, Filters},
     read::started,
@@ -266,7 +267,8 @@ impl Work {
             }
         }
         if let (Some(last), Some(first)) = (segments[..passed].last(), segments.get(passed)) {
-            vouch_for(&self.home, &mut self.checkpoints, last, first.first - 1)?;
+            let hash = vouch_for(&self.home, &mut self.checkpoints, last, first.first - 1)?;
+            sign_begin(&self.home, self.checkpoints.as_ref(), first.first - 1, hash)?;
         }
         for old in &segments[..passed] {
             tracing::info!(first = old.first, "a segment has passed its retention");
@@ -285,17 +287,28 @@ impl Work {
         let ours = signed.iter().filter_map(|note| note.checkpoint.as_ref());
         let highest = ours.filter(|signed| signed.journal() == self.home.journal).map(|signed| signed.seq).max();
         let is_missing = (sealed.first - 1..open.first - 1).contains(&highest.unwrap_or(0));
-        if is_missing { vouch_for(&self.home, &mut self.checkpoints, sealed, open.first - 1) } else { Ok(()) }
+        if is_missing {
+            vouch_for(&self.home, &mut self.checkpoints, sealed, open.first - 1)?;
+        }
+        Ok(())
     }
 
     fn watch_disk(&mut self) {
         let Self { home, checkpoints, disk, .. } = self;
+        let mut unsigned = None;
         let watched = disk.watch(|last, seq| {
-            // Where it cannot, it has to go all the same.
-            if let Err(error) = vouch_for(home, checkpoints, last, seq) {
-                tracing::warn!(%error, seq, "nothing vouches for what was deleted to make room");
-            }
+            // Where nobody can vouch for it, it has to go all the same.
+            let hash = vouch_for(home, checkpoints, last, seq).unwrap_or_else(|error| {
+                tracing::warn!(%error, seq, "nothing vouches for what is deleted to make room");
+                None
+            });
+            unsigned = sign_begin(home, checkpoints.as_ref(), seq, hash).err().map(|_| (seq, hash));
         });
+        // Now there may be room for it.
+        let signed = unsigned.map(|(seq, hash)| sign_begin(home, checkpoints.as_ref(), seq, hash));
+        if let Some(Err(error)) = signed {
+            tracing::warn!(%error, "that records were deleted to make room is signed with the next ones");
+        }
         if let Err(error) = watched {
             tracing::warn!(%error, "how full the disk is cannot be seen now; it is tried again");
         }
@@ -303,15 +316,24 @@ impl Work {
 }
 
 /// Signs for the end of what is about to go, where a stop or a full disk was in the way when it was sealed: what is left
-/// begins with what a checkpoint vouches for.
-fn vouch_for(home: &Home, log: &mut Option<checkpoint::Log>, last: &Segment, seq: Seq) -> io::Result<()> {
-    let Some(log) = log else { return Ok(()) };
+/// begins with what a checkpoint vouches for. Returns its hash; none where it cannot be read, or nobody signs.
+fn vouch_for(home: &Home, log: &mut Option<checkpoint::Log>, last: &Segment, seq: Seq) -> io::Result<Option<Hash>> {
+    let Some(log) = log else { return Ok(None) };
     let signed = checkpoint::read(&home.journal_dir, None)?;
-    if signed.iter().filter_map(|note| note.checkpoint.as_ref()).any(|signed| signed.seq == seq) {
-        return Ok(());
+    let mut known = signed.iter().filter_map(|note| note.checkpoint.as_ref());
+    if let Some(known) = known.find(|signed| signed.seq == seq) {
+        return Ok(Some(known.hash));
     }
-    let Some(hash) = recovery::scan(last)?.hash_of_last(seq) else { return Ok(()) };
-    log.append(&Checkpoint { origin: format!("{}/{}", home.node, home.journal), seq, hash })
+    let Some(hash) = recovery::scan(last)?.hash_of_last(seq) else { return Ok(None) };
+    log.append(&Checkpoint { origin: format!("{}/{}", home.node, home.journal), seq, hash })?;
+    Ok(Some(hash))
+}
+
+/// Signs that what came up to `seq` is let go; before it is, so that a stop in between accuses nobody.
+fn sign_begin(home: &Home, log: Option<&checkpoint::Log>, seq: Seq, hash: Option<Hash>) -> io::Result<()> {
+    let Some(log) = log else { return Ok(()) };
+    let of = (home.node.as_str(), home.journal.as_str());
+    begin::write(&home.journal_dir, log.signer(), of, (seq, hash.unwrap_or_default()))
 }
 
 /// Takes a breath before each read.

@@ -140,11 +140,9 @@ fn of_three(data_dir: &Path) -> (Work, checkpoint::Verifier) {
     (work, checkpoint::Verifier::parse(&public).unwrap())
 }
 
-/// Problems, and which records are left.
-fn verified(data_dir: &Path, verifier: &checkpoint::Verifier) -> (usize, Option<(Seq, Seq)>) {
+fn verified(data_dir: &Path, verifier: &checkpoint::Verifier, held: &[checkpoint::Found]) -> verify::Report {
     let own = verify::Own::read(data_dir, Some(verifier)).unwrap();
-    let report = verify::verify(data_dir, 1, Seq::MAX, own, &[], &mut |_| {}).unwrap();
-    (report.problems.len(), report.range)
+    verify::verify(data_dir, 1, Seq::MAX, own, held, &mut |_| {}).unwrap()
 }
 
 #[test]
@@ -153,7 +151,8 @@ fn what_is_left_begins_with_what_a_checkpoint_vouches_for() {
     let (mut work, verifier) = of_three(dir.path());
     for (day, first) in [(15, 4), (18, 7)] {
         assert_eq!(retain(&mut work, day), (first..=7).step_by(3).collect::<Vec<_>>());
-        assert_eq!(verified(dir.path(), &verifier), (0, Some((first, 9))));
+        let report = verified(dir.path(), &verifier, &[]);
+        assert_eq!((report.problems, report.range), (vec![], Some((first, 9))));
     }
     // One each; the one that was there already was not signed again.
     assert_eq!(checkpoint::read(&work.home.journal_dir, None).unwrap().len(), 2);
@@ -177,5 +176,32 @@ fn so_it_does_where_records_had_to_make_room() {
     work.watch_disk();
     let left: Vec<Seq> = segments(&work.home.journal_dir).into_iter().map(|(first, _)| first).collect();
     assert_eq!(left, [4, 7]);
-    assert_eq!(verified(dir.path(), &verifier), (0, Some((4, 9))));
+    let report = verified(dir.path(), &verifier, &[]);
+    assert_eq!((report.problems, report.range), (vec![], Some((4, 9))));
+}
+
+#[test]
+fn what_was_deleted_is_told_from_what_was_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut work, verifier) = of_three(dir.path());
+    let journal_dir = work.home.journal_dir.clone();
+    work.vouch_for_last_sealed().unwrap();
+    let kept_elsewhere = checkpoint::read(&journal_dir, Some(&verifier)).unwrap();
+    assert_eq!(retain(&mut work, 15), [4, 7]);
+    // Of what is gone by right, a checkpoint kept elsewhere says nothing any more; the last one still does.
+    let seq_3 = checkpoint::parse(&fs::read(checkpoint::path(&journal_dir)).unwrap(), Some(&verifier));
+    let seq_3 = seq_3.into_iter().filter(|note| note.checkpoint.as_ref().is_some_and(|note| note.seq == 3));
+    let held: Vec<_> = kept_elsewhere.into_iter().chain(seq_3).collect();
+    let report = verified(dir.path(), &verifier, &held);
+    assert_eq!((report.problems, report.held + report.let_go, held.len()), (vec![], 2, 2));
+    // The next file is deleted by hand.
+    fs::remove_file(plain_path(&journal_dir, 4)).unwrap();
+    let missing = "seq 4 to 6 are missing: nobody signed that they were let go";
+    let problems = verified(dir.path(), &verifier, &[]).problems;
+    assert_eq!(problems.iter().map(|problem| problem.what.as_str()).collect::<Vec<_>>(), [missing]);
+    // And the note that some were let go is taken for one that they all were.
+    let note = fs::read_to_string(begin::path(&journal_dir)).unwrap();
+    fs::write(begin::path(&journal_dir), note.replace("\n3\n", "\n6\n")).unwrap();
+    let problems = verified(dir.path(), &verifier, &[]).problems;
+    assert_eq!(problems[0].what, "the signature of the file `begins` is wrong");
 }

@@ -35,6 +35,7 @@ use crate::{
 
 mod admit;
 mod asked;
+mod begin;
 mod cellar;
 pub mod chain;
 pub mod checkpoint;

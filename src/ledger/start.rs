@@ -17,6 +17,7 @@ use super::{
     Command, Ledger, QUEUE_ENTRIES_MAX, Settings,
     admit::Admitter,
     asked::{StartIndex, Watched},
+    begin,
     cellar::Keep,
     checkpoint,
     clock::Clock,
@@ -90,6 +91,9 @@ impl Ledger {
         let last = core.tail.next - 1;
         let notes = recovery::checkpoints(&places.journal_dir());
         report_bad_notes(&places, &recovery::damage_among(&notes), &settings.alarms);
+        if let Err(error) = report_missing_begin(&places, &settings.alarms) {
+            tracing::warn!(%error, "whether the journal begins where it should is not known");
+        }
         let vouched = recovery::vouched_for(&notes);
         warn_if_cut(&vouched, &meta, last, &settings.alarms);
         if is_new {
@@ -232,6 +236,27 @@ fn warn_if_gone(settings: &Settings, places: &Places) {
         places.journal
     );
     settings.alarms.raise(Alarm::DamageFound, Some("end"), message);
+}
+
+/// Files are missing at the beginning that nothing here let go. Signatures are not checked: `verify` does.
+fn report_missing_begin(places: &Places, alarms: &Alarms) -> io::Result<()> {
+    const SUBJECT: Option<&str> = Some("begin");
+    let dir = places.journal_dir();
+    let let_go = begin::read(&dir, None)?.unwrap_or(0);
+    let oldest = segment::list(&dir)?.first().map_or(1, |oldest| oldest.first);
+    if oldest > let_go + 1 {
+        let message = format!(
+            "seq {} to {} are missing in {}, and were not let go by retention or to make room: somebody deleted them, or a part \
+             of a backup was put back; run `refresh-audit verify`, and compare with a sink or a backup",
+            let_go + 1,
+            oldest - 1,
+            dir.display()
+        );
+        alarms.raise(Alarm::DamageFound, SUBJECT, message);
+    } else {
+        alarms.clear(Alarm::DamageFound, SUBJECT, "the journal begins where it should");
+    }
+    Ok(())
 }
 
 /// Bytes that are no checkpoint, in the file of checkpoints. They stay, and `verify` names them.

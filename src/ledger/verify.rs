@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io, path::Path};
 
 use super::{
+    begin,
     chain::{self, GENESIS, Hash},
     checkpoint::{self, Checkpoint, Found, Verifier},
     read::LineReader,
@@ -26,6 +27,8 @@ pub struct Report {
     pub checkpoints: usize,
     /// Of the checkpoints that were kept elsewhere, those that fit.
     pub held: usize,
+    /// And those about records that were let go since.
+    pub let_go: usize,
     /// Bytes behind the last whole line, as a stop in the middle of a write leaves them; cut at the next start.
     pub torn_bytes: u64,
     /// What is wrong, the first `PROBLEMS_MAX`.
@@ -51,6 +54,8 @@ struct Check<'a> {
     checkpoints: BTreeMap<Seq, (Hash, Option<bool>)>,
     /// Those that were kept elsewhere and are not met yet.
     held: BTreeMap<Seq, Hash>,
+    /// Up to here records may be missing.
+    let_go: Seq,
     until: Seq,
     progress: &'a mut dyn FnMut(u64),
 }
@@ -58,14 +63,16 @@ struct Check<'a> {
 /// The journal's checkpoints, and whether their signatures were checked.
 pub struct Own {
     found: Vec<Found>,
+    let_go: Result<Seq, &'static str>,
     are_checked: bool,
 }
 
 impl Own {
     /// Reads them. `public_key` checks their signatures; without it only their hashes are compared.
     pub fn read(data_dir: &Path, public_key: Option<&Verifier>) -> io::Result<Self> {
-        let found = checkpoint::read(&journal_dir(data_dir), public_key)?;
-        Ok(Self { found, are_checked: public_key.is_some() })
+        let dir = journal_dir(data_dir);
+        let (found, let_go) = (checkpoint::read(&dir, public_key)?, begin::read(&dir, public_key)?);
+        Ok(Self { found, let_go, are_checked: public_key.is_some() })
     }
 }
 
@@ -88,9 +95,13 @@ pub fn verify(
         expected: None,
         checkpoints: BTreeMap::new(),
         held: BTreeMap::new(),
+        let_go: own.let_go.unwrap_or(0),
         until,
         progress,
     };
+    if let Err(what) = own.let_go {
+        check.problem(0, what.to_owned());
+    }
     if own.are_checked && own.found.is_empty() && segments.len() > 1 {
         // One is signed whenever a segment is sealed.
         check.problem(segments[1].first - 1, "no checkpoint is left, although there are closed files".to_owned());
@@ -100,6 +111,9 @@ pub fn verify(
     let start = segments.iter().rposition(|segment| segment.first <= from.max(1)).unwrap_or(0);
     if let Some(first) = segments.first() {
         check.begin(&segments[start], first.first);
+        if own.are_checked {
+            check.missing(first.first);
+        }
     }
     for (nth, segment) in segments.iter().enumerate().skip(start) {
         check.segment(segment, nth + 1 == segments.len())?;
@@ -182,6 +196,15 @@ impl Check<'_> {
         };
         if let Some((first, prev)) = self.expected {
             self.compare_held(first - 1, prev, "the end of what retention deleted");
+        }
+    }
+
+    /// What is missing at the beginning must have been let go. `oldest`: the first seq that is there.
+    fn missing(&mut self, oldest: Seq) {
+        let first = self.let_go + 1;
+        if oldest > first {
+            let last = oldest - 1;
+            self.problem(first, format!("seq {first} to {last} are missing: nobody signed that they were let go"));
         }
     }
 
@@ -272,6 +295,10 @@ impl Check<'_> {
             self.problem(seq, format!("a checkpoint vouches for seq {seq}, but the journal ends at {last}"));
         }
         for seq in std::mem::take(&mut self.held).into_keys() {
+            if seq <= self.let_go {
+                self.report.let_go += 1;
+                continue;
+            }
             let what = if seq > last {
                 format!("a checkpoint that was kept elsewhere vouches for seq {seq}, but the journal ends at {last}")
             } else {

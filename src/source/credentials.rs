@@ -192,7 +192,7 @@ impl BasicAuth {
         let password = match (&self.password_file, &self.password_env) {
             (Some(file), None) => Secret::from_file(&base.join(file))?,
             (None, Some(name)) => Secret::from_env(name)?,
-            _ => return Err(BuildError("basic_auth needs one of password_file and password_env".to_owned())),
+            _ => return Err(BuildError("basic_auth needs exactly one of password_file and password_env".to_owned())),
         };
         let mut both = Zeroizing::new(Vec::with_capacity(self.username.len() + 1 + password.expose().len()));
         both.extend_from_slice(self.username.as_bytes());

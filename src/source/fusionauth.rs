@@ -150,7 +150,7 @@ impl Signed {
             return refuse("signature", self.advice(jws));
         };
         if !jwks.allows(jws.kid.as_deref()) {
-            return refuse("signature", format!("the key id {:?} is not in allowed_kids", shown(jws)));
+            return refuse("signature", format!("the key id {} is not in allowed_kids", shown(jws)));
         }
         let answer = |keys: &[Key]| match jws.matches(keys) {
             Match::Verified => Some(true),
@@ -161,11 +161,11 @@ impl Signed {
             Some(true) => Ok(()),
             Some(false) => refuse(
                 "signature",
-                format!("the published key {:?} did not sign this: the header was changed or made up", shown(jws)),
+                format!("the published key {} did not sign this: the header was changed or made up", shown(jws)),
             ),
             None => refuse(
                 "signature",
-                format!("no key at jwks_url has the id {:?} and signed this: does jwks_url name the right FusionAuth?", shown(jws)),
+                format!("no key at jwks_url has the id {} and signed this: does jwks_url name the right FusionAuth?", shown(jws)),
             ),
         }
     }
@@ -184,19 +184,19 @@ impl Signed {
         if self.keys.iter().filter(|key| key.alg == alg).all(|key| key.kid.is_some() && key.kid != jws.kid)
             && jws.kid.is_some()
         {
-            return format!("its key id {kid:?} is not the kid of any {alg} entry of keys: compare them, or leave kid out");
+            return format!("its key id {kid} is not the kid of any {alg} entry of keys: compare them, or leave kid out");
         }
         let what = if alg.is_hmac() { "the secret (check `encoding` too)" } else { "the public key" };
         format!(
-            "the signature does not verify: the key in FusionAuth's Key Master (id {kid:?}) is not the one configured \
+            "the signature does not verify: the key in FusionAuth's Key Master (id {kid}) is not the one configured \
              for {alg}; compare {what}"
         )
     }
 }
 
-/// The header's key id for a log line: bounded, and quoted by the caller.
+/// The header's key id for a log line, bounded and quoted.
 fn shown(jws: &Jws<'_>) -> String {
-    jws.recorded_kid().unwrap_or_default()
+    jws.recorded_kid().map_or_else(|| "none, since the signature names none".to_owned(), |kid| format!("{kid:?}"))
 }
 
 /// The signature is right; now whether it is for this body, and now.

@@ -245,7 +245,9 @@ impl Shared {
         let failed = |error: reqwest::Error| format!("cannot fetch {}: {}", self.url, innermost(&error.without_url()));
         let mut response = self.client.get(self.url.clone()).send().await.map_err(failed)?;
         if response.status() != reqwest::StatusCode::OK {
-            return Err(format!("{} answers {}: it must be the final URL of the JWKS", self.url, response.status()));
+            let status = response.status();
+            let fix = if status.is_server_error() { "" } else { ": it must be the final URL of the JWKS" };
+            return Err(format!("{} answers {status}{fix}", self.url));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {

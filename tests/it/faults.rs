@@ -1,7 +1,10 @@
 //! Proof: a failing disk. Never a 2xx for what is not on disk; recovery without a restart once the disk does; afterwards
 //! memory equals what a restart would load.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use refresh_audit::time::ReceivedAt;
@@ -149,11 +152,33 @@ fn a_disk_that_stays_full_and_then_does_not() {
         let verdict = bench.post();
         assert_eq!((verdict.status, verdict.retry_after), (503, true), "{verdict:?}");
     }
+    let begun = bench.shim.fired();
+    eventually("it tries again and again", || bench.post().status == 503 && bench.shim.fired() >= begun + 6);
+    assert_eq!(bench.app.log().matches("alarm raised: the journal cannot be written").count(), 1);
     let alarm = [("name", "storage_failed")];
     assert_eq!(bench.app.metric("refresh_audit_alarm", &alarm), Some(1.0));
     assert_eq!(bench.app.get("/healthz").unwrap().0, 200);
     bench.recover();
     bench.check();
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_a_full_disk_and_not_the_end() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let app = TestApp::start(Settings::new());
+    let mut rng = StdRng::seed_from_u64(seed("file size"));
+    let mut post = || app.client().send(&Event::new(&mut rng), &app.signer()).unwrap();
+    assert!(post().is_recorded());
+    let limit = |bytes| {
+        let pid = Pid::from_raw(app.pid() as i32);
+        prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+    };
+    limit(Some(fs::metadata(app.data().join("journal/00000000000000000001.jsonl")).unwrap().len() + 1));
+    assert_eq!(post().status, 503);
+    assert_eq!(app.get("/healthz").unwrap().0, 200);
+    limit(None);
+    eventually("it takes events again", || post().is_recorded());
+    app.verify();
 }
 
 #[test]
