@@ -11,8 +11,10 @@ use super::{
 
 /// Gaps that differ by less than this share are alike.
 const ALIKE: f64 = 0.08;
-/// A token's end explains gaps up to so many of its lifetimes.
+/// A token's end explains gaps up to so many of its lifetimes, or up to so many seconds more: who is at work asks for something
+/// within that.
 const EXPLAINED: f64 = 1.3;
+const EXPLAINED_SECS: f64 = 300.0;
 /// What people do once a day is as regular as what a clock does, seconds.
 const BEAT_SECS_MAX: u32 = 18 * 3_600;
 
@@ -55,7 +57,8 @@ impl Seen<'_> {
     /// clock has made nothing new of it.
     pub fn beat(&self) -> Beat {
         let (Some(session), Some(gap)) = (self.session, self.gap()) else { return Beat::Unknown };
-        let explained = EXPLAINED * f64::from(session.lifetime);
+        let lifetime = f64::from(session.lifetime);
+        let explained = (EXPLAINED * lifetime).max(lifetime + EXPLAINED_SECS);
         if session.lifetime == 0 || f64::from(gap) < explained || gap > BEAT_SECS_MAX {
             return Beat::Unknown;
         }
