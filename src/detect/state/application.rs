@@ -142,6 +142,8 @@ pub struct Application {
     pub steady: u32,
     /// Of these, how many left it out later.
     pub lapsed: u32,
+    /// Refreshes from a known address.
+    pub placed: u32,
     /// Refreshes by scripts.
     pub tools: u32,
     /// Refreshes by what is known to be no browser.
@@ -199,7 +201,9 @@ impl Application {
     pub fn is_backend(&self) -> bool {
         let users = self.users.estimate();
         let few = users * BACKEND_ADDRESSES;
-        let is_few = self.addresses.estimate() <= few && self.is_of_one_kind();
+        // Where addresses are not sent, or not kept, few say nothing.
+        let are_placed = u64::from(self.placed) * 2 > u64::from(self.events);
+        let is_few = are_placed && self.addresses.estimate() <= few && self.is_of_one_kind();
         let one_place = users >= BACKEND_USERS_MIN && (is_few || self.is_from_at_most(few));
         // Users, not refreshes: who calls themselves a server all day makes nobody else's place unimportant.
         one_place || self.events >= SERVED_EVENTS_MIN && self.served.estimate() * 2.0 > users
@@ -328,6 +332,7 @@ impl Application {
         self.programs += u32::from(facts.agent.by_program);
         self.contradictions += u32::from(contradicts);
         if facts.place.near != 0 {
+            self.placed += 1;
             // In an office each is at their own desk.
             let desk = if facts.place.labels & labels::OFFICE == 0 { 0 } else { facts.user };
             self.addresses.add(facts.place.near ^ desk);
@@ -342,8 +347,7 @@ impl Application {
         if facts.agent.text != 0 {
             self.software.add(facts.agent.class.into());
         }
-        // What is said of users is by where they are: who has no address is none of them, and neither is a server's place theirs.
-        if facts.user != 0 && (facts.place.near != 0 || facts.agent.server) {
+        if facts.user != 0 {
             self.users.add(facts.user);
             if facts.agent.server {
                 self.served.add(facts.user);
@@ -361,8 +365,8 @@ impl Application {
     fn fade(&mut self) {
         let halve = |counts: &mut [&mut u32]| counts.iter_mut().for_each(|count| **count /= 2);
         if self.events >= COUNT_MAX {
-            let Self { events, originals, tools, programs, contradictions, .. } = self;
-            halve(&mut [events, originals, tools, programs, contradictions]);
+            let Self { events, originals, placed, tools, programs, contradictions, .. } = self;
+            halve(&mut [events, originals, placed, tools, programs, contradictions]);
         }
         for values in [&mut self.networks, &mut self.software] {
             if values.sum() >= NETWORKS_EVENTS_MAX {
