@@ -147,7 +147,7 @@ fn who_has_many_sessions_has_all_of_them_and_who_has_thousands_forgets_their_own
 fn one_session_that_leaves_out_its_parent_again_and_again_counts_once() {
     let mut engine = Engine::new(Config::default());
     for number in 1..2_000_u64 {
-        let parent = if number % 64 == 0 { 0 } else { number };
+        let parent = if number % 150 == 0 { 0 } else { number };
         observe(&mut engine, &refresh(START + 3_600 * number as i64, parent, number + 1));
     }
     let application = engine.state().applications.iter().next().unwrap().1;

@@ -191,9 +191,11 @@ fn what_was_deleted_is_told_from_what_was_let_go() {
     // Of what is gone by right, a checkpoint kept elsewhere says nothing any more; the last one still does.
     let seq_3 = checkpoint::parse(&fs::read(checkpoint::path(&journal_dir)).unwrap(), Some(&verifier));
     let seq_3 = seq_3.into_iter().filter(|note| note.checkpoint.as_ref().is_some_and(|note| note.seq == 3));
-    let held: Vec<_> = kept_elsewhere.into_iter().chain(seq_3).collect();
+    let before = Checkpoint { origin: "a/3f9a1c2e".to_owned(), seq: 2, hash: [7; 32] };
+    let seq_2 = checkpoint::Found { checkpoint: Some(before), signed: Some(true), place: 0..1 };
+    let held: Vec<_> = kept_elsewhere.into_iter().chain(seq_3).chain([seq_2]).collect();
     let report = verified(dir.path(), &verifier, &held);
-    assert_eq!((report.problems, report.held + report.let_go, held.len()), (vec![], 2, 2));
+    assert_eq!((report.problems, report.held, report.let_go, held.len()), (vec![], 2, 1, 3));
     // The next file is deleted by hand.
     fs::remove_file(plain_path(&journal_dir, 4)).unwrap();
     let missing = "seq 4 to 6 are missing: nobody signed that they were let go";
