@@ -205,12 +205,12 @@ impl<'a> Backtest<'a> {
         };
         let hash: [u8; 32] = Sha256::digest(body).into();
         for decoded in decoded {
-            if let Decoded::Event(event) = decoded
-                && self.config.scope.takes(&event)
-            {
-                let next = Some(event.occurred_at);
+            let Decoded::Event(event) = decoded else { continue };
+            if self.config.scope.takes(&event) {
+                let (id, occurred) = (event.id.clone(), event.occurred_at);
                 if let Some(pending) = self.pending.replace((*event, authentic.evidence().clone(), hash)) {
-                    self.event(pending, next)?;
+                    let is_another = pending.0.id != id;
+                    self.event(pending, is_another.then_some(occurred))?;
                 }
             }
         }

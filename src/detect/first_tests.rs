@@ -28,6 +28,7 @@ fn who_is_refused_at_first_sight_is_as_strange_when_they_try_again() {
         let signals = refused(&mut engine, &from_cloud(at, child));
         assert_eq!((signals.kind, signals.net, signals.wake), (Kind::Hosting, Net::Unknown, Net::Unknown), "{at}");
     }
+    assert_eq!((engine.state().owners.len(), engine.state().users.len()), (0, 0));
     // A user who is known, in a session that is not.
     let home = Place { ip: 1, near: 1, wide: 1, country: 1, ..Place::default() };
     for number in 1..40 {
@@ -135,12 +136,46 @@ fn who_has_many_sessions_has_all_of_them_and_who_has_thousands_forgets_their_own
     }
     let limit = usize::from(state::user::SESSIONS_A_DAY) + state::user::SESSIONS;
     assert!(engine.state().sessions.len() <= 12 + limit, "{}", engine.state().sessions.len());
-    assert!(
-        judged(&mut engine, &Facts { child: 8, occurred: START + 50_000, ..stolen })
-            .findings
-            .iter()
-            .any(|found| found.rule == "RA101" || found.rule == "RA102")
-    );
+    let again = judged(&mut engine, &Facts { child: 8, occurred: START + 50_000, ..stolen });
+    assert!(again.findings.iter().any(|found| found.rule == "RA101" || found.rule == "RA102"));
+
+    // The day after, what is left of them is refreshed in turns: that day none was opened.
+    let before = engine.state().sessions.len();
+    for turn in 0..3 {
+        for number in 0..u64::from(state::user::SESSIONS_A_DAY) - state::user::SESSIONS as u64 {
+            let at = START + 40_000 + 86_400 + 3_600 * turn;
+            observe(&mut engine, &Facts { user: 9, session: 10_000 + number, ..refresh(at, 2, 3) });
+        }
+    }
+    assert_eq!(engine.state().sessions.len(), before);
+}
+
+#[test]
+fn people_who_sign_out_push_out_nobody_who_was_stopped() {
+    let mut engine = Engine::new(Config::default());
+    found(&mut engine, &event("user.deactivate", &json!({ "user_id": "u" })), 0, 0);
+    let mut session = event("jwt.refresh-token.revoke", &json!({ "user_id": "v", "session_id": "s" }));
+    for number in 0..300_000 {
+        session.session_id = serde_json::from_value(json!(format!("s{number}"))).unwrap();
+        found(&mut engine, &session, 1_000, 0);
+    }
+    let refreshed = event("jwt.refresh", &json!({ "user_id": "u", "application_id": "a", "session_id": "s" }));
+    assert_eq!(found(&mut engine, &refreshed, 600_000, 0), ["RA106"]);
+}
+
+#[test]
+fn who_signs_in_anew_is_nobody_who_was_stopped_however_far_ahead_the_clock_is() {
+    // No `auth_time`: when the session was first seen stands for it.
+    let members = json!({ "user_id": "u", "application_id": "a", "session_id": "s" });
+    let mut engine = Engine::new(Config::default());
+    found(&mut engine, &event("user.deactivate", &json!({ "user_id": "u" })), 0, 240_000);
+    for after in [60_000, 120_000] {
+        let mut event = event("jwt.refresh", &members);
+        event.occurred_at = crate::time::EventTime::from_millis(event.occurred_at.millis() + after).unwrap();
+        let at = ReceivedAt::from_micros((event.occurred_at.millis() - 240_000) * 1_000);
+        let judged = engine.observe(&event, &Facts::of(&event), &Evidence::default(), at);
+        assert!(judged.findings.iter().all(|found| found.rule != "RA106"), "{after}");
+    }
 }
 
 #[test]

@@ -179,7 +179,7 @@ pub fn refresh(state: &mut State, limits: &StateLimits, facts: &Facts, at: u32, 
         if opens {
             user.open(at);
         }
-        if let Some(gone) = user.own(facts.session) {
+        if let Some(gone) = user.own(facts.session, at) {
             state.sessions.remove(gone);
         }
     }

@@ -207,7 +207,10 @@ fn say_reuse(seen: &Seen<'_>, findings: &mut Findings) {
 
 fn say_revoked(seen: &Seen<'_>, findings: &mut Findings) {
     let signed_in = match seen.facts.auth_time() {
-        0 => seen.session.map_or(i64::from(seen.at), |session| i64::from(session.first)),
+        // By the sender's clock, which may be ahead of ours.
+        0 => seen.session.map_or(seen.now, |session| {
+            i64::from(session.first) + (seen.now - i64::from(seen.at)).max(0)
+        }),
         auth_time => auth_time,
     };
     let revoked = [

@@ -311,7 +311,9 @@ impl Engine {
     pub fn before(&self, facts: &Facts) -> Before {
         let State { sessions, users, .. } = &self.state;
         let mut keys = [facts.session].into_iter().chain(facts.old.iter().map(|old| old.session));
-        Before { session: keys.find_map(|key| sessions.get(key)).cloned(), user: users.get(facts.user).cloned() }
+        let session = keys.find_map(|key| sessions.get(key)).cloned();
+        let owners = self.state.owners.get(learn::owners_key(facts)).copied();
+        Before { session, user: users.get(facts.user).cloned(), owners }
     }
 
     /// The gate refused this refresh: its token should never be seen, and where it came from is nobody's usual place, so
@@ -331,6 +333,12 @@ impl Engine {
                 }
             }
             None => self.state.users.remove(facts.user),
+        }
+        // Nor is its network's provider more of anybody's than it was.
+        match (self.state.owners.get_mut(learn::owners_key(facts)), before.owners) {
+            (Some(owners), Some(before)) => *owners = before,
+            (Some(_), None) => self.state.owners.remove(learn::owners_key(facts)),
+            (None, _) => {}
         }
     }
 }
@@ -361,6 +369,8 @@ fn published_risk(state: &mut State, event: &RefreshEvent) -> f64 {
 pub struct Before {
     session: Option<Session>,
     user: Option<User>,
+    /// How many had a network of this provider.
+    owners: Option<u32>,
 }
 
 /// RA601: everything together.

@@ -172,7 +172,7 @@ mod tests {
             session.visit(Context::of(&facts.place, &facts.agent, last));
             session.last = last;
             *state.sessions.entry(key, 1, LIMITS, Session::default) = session;
-            user.own(key);
+            user.own(key, 1);
         }
         let others = Others::of(&state, &user, state.sessions.get(1), &at(10_000, this.0, this.1, 1), 10_000);
         (others.elsewhere, others.renewal)

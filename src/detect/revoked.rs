@@ -7,7 +7,8 @@ use super::{
 };
 use crate::event::RefreshEvent;
 
-/// Whose tokens were revoked: a session's, or those of everything that began before.
+/// Whose tokens were revoked: a session's, or those of everything that began before. People sign out all day, and that pushes
+/// out no user who was stopped: these are remembered apart.
 #[derive(Clone, Copy)]
 enum Whose {
     Session,
@@ -18,7 +19,11 @@ enum Whose {
 }
 
 impl Whose {
-    /// What it is called in [`State::revoked`].
+    const fn is_one(self) -> bool {
+        matches!(self, Self::Session | Self::Token)
+    }
+
+    /// What it is called in [`State::revoked`] or [`State::stopped`].
     fn key(self, of: u64) -> u64 {
         key_of(of ^ ((self as u64 + 1) << 56))
     }
@@ -42,7 +47,10 @@ impl Revoked {
     pub fn of(state: &State, facts: &Facts, session: Option<&Session>) -> Self {
         let when = |whose: Whose, of: u64| match of {
             0 => 0,
-            of => state.revoked.get(whose.key(of)).copied().unwrap_or(0),
+            of => {
+                let table = if whose.is_one() { &state.revoked } else { &state.stopped };
+                table.get(whose.key(of)).copied().unwrap_or(0)
+            }
         };
         let named = [(facts.session, facts.presented)];
         let named = named.into_iter().chain(facts.old.iter().map(|old| (old.session, old.presented)));
@@ -61,7 +69,11 @@ impl Revoked {
 pub fn learn(state: &mut State, limits: &StateLimits, event: &RefreshEvent, facts: &Facts, (now, at): (i64, u32)) {
     let when = u32::try_from(now.max(1)).unwrap_or(u32::MAX);
     let note = |state: &mut State, whose: Whose, of: u64| {
-        let noted = state.revoked.entry(whose.key(of), at, limits.revoked, || 0);
+        let (table, limits) = match whose.is_one() {
+            true => (&mut state.revoked, limits.revoked),
+            false => (&mut state.stopped, limits.stopped),
+        };
+        let noted = table.entry(whose.key(of), at, limits, || 0);
         *noted = when.max(*noted);
     };
     if facts.presented != 0 || event.session_id.is_some() {
@@ -70,8 +82,7 @@ pub fn learn(state: &mut State, limits: &StateLimits, event: &RefreshEvent, fact
         }
         if event.session_id.is_some() {
             note(state, Whose::Session, facts.session);
-        }
-        if facts.presented != 0 {
+        } else {
             note(state, Whose::Token, facts.presented);
         }
     } else if facts.user != 0 && event.application_id.is_some() {

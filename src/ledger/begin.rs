@@ -2,7 +2,7 @@
 //! make room. Without it a file that somebody deleted would look like one that had passed its retention.
 //!
 //! `journal/begins` holds one such note, in the form of a [`checkpoint`] whose origin is `<node>/<journal>/begins`, so that no
-//! checkpoint passes for one. The hash is all zeros where it could not be read any more.
+//! checkpoint passes for one. Who checks it also compares the hash, so that no other journal's note passes either.
 
 use std::{
     fs, io,
@@ -12,9 +12,14 @@ use std::{
 use super::{
     chain::Hash,
     checkpoint::{self, Checkpoint, Found, Signer, Verifier},
+    segment::sync_dir,
 };
 use crate::{files, record::Seq};
 
+/// Of the alarm `damage_found` where records are missing at the beginning.
+pub const SUBJECT: &str = "begin";
+/// The hash of a record that could not be read any more.
+pub const UNREADABLE: Hash = [0; 32];
 /// How the origin ends.
 const ENDING: &str = "/begins";
 
@@ -27,20 +32,22 @@ pub fn path(journal_dir: &Path) -> PathBuf {
 pub fn write(journal_dir: &Path, signer: &Signer, of: (&str, &str), (seq, hash): (Seq, Hash)) -> io::Result<()> {
     let (node, journal) = of;
     let note = signer.note(&Checkpoint { origin: format!("{node}/{journal}{ENDING}"), seq, hash });
-    files::replace(&path(journal_dir), note.as_bytes())
+    files::replace(&path(journal_dir), note.as_bytes())?;
+    // An old one that came back would accuse us of what is deleted next.
+    sync_dir(journal_dir)
 }
 
-/// Up to which seq records may be missing: 0 where nobody said so. An error in words where what is there is no such note, or
-/// `verifier` does not take it.
-pub fn read(journal_dir: &Path, verifier: Option<&Verifier>) -> io::Result<Result<Seq, &'static str>> {
+/// The last record of those that may be missing; none where nobody said so. An error in words where what is there is no such
+/// note, or `verifier` does not take it.
+pub fn read(journal_dir: &Path, verifier: Option<&Verifier>) -> io::Result<Result<Option<Checkpoint>, &'static str>> {
     let path = path(journal_dir);
     let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
         read => read.map_err(|error| files::at(&path, error))?,
     };
     Ok(match &checkpoint::parse(&bytes, verifier)[..] {
         [Found { signed: Some(false), .. }] => Err("the signature of the file `begins` is wrong"),
-        [Found { checkpoint: Some(note), .. }] if note.origin.ends_with(ENDING) => Ok(note.seq),
+        [Found { checkpoint: Some(note), .. }] if note.origin.ends_with(ENDING) => Ok(Some(note.clone())),
         _ => Err("the file `begins` does not hold the note that it should"),
     })
 }
@@ -57,9 +64,9 @@ mod tests {
         let (other, _) = checkpoint::generate("a").unwrap();
         let other = Signer::parse(&other).unwrap();
         let read = || read(dir.path(), Some(&verifier)).unwrap();
-        assert_eq!(read(), Ok(0));
+        assert_eq!(read(), Ok(None));
         write(dir.path(), &signer, ("a", "3f9a1c2e"), (78, [7; 32])).unwrap();
-        assert_eq!(read(), Ok(78));
+        assert_eq!(read().unwrap().map(|begin| (begin.seq, begin.hash)), Some((78, [7; 32])));
         let note = fs::read_to_string(path(dir.path())).unwrap();
         let checkpoint = signer.note(&Checkpoint { origin: "a/3f9a1c2e".to_owned(), seq: 78, hash: [7; 32] });
         let by_another = other.note(&Checkpoint { origin: "a/3f9a1c2e/begins".to_owned(), seq: 78, hash: [7; 32] });

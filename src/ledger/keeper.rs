@@ -31,7 +31,7 @@ use super::{
 use crate::{
     detect::judge::Memory,
     record::Seq,
-    telemetry::{Alarms, Metrics},
+    telemetry::{Alarm, Alarms, Metrics},
     time::ReceivedAt,
 };
 
@@ -267,13 +267,17 @@ impl Work {
             }
         }
         if let (Some(last), Some(first)) = (segments[..passed].last(), segments.get(passed)) {
-            let hash = vouch_for(&self.home, &mut self.checkpoints, last, first.first - 1)?;
-            sign_begin(&self.home, self.checkpoints.as_ref(), first.first - 1, hash)?;
-        }
-        for old in &segments[..passed] {
-            tracing::info!(first = old.first, "a segment has passed its retention");
-            fs::remove_file(&old.path)?;
-            sync_dir(&self.home.journal_dir)?;
+            let mut end = End::of(&self.home, last, first.first - 1);
+            // On a full disk it has to go all the same: then there is room to sign for it.
+            let signed = end.let_go(&self.home, &mut self.checkpoints);
+            for old in &segments[..passed] {
+                tracing::info!(first = old.first, "a segment has passed its retention");
+                fs::remove_file(&old.path)?;
+                sync_dir(&self.home.journal_dir)?;
+            }
+            if signed.is_err() {
+                end.let_go(&self.home, &mut self.checkpoints)?;
+            }
         }
         Ok(())
     }
@@ -288,7 +292,7 @@ impl Work {
         let highest = ours.filter(|signed| signed.journal() == self.home.journal).map(|signed| signed.seq).max();
         let is_missing = (sealed.first - 1..open.first - 1).contains(&highest.unwrap_or(0));
         if is_missing {
-            vouch_for(&self.home, &mut self.checkpoints, sealed, open.first - 1)?;
+            End::of(&self.home, sealed, open.first - 1).vouch(&self.home, &mut self.checkpoints)?;
         }
         Ok(())
     }
@@ -297,16 +301,13 @@ impl Work {
         let Self { home, checkpoints, disk, .. } = self;
         let mut unsigned = None;
         let watched = disk.watch(|last, seq| {
-            // Where nobody can vouch for it, it has to go all the same.
-            let hash = vouch_for(home, checkpoints, last, seq).unwrap_or_else(|error| {
-                tracing::warn!(%error, seq, "nothing vouches for what is deleted to make room");
-                None
-            });
-            unsigned = sign_begin(home, checkpoints.as_ref(), seq, hash).err().map(|_| (seq, hash));
+            let mut end = End::of(home, last, seq);
+            if end.let_go(home, checkpoints).is_err() {
+                unsigned = Some(end);
+            }
         });
         // Now there may be room for it.
-        let signed = unsigned.map(|(seq, hash)| sign_begin(home, checkpoints.as_ref(), seq, hash));
-        if let Some(Err(error)) = signed {
+        if let Some(Err(error)) = unsigned.map(|mut end| end.let_go(home, checkpoints)) {
             tracing::warn!(%error, "that records were deleted to make room is signed with the next ones");
         }
         if let Err(error) = watched {
@@ -315,25 +316,42 @@ impl Work {
     }
 }
 
-/// Signs for the end of what is about to go, where a stop or a full disk was in the way when it was sealed: what is left
-/// begins with what a checkpoint vouches for. Returns its hash; none where it cannot be read, or nobody signs.
-fn vouch_for(home: &Home, log: &mut Option<checkpoint::Log>, last: &Segment, seq: Seq) -> io::Result<Option<Hash>> {
-    let Some(log) = log else { return Ok(None) };
-    let signed = checkpoint::read(&home.journal_dir, None)?;
-    let mut known = signed.iter().filter_map(|note| note.checkpoint.as_ref());
-    if let Some(known) = known.find(|signed| signed.seq == seq) {
-        return Ok(Some(known.hash));
-    }
-    let Some(hash) = recovery::scan(last)?.hash_of_last(seq) else { return Ok(None) };
-    log.append(&Checkpoint { origin: format!("{}/{}", home.node, home.journal), seq, hash })?;
-    Ok(Some(hash))
+/// The last record of segments, and what has to be signed for it.
+struct End {
+    seq: Seq,
+    /// None where it cannot be read.
+    hash: Option<Hash>,
+    /// Whether a checkpoint is there; where a stop or a full disk was in the way when it was sealed, it is not.
+    is_vouched_for: bool,
 }
 
-/// Signs that what came up to `seq` is let go; before it is, so that a stop in between accuses nobody.
-fn sign_begin(home: &Home, log: Option<&checkpoint::Log>, seq: Seq, hash: Option<Hash>) -> io::Result<()> {
-    let Some(log) = log else { return Ok(()) };
-    let of = (home.node.as_str(), home.journal.as_str());
-    begin::write(&home.journal_dir, log.signer(), of, (seq, hash.unwrap_or_default()))
+impl End {
+    fn of(home: &Home, last: &Segment, seq: Seq) -> Self {
+        let hash = recovery::scan(last).ok().and_then(|scan| scan.hash_of_last(seq));
+        let signed = recovery::checkpoints(&home.journal_dir);
+        let mut ours = signed.iter().filter_map(|note| note.checkpoint.as_ref());
+        let is_vouched_for = ours.any(|note| note.seq == seq && note.journal() == home.journal);
+        Self { seq, hash, is_vouched_for }
+    }
+
+    /// Signs a checkpoint for it, so that what is left begins with what one vouches for.
+    fn vouch(&mut self, home: &Home, log: &mut Option<checkpoint::Log>) -> io::Result<()> {
+        let (Some(log), Some(hash), false) = (log, self.hash, self.is_vouched_for) else { return Ok(()) };
+        log.append(&Checkpoint { origin: format!("{}/{}", home.node, home.journal), seq: self.seq, hash })?;
+        self.is_vouched_for = true;
+        Ok(())
+    }
+
+    /// Signs that everything up to it is let go; before it is, so that a stop in between accuses nobody.
+    fn let_go(&mut self, home: &Home, log: &mut Option<checkpoint::Log>) -> io::Result<()> {
+        self.vouch(home, log)?;
+        if let Some(log) = log {
+            let end = (self.seq, self.hash.unwrap_or(begin::UNREADABLE));
+            begin::write(&home.journal_dir, log.signer(), (&home.node, &home.journal), end)?;
+            home.alarms.clear(Alarm::DamageFound, Some(begin::SUBJECT), "what is left begins where it should");
+        }
+        Ok(())
+    }
 }
 
 /// Takes a breath before each read.

@@ -196,6 +196,21 @@ fn what_was_deleted_is_told_from_what_was_let_go() {
     let held: Vec<_> = kept_elsewhere.into_iter().chain(seq_3).chain([seq_2]).collect();
     let report = verified(dir.path(), &verifier, &held);
     assert_eq!((report.problems, report.held, report.let_go, held.len()), (vec![], 2, 1, 3));
+    // Nor does it excuse what is missing at the end, or anything where nobody checks who signed it.
+    let verify_with = |key: Option<&checkpoint::Verifier>| {
+        let own = verify::Own::read(dir.path(), key).unwrap();
+        let seq_12 = Checkpoint { origin: "a/3f9a1c2e".to_owned(), seq: 12, hash: [7; 32] };
+        let seq_12 = checkpoint::Found { checkpoint: Some(seq_12), signed: Some(true), place: 0..1 };
+        verify::verify(dir.path(), 1, Seq::MAX, own, &[seq_12, held[2].clone()], &mut |_| {}).unwrap()
+    };
+    let begins = fs::read(begin::path(&journal_dir)).unwrap();
+    let log = work.checkpoints.as_ref().unwrap();
+    begin::write(&journal_dir, log.signer(), ("a", "3f9a1c2e"), (20, [7; 32])).unwrap();
+    assert_eq!((verify_with(Some(&verifier)).problems.len(), verify_with(None).problems.len()), (2, 2));
+    begin::write(&journal_dir, log.signer(), ("a", "another"), (3, [8; 32])).unwrap();
+    let problems = verified(dir.path(), &verifier, &[]).problems;
+    assert_eq!(problems[0].what, "its checkpoint and the file `begins` contradict each other");
+    fs::write(begin::path(&journal_dir), begins).unwrap();
     // The next file is deleted by hand.
     fs::remove_file(plain_path(&journal_dir, 4)).unwrap();
     let missing = "seq 4 to 6 are missing: nobody signed that they were let go";

@@ -240,21 +240,28 @@ fn warn_if_gone(settings: &Settings, places: &Places) {
 
 /// Files are missing at the beginning that nothing here let go. Signatures are not checked: `verify` does.
 fn report_missing_begin(places: &Places, alarms: &Alarms) -> io::Result<()> {
-    const SUBJECT: Option<&str> = Some("begin");
     let dir = places.journal_dir();
-    let let_go = begin::read(&dir, None)?.unwrap_or(0);
     let oldest = segment::list(&dir)?.first().map_or(1, |oldest| oldest.first);
-    if oldest > let_go + 1 {
-        let message = format!(
-            "seq {} to {} are missing in {}, and were not let go by retention or to make room: somebody deleted them, or a part \
-             of a backup was put back; run `refresh-audit verify`, and compare with a sink or a backup",
-            let_go + 1,
-            oldest - 1,
-            dir.display()
-        );
-        alarms.raise(Alarm::DamageFound, SUBJECT, message);
-    } else {
-        alarms.clear(Alarm::DamageFound, SUBJECT, "the journal begins where it should");
+    let wrong = match begin::read(&dir, None)? {
+        Err(what) => Some(format!("in {}: {what}", dir.display())),
+        Ok(begin) => {
+            let first = begin.map_or(0, |begin| begin.seq).saturating_add(1);
+            (oldest > first).then(|| {
+                format!(
+                    "seq {first} to {} are missing in {}, and were not let go by retention or to make room: somebody deleted \
+                     them, or a part of a backup was put back",
+                    oldest - 1,
+                    dir.display()
+                )
+            })
+        }
+    };
+    match wrong {
+        Some(what) => {
+            let message = format!("{what}; run `refresh-audit verify`, and compare with a sink or a backup");
+            alarms.raise(Alarm::DamageFound, Some(begin::SUBJECT), message);
+        }
+        None => alarms.clear(Alarm::DamageFound, Some(begin::SUBJECT), "the journal begins where it should"),
     }
     Ok(())
 }

@@ -60,19 +60,16 @@ struct Check<'a> {
     progress: &'a mut dyn FnMut(u64),
 }
 
-/// The journal's checkpoints, and whether their signatures were checked.
-pub struct Own {
+/// The journal's checkpoints, and who checked their signatures.
+pub struct Own<'a> {
     found: Vec<Found>,
-    let_go: Result<Seq, &'static str>,
-    are_checked: bool,
+    public_key: Option<&'a Verifier>,
 }
 
-impl Own {
+impl<'a> Own<'a> {
     /// Reads them. `public_key` checks their signatures; without it only their hashes are compared.
-    pub fn read(data_dir: &Path, public_key: Option<&Verifier>) -> io::Result<Self> {
-        let dir = journal_dir(data_dir);
-        let (found, let_go) = (checkpoint::read(&dir, public_key)?, begin::read(&dir, public_key)?);
-        Ok(Self { found, let_go, are_checked: public_key.is_some() })
+    pub fn read(data_dir: &Path, public_key: Option<&'a Verifier>) -> io::Result<Self> {
+        Ok(Self { found: checkpoint::read(&journal_dir(data_dir), public_key)?, public_key })
     }
 }
 
@@ -84,7 +81,7 @@ pub fn verify(
     data_dir: &Path,
     from: Seq,
     until: Seq,
-    own: Own,
+    own: Own<'_>,
     held: &[Found],
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<Report> {
@@ -95,25 +92,24 @@ pub fn verify(
         expected: None,
         checkpoints: BTreeMap::new(),
         held: BTreeMap::new(),
-        let_go: own.let_go.unwrap_or(0),
+        let_go: 0,
         until,
         progress,
     };
-    if let Err(what) = own.let_go {
-        check.problem(0, what.to_owned());
-    }
-    if own.are_checked && own.found.is_empty() && segments.len() > 1 {
+    if own.public_key.is_some() && own.found.is_empty() && segments.len() > 1 {
         // One is signed whenever a segment is sealed.
         check.problem(segments[1].first - 1, "no checkpoint is left, although there are closed files".to_owned());
     }
     check.read_checkpoints(own.found);
+    if let Some(public_key) = own.public_key {
+        // Behind the list of files: it is signed before any of them goes.
+        check.read_begin(begin::read(&dir, Some(public_key))?);
+        check.missing(segments.first().map_or(1, |oldest| oldest.first));
+    }
     check.read_held(held);
     let start = segments.iter().rposition(|segment| segment.first <= from.max(1)).unwrap_or(0);
     if let Some(first) = segments.first() {
         check.begin(&segments[start], first.first);
-        if own.are_checked {
-            check.missing(first.first);
-        }
     }
     for (nth, segment) in segments.iter().enumerate().skip(start) {
         check.segment(segment, nth + 1 == segments.len())?;
@@ -199,9 +195,29 @@ impl Check<'_> {
         }
     }
 
+    /// The note of what was let go vouches for its last record, as a checkpoint does.
+    fn read_begin(&mut self, begin: Result<Option<Checkpoint>, &'static str>) {
+        match begin {
+            Ok(None) => {}
+            Ok(Some(Checkpoint { seq, hash, .. })) => {
+                self.let_go = seq;
+                if hash == begin::UNREADABLE {
+                    return;
+                }
+                let (known, _) = *self.checkpoints.entry(seq).or_insert((hash, Some(true)));
+                if known != hash {
+                    self.problem(seq, "its checkpoint and the file `begins` contradict each other".to_owned());
+                }
+            }
+            Err(what) => self.problem(0, what.to_owned()),
+        }
+    }
+
     /// What is missing at the beginning must have been let go. `oldest`: the first seq that is there.
     fn missing(&mut self, oldest: Seq) {
-        let first = self.let_go + 1;
+        let first = self.let_go.saturating_add(1);
+        // Only what is not there any more.
+        self.let_go = self.let_go.min(oldest - 1);
         if oldest > first {
             let last = oldest - 1;
             self.problem(first, format!("seq {first} to {last} are missing: nobody signed that they were let go"));

@@ -33,7 +33,7 @@ const NETWORKS_MAX: usize = 200_000;
 const AGENTS_MAX: usize = 100_000;
 /// Tokens remembered of sessions that only the chain of tokens tells.
 const HEIRS_MAX: usize = 200_000;
-/// Revocations remembered of what was not seen.
+/// Revocations remembered, of each kind: of sessions that were not seen, and of users and applications.
 const REVOKED_MAX: usize = 200_000;
 /// Tenants remembered.
 const TENANTS_MAX: usize = 4_096;
@@ -61,8 +61,10 @@ pub struct State {
     pub fans: Table<Crowd>,
     /// The session of a token, where only the chain of tokens tells it.
     pub heirs: Table<u64>,
-    /// When tokens were revoked, see `revoked`.
+    /// When a session's tokens were revoked that was not seen, see `revoked`.
     pub revoked: Table<u32>,
+    /// When all of a user, of a user in one application, or of an application were.
+    pub stopped: Table<u32>,
     /// Refusals of a session or address.
     pub refusals: Table<Burst>,
     /// Lineage findings of a tenant.
@@ -93,6 +95,7 @@ impl State {
             agents: limits(AGENTS_MAX, OTHERS_KEPT),
             heirs: limits(HEIRS_MAX, OTHERS_KEPT),
             revoked: limits(REVOKED_MAX, OTHERS_KEPT),
+            stopped: limits(REVOKED_MAX, secs(config.user_kept)),
             tenants: limits(TENANTS_MAX, APPLICATIONS_KEPT),
         }
     }
@@ -113,8 +116,10 @@ pub struct StateLimits {
     pub agents: Limits,
     /// Of tokens that stand for a session.
     pub heirs: Limits,
-    /// Of revocations.
+    /// Of revoked sessions.
     pub revoked: Limits,
+    /// Of revoked users and applications.
+    pub stopped: Limits,
     /// Of tenants.
     pub tenants: Limits,
 }

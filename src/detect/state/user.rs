@@ -15,7 +15,7 @@ pub const AGENTS: usize = 4;
 /// Sessions of a user that are looked at together; a suite of applications has more of them.
 pub const SESSIONS: usize = 8;
 /// Sessions that a user may open on one day. Whoever opens more forgets their own for it, and nobody else's.
-pub const SESSIONS_A_DAY: u16 = 64;
+pub const SESSIONS_A_DAY: u16 = 32;
 
 /// A network a user was in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -123,13 +123,15 @@ impl User {
 
     /// Counts a session that was not seen before.
     pub fn open(&mut self, now: u32) {
-        let today = (now / 86_400) as u16;
-        let so_far = if self.opened.1 == today { self.opened.0 } else { 0 };
-        self.opened = (so_far.saturating_add(1), today);
+        self.opened = (self.opened_on(now).saturating_add(1), day(now));
+    }
+
+    fn opened_on(&self, now: u32) -> u16 {
+        if self.opened.1 == day(now) { self.opened.0 } else { 0 }
     }
 
     /// Remembers that a session is theirs; returns the one that has to go for it.
-    pub fn own(&mut self, session: u64) -> Option<u64> {
+    pub fn own(&mut self, session: u64, now: u32) -> Option<u64> {
         if let Some(at) = self.sessions.iter().position(|own| *own == session) {
             self.sessions.copy_within(0..at, 1);
             self.sessions[0] = session;
@@ -138,7 +140,7 @@ impl User {
         let gone = self.sessions[SESSIONS - 1];
         self.sessions.copy_within(0..SESSIONS - 1, 1);
         self.sessions[0] = session;
-        (gone != 0 && self.opened.0 > SESSIONS_A_DAY).then_some(gone)
+        (gone != 0 && self.opened_on(now) > SESSIONS_A_DAY).then_some(gone)
     }
 
     /// Counts an hour of the day; halves all when one is full, so that old habits fade. Hours by another clock begin anew.
@@ -151,4 +153,9 @@ impl User {
         }
         self.hours[hour] += 1;
     }
+}
+
+/// A day since 1970.
+fn day(now: u32) -> u16 {
+    (now / 86_400) as u16
 }
