@@ -46,7 +46,7 @@ impl Seen<'_> {
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
     say_storm(seen, findings);
-    if seen.application.is_backend() {
+    if seen.is_backend {
         return;
     }
     say_early(seen, findings);

@@ -53,7 +53,7 @@ impl Seen<'_> {
 
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
-    if seen.application.is_backend() {
+    if seen.is_backend {
         return;
     }
     let client = seen.event.client.clone().unwrap_or_default();
@@ -86,7 +86,7 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
 pub fn fanned_out(seen: &Seen<'_>, users: u32, (count, all): (u32, u64), findings: &mut Findings) {
     let rule = &seen.config.ra505;
     let is_rare = all >= RARE_EVENTS_MIN && f64::from(count) < rule.share * all as f64;
-    if is_rare && users >= rule.users && !seen.application.is_backend() {
+    if is_rare && users >= rule.users && !seen.is_backend {
         let reason = format!("{users} users with the same rare user agent from one network within a day");
         findings.say(rule, Severity::Medium, reason, [("users", json!(users))]);
     }

@@ -77,7 +77,7 @@ impl Seen<'_> {
 
     /// A phone moves more than the desk of the same person: the session's own ways count most. 0: in mid-use, 1: when it wakes.
     fn moves(&self, session: &Session, kind: usize) -> [f64; 3] {
-        if self.application.is_backend() {
+        if self.is_backend {
             // A server does not go along with its users.
             return [0.0; 3];
         }

@@ -91,7 +91,7 @@ impl Learned {
             alternates: cadence::alternates(seen),
             contradicts: device::contradicts(seen.event),
             over_age: auth_time > 0 && seen.now - auth_time > age,
-            is_backend: seen.application.is_backend(),
+            is_backend: seen.is_backend,
             is_where_it_was: seen.is_where_it_was(),
             follows: seen.follows(),
             joins: seen.joins(),

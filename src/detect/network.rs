@@ -13,7 +13,7 @@ use crate::record::Severity;
 
 /// Looks at one refresh.
 pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
-    if seen.application.is_backend() {
+    if seen.is_backend {
         return say_company(seen, findings);
     }
     say_travel(seen, findings);

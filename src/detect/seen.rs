@@ -49,6 +49,8 @@ pub struct Seen<'a> {
     pub user: Option<&'a User>,
     /// What is known of the application.
     pub application: &'a Application,
+    /// Whether that is a back end: estimates of its users and networks tell, and are made once.
+    pub is_backend: bool,
     /// How the parent stands to the session's tokens.
     pub parent: Parent,
     /// Users new to the network in this hour, and how many usually are.
@@ -98,6 +100,7 @@ impl<'a> Seen<'a> {
             revoked,
             user,
             application,
+            is_backend: application.is_backend(),
             parent,
             company,
             others,
@@ -121,8 +124,7 @@ impl<'a> Seen<'a> {
         let told = if self.facts.parent == 0 && self.is_one_device() { Pace::Unknown } else { told };
         let (pace, blind) = if self.facts.parent == 0 { (Pace::Unknown, told) } else { (told, Pace::Unknown) };
         let fork = self.fork();
-        let is_backend = self.application.is_backend();
-        let net = if is_backend { self.net_of_servers() } else { self.net() };
+        let net = if self.is_backend { self.net_of_servers() } else { self.net() };
         // Where a session begins, where it wakes, and that it moves in mid-use are three things.
         let awake = matches!(when, Pace::Burst | Pace::Early | Pace::Ahead | Pace::OnTime) || lineage == Lineage::Race;
         let (within, wake) = match self.session {
@@ -131,7 +133,7 @@ impl<'a> Seen<'a> {
             Some(_) => (Net::Unknown, net),
         };
         let start = if self.session.is_some() { Start::Unknown } else { Start::from(net) };
-        if is_backend {
+        if self.is_backend {
             return self.of_servers(Signals {
                 net: within,
                 wake,
