@@ -90,10 +90,7 @@ impl Ledger {
         settings.consumers.copied(found.copied);
         let last = core.tail.next - 1;
         let notes = recovery::checkpoints(&places.journal_dir());
-        report_bad_notes(&places, &recovery::damage_among(&notes), &settings.alarms);
-        if let Err(error) = report_missing_begin(&places, &settings.alarms) {
-            tracing::warn!(%error, "whether the journal begins where it should is not known");
-        }
+        report_notes(&places, &notes, &settings.alarms);
         let vouched = recovery::vouched_for(&notes);
         warn_if_cut(&vouched, &meta, last, &settings.alarms);
         if is_new {
@@ -236,6 +233,14 @@ fn warn_if_gone(settings: &Settings, places: &Places) {
         places.journal
     );
     settings.alarms.raise(Alarm::DamageFound, Some("end"), message);
+}
+
+/// What is wrong with the notes that are signed beside the journal, or with the journal by them.
+fn report_notes(places: &Places, notes: &[checkpoint::Found], alarms: &Alarms) {
+    report_bad_notes(places, &recovery::damage_among(notes), alarms);
+    if let Err(error) = report_missing_begin(places, alarms) {
+        tracing::warn!(%error, "whether the journal begins where it should is not known");
+    }
 }
 
 /// Files are missing at the beginning that nothing here let go. Signatures are not checked: `verify` does.
