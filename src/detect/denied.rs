@@ -44,9 +44,10 @@ impl Engine {
             None => self.state.users.remove(facts.user),
         }
         // Nor is its network's provider more of anybody's than it was.
-        match (self.state.owners.get_mut(learn::owners_key(facts)), before.owners) {
+        let provider = learn::owners_key(facts);
+        match (self.state.owners.get_mut(provider), before.owners) {
             (Some(owners), Some(before)) => *owners = before,
-            (Some(_), None) => self.state.owners.remove(learn::owners_key(facts)),
+            (Some(_), None) => self.state.owners.remove(provider),
             (None, _) => {}
         }
     }

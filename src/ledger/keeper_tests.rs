@@ -181,6 +181,22 @@ fn so_it_does_where_records_had_to_make_room() {
 }
 
 #[test]
+fn what_cannot_be_signed_for_goes_all_the_same_and_is_signed_for_with_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut work, verifier) = of_three(dir.path());
+    // As on a full disk: nothing can be put in its place.
+    let begins = begin::path(&work.home.journal_dir);
+    fs::create_dir(&begins).unwrap();
+    work.forgets_at.store(15 * DAY * 1_000_000, Ordering::Release);
+    assert!(work.retain().is_err());
+    assert_eq!(segments(&work.home.journal_dir), [(4, false), (7, false)]);
+    fs::remove_dir(&begins).unwrap();
+    assert_eq!(verified(dir.path(), &verifier, &[]).problems.len(), 1);
+    assert_eq!(retain(&mut work, 18), [7]);
+    assert_eq!(verified(dir.path(), &verifier, &[]).problems, []);
+}
+
+#[test]
 fn what_was_deleted_is_told_from_what_was_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let (mut work, verifier) = of_three(dir.path());

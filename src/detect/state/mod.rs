@@ -75,7 +75,7 @@ pub struct State {
     pub events: u64,
     /// The latest instant of any event, seconds since 1970.
     pub now: u32,
-    /// What the published score knows, where it is the one in use.
+    /// What the published score knows, where it is the one in use: a copy takes its maps along.
     pub freeman: Option<Box<Freeman>>,
     /// How far ahead the sender's clock usually is, seconds, and of how many that is known.
     pub ahead: (f32, u32),
