@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::{
     Admission, Command, Entry, QueueShare, Settings, Unavailable,
@@ -23,6 +23,7 @@ use super::{
     filter::IdKey,
     keeper::Keeper,
     lookup::JournalLookup,
+    reply::Reply,
 };
 use crate::{
     detect::judge::Case,
@@ -63,7 +64,7 @@ pub struct Waiting {
     /// What it takes of the queue, for as long as it is there: whether or not its sender waits.
     pub(super) _room: QueueShare,
     /// Where the answer goes.
-    pub reply: oneshot::Sender<Admission>,
+    pub reply: Reply,
 }
 
 /// What is staged and not yet synced.
@@ -75,7 +76,8 @@ pub(super) struct Batch {
     pub(super) prev: chain::Hash,
     pub(super) at: Option<ReceivedAt>,
     pub(super) ids: Vec<(IdKey, Known)>,
-    pub(super) answers: Vec<(oneshot::Sender<Admission>, Admission)>,
+    /// And the entries that are recorded.
+    pub(super) answers: Vec<(Reply, Admission, Option<Box<Entry>>)>,
     /// The number of the last alarm change in it; 0 = none.
     pub(super) alarms: u64,
 }
@@ -235,7 +237,7 @@ impl Admitter {
             return;
         }
         if !self.is_open() {
-            let _ = waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
+            waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
             return;
         }
         let key = waiting.key;
@@ -245,7 +247,7 @@ impl Admitter {
             Lookup::New => self.record(waiting),
             Lookup::Known(known) => self.duplicate(waiting, known),
             Lookup::Ask(_) if !self.asked.has_room() => {
-                let _ = waiting.reply.send(Admission::Unavailable(Unavailable::LookupFailed));
+                waiting.reply.send(Admission::Unavailable(Unavailable::LookupFailed));
             }
             Lookup::Ask(stretches) => {
                 let token = self.asked.open(key, stretches.clone(), waiting);
@@ -265,7 +267,7 @@ impl Admitter {
             return;
         }
         if self.keeper.is_full(self.batch.lines.len()) {
-            let _ = waiting.reply.send(Admission::Unavailable(Unavailable::DiskFull));
+            waiting.reply.send(Admission::Unavailable(Unavailable::DiskFull));
             return;
         }
         let (at, entry) = (self.now(), &waiting.entry);
@@ -294,7 +296,7 @@ impl Admitter {
         core.dedupe.insert(waiting.key, known);
         self.batch.ids.push((waiting.key, known));
         let answer = if denied { Admission::Denied { seq } } else { Admission::Accepted { seq } };
-        self.batch.answers.push((waiting.reply, answer));
+        self.batch.answers.push((waiting.reply, answer, Some(entry)));
         self.stage_incidents(at);
     }
 
@@ -306,9 +308,9 @@ impl Admitter {
             self.replay(&waiting, known);
         }
         if is_replay || known.seq > *self.synced.borrow() {
-            self.batch.answers.push((waiting.reply, answer));
+            self.batch.answers.push((waiting.reply, answer, Some(waiting.entry)));
         } else {
-            let _ = waiting.reply.send(answer);
+            waiting.reply.send(answer);
         }
     }
 
@@ -343,9 +345,9 @@ impl Admitter {
         self.stage_incidents(at);
     }
 
-    fn operator(&mut self, action: &OperatorAction, reply: oneshot::Sender<Admission>) {
+    fn operator(&mut self, action: &OperatorAction, reply: Reply) {
         if !self.is_open() {
-            let _ = reply.send(Admission::Unavailable(Unavailable::StorageFailed));
+            reply.send(Admission::Unavailable(Unavailable::StorageFailed));
             return;
         }
         let at = self.now();
@@ -353,7 +355,7 @@ impl Admitter {
         let head = Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Operator, at);
         if let Some(seq) = self.batch.stage(core, &Draft { operator: Some(action), ..head }) {
             core.dedupe.pass(seq);
-            self.batch.answers.push((reply, Admission::Accepted { seq }));
+            self.batch.answers.push((reply, Admission::Accepted { seq }, None));
             self.operated(action);
         }
     }

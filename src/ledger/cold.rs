@@ -75,7 +75,7 @@ impl Admitter {
         let is_lost = missing.iter().any(|name| waiting.fetched.lost.contains(name));
         if !is_lost && since.elapsed() < COLD_WAIT_MAX {
             if self.parked.by_token.len() >= PARKED_MAX {
-                let _ = waiting.reply.send(Admission::Unavailable(Unavailable::QueueFull));
+                waiting.reply.send(Admission::Unavailable(Unavailable::QueueFull));
                 return None;
             }
             let token = self.parked.next_token;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Admission, Unavailable,
+    Admission, Entry, Unavailable,
     admit::{Admitter, Batch},
     chain::Hash,
     checkpoint::Checkpoint,
@@ -14,6 +14,7 @@ use super::{
     core,
     keeper::Job,
     recovery,
+    reply::Reply,
 };
 use crate::{
     files,
@@ -110,12 +111,12 @@ impl Admitter {
         self.tried = Instant::now();
         let message = format!("the journal cannot be written: {error}; check the disk under the data directory");
         self.settings.alarms.raise(Alarm::StorageFailed, None, message);
-        for (reply, _) in batch.answers {
-            let _ = reply.send(Admission::Unavailable(Unavailable::StorageFailed));
+        for (reply, ..) in batch.answers {
+            reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
         let asked = self.asked.drain().into_iter().flat_map(|question| question.waiting);
         for waiting in asked.chain(self.parked.drain()) {
-            let _ = waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
+            waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
     }
 
@@ -239,9 +240,9 @@ impl Admitter {
     }
 }
 
-fn answer(answers: Vec<(tokio::sync::oneshot::Sender<Admission>, Admission)>) {
-    for (reply, admission) in answers {
-        let _ = reply.send(admission);
+fn answer(answers: Vec<(Reply, Admission, Option<Box<Entry>>)>) {
+    for (reply, admission, entry) in answers {
+        reply.send_back(admission, entry);
     }
 }
 

@@ -64,6 +64,7 @@ pub mod notes;
 pub mod offline;
 pub mod read;
 pub mod recovery;
+mod reply;
 mod resolve;
 mod scrub;
 pub mod search;
@@ -298,7 +299,7 @@ pub(crate) enum Command {
     /// Admit an entry.
     Admit(admit::Waiting),
     /// Record what an operator did.
-    Operator(OperatorAction, oneshot::Sender<Admission>),
+    Operator(OperatorAction, reply::Reply),
     /// Tell what is known of applications.
     Applications(oneshot::Sender<Table<Application>>),
     /// Tell what incidents are open.
@@ -320,24 +321,24 @@ impl Ledger {
         let Some(room) = QueueShare::take(&self.queued_bytes, entry.event_json.get().len()) else {
             return Admission::Unavailable(Unavailable::QueueFull);
         };
-        let (reply, answer) = oneshot::channel();
+        let (reply, waiter) = reply::channel();
         let key = dedupe::id_key(&entry.source, entry.event.id.as_str());
         let fetched = cold::Fetched::default();
         let waiting =
             admit::Waiting { entry: Box::new(entry), key, asked: Instant::now(), fetched, _room: room, reply };
-        self.ask(Command::Admit(waiting), answer).await
+        self.ask(Command::Admit(waiting), waiter).await
     }
 
     /// Journals what an operator did.
     pub async fn operator(&self, action: OperatorAction) -> Admission {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Command::Operator(action, reply), answer).await
+        let (reply, waiter) = reply::channel();
+        self.ask(Command::Operator(action, reply), waiter).await
     }
 
-    async fn ask(&self, command: Command, answer: oneshot::Receiver<Admission>) -> Admission {
+    async fn ask(&self, command: Command, waiter: reply::Waiter) -> Admission {
         use std::sync::mpsc::TrySendError;
         match self.commands.try_send(command) {
-            Ok(()) => answer.await.unwrap_or(Admission::Unavailable(Unavailable::Stopping)),
+            Ok(()) => waiter.answer().await,
             Err(TrySendError::Full(_)) => Admission::Unavailable(Unavailable::QueueFull),
             Err(TrySendError::Disconnected(_)) => Admission::Unavailable(Unavailable::Stopping),
         }

@@ -69,7 +69,7 @@ impl Admitter {
     /// Neither could tell.
     pub(super) fn lookup_failed(&mut self, token: u64) {
         for waiting in self.asked.close(token).into_iter().flat_map(|question| question.waiting) {
-            let _ = waiting.reply.send(Admission::Unavailable(Unavailable::LookupFailed));
+            waiting.reply.send(Admission::Unavailable(Unavailable::LookupFailed));
         }
     }
 
