@@ -21,6 +21,9 @@ use crate::{ledger::read::Reader, record::Seq};
 
 /// The signal is the way; polling is the net below it.
 pub const POLL: Duration = Duration::from_secs(1);
+/// A batch under way is looked at this often: waking for each of a thousand syncs a second takes the processor time of what is
+/// synced (`benches/README.md`).
+const LOOK: Duration = Duration::from_millis(10);
 /// Records looked at before a batch is handed on although most were left out, so that the cursor moves.
 const SCANNED_MAX: usize = 10_000;
 
@@ -99,11 +102,10 @@ impl Feed {
             if some && *due.get_or_insert_with(|| Instant::now() + wait) <= Instant::now() {
                 return Ok(filling);
             }
-            let poll = Instant::now() + POLL;
-            let until = due.map_or(poll, |due| due.min(poll));
+            let until = due.map_or_else(|| Instant::now() + POLL, |due| due.min(Instant::now() + LOOK));
             tokio::select! {
                 // A ledger that is gone signals no more; then the poll remains.
-                Ok(()) = self.synced.changed() => {}
+                Ok(()) = self.synced.changed(), if due.is_none() => {}
                 () = sleep_until(until) => {}
             }
         }

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     detect::judge::Memory,
+    files,
     record::Seq,
     telemetry::{Alarm, Alarms, Metrics},
     time::ReceivedAt,
@@ -41,9 +42,6 @@ const JOBS_MAX: usize = 256;
 const DISK_EVERY: Duration = Duration::from_secs(1);
 /// How often segments are compressed and retention is applied, when nothing was sealed.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
-/// zstd level for sealed segments. Half of a record is hashes and ids, which no level makes smaller: of 68 MB, level 1
-/// leaves 9.1 MB in 0.10 s, level 3 10.4 MB in 0.22 s, level 6 10.9 MB in 0.55 s.
-const ZSTD_LEVEL: i32 = 1;
 /// How long to wait for what a copy of detection's state needs: what was evicted before has to be written first.
 const NEEDED_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Bytes read at a time while compressing: a tenth of a millisecond's work.
@@ -382,7 +380,7 @@ fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
 fn write_compressed(segment: &Segment, to: &Path) -> io::Result<()> {
     let mut source = BufReader::with_capacity(COPY_BYTES, Unhurried(File::open(&segment.path)?));
     let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
-    let mut encoder = zstd::Encoder::new(target, ZSTD_LEVEL)?;
+    let mut encoder = zstd::Encoder::new(target, files::ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
     let plain_bytes = io::copy(&mut source, &mut encoder)?;
     encoder.finish()?.sync_all()?;

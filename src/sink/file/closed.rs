@@ -17,8 +17,6 @@ use crate::{files, time::ReceivedAt};
 
 /// Digits and letters of `20261122T064000123456Z`.
 const STAMP_LEN: usize = 22;
-/// zstd's own default: 3 to 10 times smaller, faster than the disk.
-const ZSTD_LEVEL: i32 = 3;
 
 /// See the head of this file.
 pub(super) struct Closed {
@@ -154,7 +152,7 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
 
 fn write_compressed(from: &Path, to: &Path) -> io::Result<()> {
     let out = files::private().write(true).create(true).truncate(true).open(to)?;
-    let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL)?;
+    let mut encoder = zstd::Encoder::new(out, files::ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
     io::copy(&mut File::open(from)?, &mut encoder)?;
     encoder.finish()?.sync_data()
