@@ -26,8 +26,7 @@ pub enum SecretError {
     File {
         /// Which.
         path: PathBuf,
-        /// Why.
-        #[source]
+        /// Why. Said once, here.
         cause: io::Error,
     },
     /// The environment variable is not set.

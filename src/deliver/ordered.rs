@@ -62,13 +62,18 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                     return true;
                 }
             }
-            Outcome::Settled(refused, ack) => match self.advance(&work.batch, part, &refused, ack).await {
-                Ok(()) => {
-                    work.halving.settled();
-                    self.live_well();
+            Outcome::Settled(refused, ack) => {
+                match self.advance(&work.batch, part.clone(), &refused, ack.clone()).await {
+                    Ok(()) => {
+                        work.halving.settled();
+                        self.live_well();
+                    }
+                    Err(reason) => {
+                        work.put_back(part, refused, ack);
+                        self.live_failed(&work.batch, reason, took, None, false);
+                    }
                 }
-                Err(reason) => self.live_failed(&work.batch, reason, took, None, false),
-            },
+            }
         }
         let waits = self.live.retry_at().is_some();
         if waits || work.halving.next().is_some() {

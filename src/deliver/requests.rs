@@ -43,6 +43,9 @@ impl Books {
             }
             return Ok(end - from);
         }
+        if let Some(to) = to.filter(|to| *to < from) {
+            return Err(RequestError::Refused(format!("the range ends ({to}) before it begins ({from})")));
+        }
         let last = self.cursor.next - 1;
         let to = to.unwrap_or(last).min(last);
         // What retention deleted, or what gave way for room, nobody can deliver any more.

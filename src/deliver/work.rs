@@ -138,6 +138,13 @@ impl Work {
         Outcome::Settled(refused, std::mem::take(&mut self.ack))
     }
 
+    /// What came of a part could not be written down: the next attempt sends none of it again.
+    pub(super) fn put_back(&mut self, part: Range<usize>, refused: Vec<(usize, String)>, ack: Ack) {
+        self.settled.extend(part.map(|at| (at, None)));
+        self.settled.extend(refused.into_iter().map(|(at, reason)| (at, Some(reason))));
+        self.took(ack);
+    }
+
     fn settle_all_but(&mut self, part: Range<usize>, again: &[Seq]) {
         let again: BTreeSet<Seq> = again.iter().copied().collect();
         for at in part {
@@ -201,6 +208,21 @@ mod tests {
     fn attempt(work: &mut Work, result: Result<Ack, SinkError>) -> Outcome {
         let seqs = open(work);
         work.outcome(work.part(), &seqs, result)
+    }
+
+    #[test]
+    fn what_could_not_be_written_down_is_not_sent_again() {
+        let mut work = work(3);
+        let ack = || Ack { text: "two".to_owned(), records: vec![(1, "one".to_owned())] };
+        let refused = vec![(2, "no 2".to_owned())];
+        let part = work.part();
+        let Outcome::Settled(parked, told) = attempt(&mut work, Err(SinkError::Reject { refused, ack: ack() })) else {
+            panic!("not settled")
+        };
+        work.put_back(part.clone(), parked, told);
+        assert_eq!((open(&work), work.part()), (vec![], part));
+        let Outcome::Settled(parked, told) = attempt(&mut work, Ok(Ack::none())) else { panic!("not settled") };
+        assert_eq!((parked, told.text, told.records), (vec![(1, "no 2".to_owned())], ack().text, ack().records));
     }
 
     fn partly(again: &[Seq], refused: &[Seq]) -> Result<Ack, SinkError> {

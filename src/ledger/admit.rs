@@ -310,7 +310,7 @@ impl Admitter {
         if is_replay || known.seq > *self.synced.borrow() {
             self.batch.answers.push((waiting.reply, answer, Some(waiting.entry)));
         } else {
-            waiting.reply.send(answer);
+            waiting.reply.send_back(answer, Some(waiting.entry));
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
     chain,
     segment::{self, Segment},
 };
-use crate::{record::Seq, slice::Slice, time::ReceivedAt};
+use crate::{files, record::Seq, slice::Slice, time::ReceivedAt};
 
 /// One step of reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl LineReader {
                 let file = File::open(segment::compressed_path(dir, segment.first))?;
                 Origin::Compressed(Box::new(zstd::Decoder::new(file)?))
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(files::at(&segment.path, error)),
         };
         Ok(Self { from, chunk: Bytes::new(), start: 0, offset: 0 })
     }

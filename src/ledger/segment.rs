@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use crate::record::Seq;
+use crate::{files, record::Seq};
 
 /// One segment file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ pub fn compressed_path(dir: &Path, first: Seq) -> PathBuf {
 /// it was synced before it got its name.
 pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in fs::read_dir(dir).map_err(|error| files::at(dir, error))? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             continue;
@@ -75,7 +75,7 @@ impl Segment {
                 let dir = self.path.parent().unwrap_or(Path::new("."));
                 Ok(Box::new(zstd::Decoder::new(File::open(compressed_path(dir, self.first))?)?))
             }
-            Err(error) => Err(error),
+            Err(error) => Err(files::at(&self.path, error)),
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{
     json::{self, array},
     tls::TlsFiles,
 };
-use crate::{secret::SecretRef, slice::pieces, units::Span};
+use crate::{record::Kind, secret::SecretRef, slice::pieces, units::Span};
 
 mod preset;
 mod signing;
@@ -235,10 +235,13 @@ impl Body {
         if self == Self::Array { array(records) } else { records }
     }
 
-    /// The idempotency key of one record, `<first seq>-<last seq>` of several.
+    /// The idempotency key of one record, `<first seq>-<last seq>` of several; checkpoints have the seqs of records.
     fn id(self, batch: &[Message]) -> String {
         match (self, batch, batch.last()) {
             (Self::Single, [message], _) => message.key.clone(),
+            (_, [first, ..], Some(last)) if first.kind == Kind::Checkpoint => {
+                format!("checkpoint-{}-{}", first.seq, last.seq)
+            }
             (_, [first, ..], Some(last)) => format!("{}-{}", first.seq, last.seq),
             _ => String::new(),
         }

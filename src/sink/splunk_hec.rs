@@ -119,7 +119,7 @@ struct Acks {
     url: Url,
     timeout: Duration,
     channel: String,
-    /// An answer lacked its `ackId`: asked whether acknowledgement is on before anything is sent again.
+    /// An answer lacked its `ackId`, or nobody could be asked about it: asked first, before anything is sent again.
     doubtful: AtomicBool,
 }
 
@@ -244,7 +244,11 @@ impl SplunkHec {
                 Ok(true) => return Ok(Ack::new(format!("ackId {id} on channel {}", acks.channel))),
                 Ok(false) => failures = 0,
                 Err(SinkError::Retry { fault: false, .. }) if failures < ACK_FAILURES_MAX => failures += 1,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // They are taken: not sent again before somebody answers for them.
+                    acks.doubtful.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
             }
             if Instant::now() + wait >= until {
                 return Err(SinkError::passing(format!(

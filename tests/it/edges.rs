@@ -139,6 +139,8 @@ fn commands_that_ask_for_nothing_say_so() {
         }
         eventually("the operator's action is delivered, too", || app.file_sink_lines().len() == 2);
         refused.push(said(&app.run(&["sinks", "redeliver", "audit-file", "--from", "9"])));
+        let turned = said(&app.run(&["sinks", "redeliver", "audit-file", "--from", "2", "--to", "1"]));
+        assert!(turned.contains("the range ends (1) before it begins (2)"), "{turned}");
         if running {
             app.stop();
         }

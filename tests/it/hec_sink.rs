@@ -6,10 +6,10 @@ use refresh_audit::{
     deliver::{DeliveryConfig, SinkState, probe::probe},
     sink::{AnySink, Sink as _, SinkConfig},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    fake_hec::{FakeHec, TOKEN},
+    fake_hec::{FakeHec, TOKEN, said},
     fake_http::Reply,
     journal::{World, adds_up, eventually},
 };
@@ -69,6 +69,28 @@ async fn a_token_without_acknowledgement_is_an_alarm() {
     let status = running.drained().await;
     assert_eq!(status.delivered, 3);
     running.stop().await;
+}
+
+/// What lets only `/event` through: the records are taken, and nobody can be asked about them.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_not_sent_again_and_again_while_nobody_can_be_asked() {
+    let server = FakeHec::new().await;
+    server.server.up();
+    let mut world = World::new();
+    world.events(3);
+    server.set(|state| {
+        state.intercept =
+            Box::new(|request| request.target.contains("/ack").then(|| said(404, 0, "Not Found", json!({}))));
+    });
+    let sink = hec(world.dir.path(), &format!("url = {:?}", server.url()));
+    let running = world.start("s", "batch.wait = '0ms'", sink);
+    // The batch, what came of it, and then only the question.
+    eventually("asked", || (server.server.requests().len() >= 4).then_some(())).await;
+    assert_eq!(server.posts().len(), 1);
+    server.set(|state| state.intercept = Box::new(|_| None));
+    assert_eq!(running.drained().await.delivered, 3);
+    running.stop().await;
+    assert_eq!(server.posts().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

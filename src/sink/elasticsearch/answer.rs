@@ -57,6 +57,16 @@ struct Error {
     reason: String,
 }
 
+impl Error {
+    /// Told as 400, too: closed, an alias without an index to write to, or no room for another index's shards.
+    fn is_of_the_index(&self) -> bool {
+        match &*self.kind {
+            "index_closed_exception" | "validation_exception" => true,
+            kind => kind == "illegal_argument_exception" && self.reason.starts_with("no write index"),
+        }
+    }
+}
+
 /// What became of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
@@ -101,6 +111,10 @@ impl Verdicts {
                 self.fault = true;
                 self.again(seq, format!("{} (check the sink's index and privileges)", said()));
             }
+            400 if item.error.as_ref().is_some_and(Error::is_of_the_index) => {
+                self.fault = true;
+                self.again(seq, format!("{} (the state of the index, not of the record)", said()));
+            }
             _ => self.refused.push((seq, said())),
         }
     }
@@ -143,6 +157,26 @@ mod tests {
 
     fn read(body: &str, count: u64) -> Result<Ack, SinkError> {
         Verdicts::read(body.as_bytes(), &batch(count), str::to_owned)?.result(None)
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_index_parks_no_record() {
+        for (kind, reason) in [
+            ("index_closed_exception", "closed"),
+            ("illegal_argument_exception", "no write index is defined for alias [audit]. The write index may be explicitly \
+             disabled"),
+            ("validation_exception", "Validation Failed: 1: this action would add [2] shards, but this cluster currently has \
+             [1000]/[1000] maximum normal shards open;"),
+        ] {
+            let item = |kind, reason| serde_json::json!({"status": 400, "error": {"type": kind, "reason": reason}});
+            let body = |kind, reason| serde_json::json!({"errors": true, "items": [{"create": item(kind, reason)}]}).to_string();
+            let SinkError::Partly { again, refused, fault, .. } = read(&body(kind, reason), 1).unwrap_err() else {
+                panic!("{kind}: not partly")
+            };
+            assert_eq!((again, refused, fault), (vec![1], vec![], true), "{kind}");
+            let own = read(&body("illegal_argument_exception", "mapper [a] cannot be changed"), 1).unwrap_err();
+            assert!(matches!(own, SinkError::Reject { .. }), "{own:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,9 @@ impl Elasticsearch {
         let answer = match answer.status {
             StatusCode::OK => return Ok(()),
             StatusCode::NOT_FOUND => {
-                let request = self.at(Method::PUT, &path, Some("create=true")).body(self.template_body()?);
+                let broken = |error| SinkError::fault(format!("the index template in this program is broken: {error}"));
+                let template = template(&self.index, self.data_stream).map_err(broken)?;
+                let request = self.at(Method::PUT, &path, Some("create=true")).body(template.to_string());
                 let request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 self.client.ask(request, ANSWER_BYTES_MAX).await?
             }
@@ -34,16 +36,32 @@ impl Elasticsearch {
             other => other,
         })
     }
+}
 
-    fn template_body(&self) -> Result<String, SinkError> {
-        let broken = |error| SinkError::fault(format!("the index template in this program is broken: {error}"));
-        let mut template: Value = serde_json::from_str(TEMPLATE).map_err(broken)?;
-        if let Some(members) = template.as_object_mut() {
-            members.insert("index_patterns".to_owned(), json!([self.index]));
-            if self.data_stream {
-                members.insert("data_stream".to_owned(), json!({}));
-            }
-        }
-        serde_json::to_string(&template).map_err(broken)
+fn template(index: &str, data_stream: bool) -> serde_json::Result<Value> {
+    let mut template: Value = serde_json::from_str(TEMPLATE)?;
+    template["index_patterns"] = json!([index]);
+    if data_stream {
+        template["data_stream"] = json!({});
+        // It would hold for `@timestamp`, too, and many versions then refuse the template: a data stream wants that one
+        // well-formed (elastic/elasticsearch#71755, #98511).
+        template["template"]["settings"] = json!({});
+    }
+    Ok(template)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_malformed_is_let_through_as_a_data_streams_instant() {
+        let setting = |template: &Value| template["template"]["settings"]["index.mapping.ignore_malformed"].clone();
+        let index = template("audit", false).unwrap();
+        assert_eq!((setting(&index), index.get("data_stream")), (json!(true), None));
+        let stream = template("audit", true).unwrap();
+        assert_eq!((setting(&stream), &stream["data_stream"]), (Value::Null, &json!({})));
+        assert_eq!(stream["index_patterns"], json!(["audit"]));
+        assert_eq!(stream["template"]["mappings"], index["template"]["mappings"]);
     }
 }

@@ -88,18 +88,22 @@ impl Closed {
     }
 
     fn tidy(&self) -> io::Result<()> {
-        let mut closed = self.list()?;
-        for path in &mut closed {
-            if self.compress && !is_compressed(path) {
-                *path = compress(path)?;
-            }
+        let closed = self.list()?;
+        // What a crash left in both forms is one.
+        let mut whole: Vec<PathBuf> = closed.iter().map(|path| plain(path)).collect();
+        whole.dedup();
+        let surplus = self.keep.map_or(0, |keep| whole.len().saturating_sub(keep));
+        let (gone, kept): (Vec<&PathBuf>, Vec<&PathBuf>) =
+            closed.iter().partition(|path| whole.iter().take(surplus).any(|gone| *gone == plain(path)));
+        // Before compressing, which takes room; and no file holds up the others.
+        let deleted = gone.iter().map(fs::remove_file);
+        let mut done: Vec<io::Result<()>> = deleted.collect();
+        if surplus > 0 {
+            done.push(files::sync_parent(&self.path));
         }
-        closed.dedup();
-        let surplus = self.keep.map_or(0, |keep| closed.len().saturating_sub(keep));
-        for path in closed.iter().take(surplus) {
-            fs::remove_file(path)?;
-        }
-        if surplus > 0 { files::sync_parent(&self.path) } else { Ok(()) }
+        let open = kept.into_iter().filter(|path| self.compress && !is_compressed(path));
+        done.extend(open.map(|path| compress(path)));
+        done.into_iter().collect()
     }
 
     /// All of them, oldest first.
@@ -129,12 +133,17 @@ fn is_stamp(text: &str) -> bool {
         })
 }
 
+/// Its name before it was compressed.
+fn plain(path: &Path) -> PathBuf {
+    if is_compressed(path) { path.with_extension("") } else { path.to_owned() }
+}
+
 fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "zst")
 }
 
 /// The compressed file is whole and on disk under its name before the plain one goes.
-fn compress(path: &Path) -> io::Result<PathBuf> {
+fn compress(path: &Path) -> io::Result<()> {
     let mut to = path.as_os_str().to_owned();
     to.push(".zst");
     let to = PathBuf::from(to);
@@ -146,8 +155,7 @@ fn compress(path: &Path) -> io::Result<PathBuf> {
         return Err(error);
     }
     fs::remove_file(path)?;
-    files::sync_parent(path)?;
-    Ok(to)
+    files::sync_parent(path)
 }
 
 fn write_compressed(from: &Path, to: &Path) -> io::Result<()> {
@@ -190,6 +198,19 @@ mod tests {
         assert_eq!(names(dir.path()), expected);
         let bytes = fs::read(dir.path().join(kept(3))).unwrap();
         assert_eq!(zstd::decode_all(&*bytes).unwrap(), b"3\n");
+    }
+
+    #[test]
+    fn what_cannot_be_compressed_keeps_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamp = |day: u32| format!("a.202611{day:02}T064000123456Z");
+        for day in [1, 2, 4] {
+            fs::write(dir.path().join(stamp(day)), "1\n").unwrap();
+        }
+        // Can be opened and not read, whoever asks.
+        fs::create_dir(dir.path().join(stamp(3))).unwrap();
+        Closed::new(dir.path().join("a"), Some(2), true).tidy().unwrap_err();
+        assert_eq!(names(dir.path()), [stamp(3), format!("{}.zst", stamp(4))]);
     }
 
     #[test]

@@ -45,6 +45,18 @@ fn of(body: Body, batch: &[Message]) -> String {
     String::from_utf8(body.of(&body.pack().packed(batch.to_vec())).concat()).unwrap()
 }
 
+/// Its seq is the one that it vouches for: a receiver that knows `2-2` would not look at it.
+#[test]
+fn a_checkpoints_id_is_no_records() {
+    let checkpoint = |seq| Message { kind: Kind::Checkpoint, ..message(seq) };
+    for body in [Body::Lines, Body::Array] {
+        assert_eq!(body.id(&[message(2)]), "2-2");
+        assert_eq!(body.id(&[checkpoint(2)]), "checkpoint-2-2");
+        assert_eq!(body.id(&[checkpoint(2), checkpoint(9)]), "checkpoint-2-9");
+    }
+    assert_eq!(Body::Single.id(&[checkpoint(2)]), "k2");
+}
+
 #[test]
 fn bodies_and_ids_are_as_told() {
     let batch = [message(7), message(8), message(9)];
