@@ -32,7 +32,8 @@ use crate::{
 /// Post events to the webhook, signed as FusionAuth signs them
 ///
 /// Without --repeat a file's bytes go out unchanged, so sending it again is a duplicate. With --repeat each copy is
-/// given a new event.id and the current time as its createInstant.
+/// given a new event.id and the current time as its createInstant. Its tokens stay as they are, so detection may tell of copies
+/// that their tokens are old (RA203): repeat into a data_dir of its own.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
