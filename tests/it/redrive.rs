@@ -1,6 +1,6 @@
 //! Refused records: parked, tried again, dropped; and ranges that an operator wants delivered again.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use refresh_audit::{
     deliver::{SinkState, Status, Which},
@@ -244,4 +244,26 @@ async fn what_is_delivered_again_has_a_backoff_of_its_own() {
     }
     let calls = sink.calls.lock().unwrap();
     assert_eq!(calls.iter().filter(|call| **call == [2]).count(), 2, "once refused, once again: {calls:?}");
+}
+
+/// On a full disk, say: what was taken must not come again with each try.
+#[tokio::test]
+async fn what_was_taken_is_not_sent_again_while_parked_records_cannot_be_written() {
+    let mut world = World::new();
+    world.events(3);
+    let parked = world.sink_file("s", "parked.jsonl");
+    let in_the_way = parked.clone();
+    let sink = Scripted::new(move |_| {
+        fs::create_dir_all(&in_the_way).unwrap();
+        Err(SinkError::Reject { refused: vec![(2, "no".to_owned())], ack: Ack::none() })
+    });
+    let running = world.start("s", CONFIG, sink.clone());
+    let cannot = |error: &String| error.contains("cannot write parked.jsonl");
+    running.until("trouble", |status| status.last_error.as_ref().is_some_and(cannot)).await;
+    fs::remove_dir(&parked).unwrap();
+    let status = running.drained().await;
+    assert_eq!(counts(&status), [2, 0, 1, 0, 0, 0]);
+    assert_eq!(*sink.calls.lock().unwrap(), [vec![1, 2, 3]]);
+    assert_eq!(json(&parked)["seq"], 2);
+    running.stop().await;
 }
