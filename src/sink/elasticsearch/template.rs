@@ -63,5 +63,8 @@ mod tests {
         assert_eq!((setting(&stream), &stream["data_stream"]), (Value::Null, &json!({})));
         assert_eq!(stream["index_patterns"], json!(["audit"]));
         assert_eq!(stream["template"]["mappings"], index["template"]["mappings"]);
+        // All other instants and addresses have it of their own.
+        let own = stream["template"]["mappings"].to_string().matches("\"ignore_malformed\":true").count();
+        assert_eq!(own, 3);
     }
 }
