@@ -23,7 +23,7 @@ use super::{
     filter::IdKey,
     keeper::Keeper,
     lookup::JournalLookup,
-    reply::Reply,
+    reply::{Answer, Reply},
 };
 use crate::{
     detect::judge::Case,
@@ -76,8 +76,7 @@ pub(super) struct Batch {
     pub(super) prev: chain::Hash,
     pub(super) at: Option<ReceivedAt>,
     pub(super) ids: Vec<(IdKey, Known)>,
-    /// And the entries that are recorded.
-    pub(super) answers: Vec<(Reply, Admission, Option<Box<Entry>>)>,
+    pub(super) answers: Vec<(Reply, Answer)>,
     /// The number of the last alarm change in it; 0 = none.
     pub(super) alarms: u64,
 }
@@ -296,7 +295,7 @@ impl Admitter {
         core.dedupe.insert(waiting.key, known);
         self.batch.ids.push((waiting.key, known));
         let answer = if denied { Admission::Denied { seq } } else { Admission::Accepted { seq } };
-        self.batch.answers.push((waiting.reply, answer, Some(entry)));
+        self.batch.answers.push((waiting.reply, (answer, Some(entry))));
         self.stage_incidents(at);
     }
 
@@ -308,9 +307,9 @@ impl Admitter {
             self.replay(&waiting, known);
         }
         if is_replay || known.seq > *self.synced.borrow() {
-            self.batch.answers.push((waiting.reply, answer, Some(waiting.entry)));
+            self.batch.answers.push((waiting.reply, (answer, Some(waiting.entry))));
         } else {
-            waiting.reply.send_back(answer, Some(waiting.entry));
+            waiting.reply.send_back((answer, Some(waiting.entry)));
         }
     }
 
@@ -355,7 +354,7 @@ impl Admitter {
         let head = Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Operator, at);
         if let Some(seq) = self.batch.stage(core, &Draft { operator: Some(action), ..head }) {
             core.dedupe.pass(seq);
-            self.batch.answers.push((reply, Admission::Accepted { seq }, None));
+            self.batch.answers.push((reply, (Admission::Accepted { seq }, None)));
             self.operated(action);
         }
     }

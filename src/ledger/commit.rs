@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Admission, Entry, Unavailable,
+    Admission, Unavailable,
     admit::{Admitter, Batch},
     chain::Hash,
     checkpoint::Checkpoint,
@@ -14,7 +14,7 @@ use super::{
     core,
     keeper::Job,
     recovery,
-    reply::Reply,
+    reply::{Answer, Reply},
 };
 use crate::{
     files,
@@ -111,7 +111,7 @@ impl Admitter {
         self.tried = Instant::now();
         let message = format!("the journal cannot be written: {error}; check the disk under the data directory");
         self.settings.alarms.raise(Alarm::StorageFailed, None, message);
-        for (reply, ..) in batch.answers {
+        for (reply, _) in batch.answers {
             reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
         let asked = self.asked.drain().into_iter().flat_map(|question| question.waiting);
@@ -240,9 +240,9 @@ impl Admitter {
     }
 }
 
-fn answer(answers: Vec<(Reply, Admission, Option<Box<Entry>>)>) {
-    for (reply, admission, entry) in answers {
-        reply.send_back(admission, entry);
+fn answer(answers: Vec<(Reply, Answer)>) {
+    for (reply, answer) in answers {
+        reply.send_back(answer);
     }
 }
 

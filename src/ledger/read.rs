@@ -17,7 +17,7 @@ use super::{
     chain,
     segment::{self, Segment},
 };
-use crate::{files, record::Seq, slice::Slice, time::ReceivedAt};
+use crate::{record::Seq, slice::Slice, time::ReceivedAt};
 
 /// One step of reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,18 +92,11 @@ enum Origin {
 }
 
 impl LineReader {
-    /// From the start of a segment. A plain one that was compressed since it was listed is found all the same.
+    /// From the start of a segment.
     pub fn open(segment: &Segment) -> io::Result<Self> {
-        let from = match File::open(&segment.path) {
-            Ok(file) if segment.compressed => Origin::Compressed(Box::new(zstd::Decoder::new(file)?)),
-            Ok(file) => Origin::Plain(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !segment.compressed => {
-                let dir = segment.path.parent().unwrap_or(Path::new("."));
-                let file = File::open(segment::compressed_path(dir, segment.first))?;
-                Origin::Compressed(Box::new(zstd::Decoder::new(file)?))
-            }
-            Err(error) => return Err(files::at(&segment.path, error)),
-        };
+        let (file, compressed) = segment.file()?;
+        let from =
+            if compressed { Origin::Compressed(Box::new(zstd::Decoder::new(file)?)) } else { Origin::Plain(file) };
         Ok(Self { from, chunk: Bytes::new(), start: 0, offset: 0 })
     }
 

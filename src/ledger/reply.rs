@@ -4,11 +4,15 @@ use tokio::sync::oneshot;
 
 use super::{Admission, Entry, Unavailable};
 
+/// What is said, and the entry that it is said of, so that the thread that made it frees it: an allocator has to search for
+/// what other threads free, and the ledger's thread is the one that everybody waits for. `benches/README.md` has what it saves.
+pub type Answer = (Admission, Option<Box<Entry>>);
+
 /// Where an answer goes.
-pub struct Reply(oneshot::Sender<(Admission, Option<Box<Entry>>)>);
+pub struct Reply(oneshot::Sender<Answer>);
 
 /// Who waits for it.
-pub struct Waiter(oneshot::Receiver<(Admission, Option<Box<Entry>>)>);
+pub struct Waiter(oneshot::Receiver<Answer>);
 
 /// Both ends.
 pub fn channel() -> (Reply, Waiter) {
@@ -24,13 +28,12 @@ impl Reply {
 
     /// Says it to whoever still waits.
     pub fn send(self, admission: Admission) {
-        let _ = self.0.send((admission, None));
+        self.send_back((admission, None));
     }
 
-    /// The same, with the entry, so that the thread that made it frees it: an allocator has to search for what other
-    /// threads free, and the ledger's thread is the one that everybody waits for. `benches/README.md` has what it saves.
-    pub fn send_back(self, admission: Admission, entry: Option<Box<Entry>>) {
-        let _ = self.0.send((admission, entry));
+    /// The same, with the entry.
+    pub fn send_back(self, answer: Answer) {
+        let _ = self.0.send(answer);
     }
 }
 

@@ -66,16 +66,23 @@ pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
 }
 
 impl Segment {
-    /// Its bytes, decompressed where need be. A segment that was compressed since it was listed is found all the same.
+    /// Its bytes, decompressed where need be.
     pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        match File::open(&self.path) {
-            Ok(file) if self.compressed => Ok(Box::new(zstd::Decoder::new(file)?)),
-            Ok(file) => Ok(Box::new(BufReader::new(file))),
+        let (file, compressed) = self.file()?;
+        Ok(if compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(BufReader::new(file)) })
+    }
+
+    /// Its file, and whether that is compressed. One that was compressed since it was listed is found all the same.
+    pub fn file(&self) -> io::Result<(File, bool)> {
+        let named = |path: &Path, compressed| match File::open(path) {
+            Ok(file) => Ok((file, compressed)),
+            Err(error) => Err(files::at(path, error)),
+        };
+        match named(&self.path, self.compressed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.compressed => {
-                let dir = self.path.parent().unwrap_or(Path::new("."));
-                Ok(Box::new(zstd::Decoder::new(File::open(compressed_path(dir, self.first))?)?))
+                named(&compressed_path(self.path.parent().unwrap_or(Path::new(".")), self.first), true)
             }
-            Err(error) => Err(files::at(&self.path, error)),
+            found => found,
         }
     }
 }

@@ -90,14 +90,14 @@ impl Closed {
     fn tidy(&self) -> io::Result<()> {
         let closed = self.list()?;
         // What a crash left in both forms is one.
-        let mut whole: Vec<PathBuf> = closed.iter().map(|path| plain(path)).collect();
-        whole.dedup();
-        let surplus = self.keep.map_or(0, |keep| whole.len().saturating_sub(keep));
-        let (gone, kept): (Vec<&PathBuf>, Vec<&PathBuf>) =
-            closed.iter().partition(|path| whole.iter().take(surplus).any(|gone| *gone == plain(path)));
+        let mut names: Vec<PathBuf> = closed.iter().map(|path| plain(path)).collect();
+        names.dedup();
+        let surplus = self.keep.map_or(0, |keep| names.len().saturating_sub(keep));
+        let first_kept = names.get(surplus);
+        let (kept, gone): (Vec<&PathBuf>, Vec<&PathBuf>) =
+            closed.iter().partition(|path| first_kept.is_some_and(|first| plain(path) >= *first));
         // Before compressing, which takes room; and no file holds up the others.
-        let deleted = gone.iter().map(fs::remove_file);
-        let mut done: Vec<io::Result<()>> = deleted.collect();
+        let mut done: Vec<io::Result<()>> = gone.iter().map(fs::remove_file).collect();
         if surplus > 0 {
             done.push(files::sync_parent(&self.path));
         }
