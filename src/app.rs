@@ -9,16 +9,14 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{
-    dev::{Server, ServerHandle},
-    web::Data,
-};
+use actix_web::web::Data;
 use tokio::{
     sync::watch,
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, timeout},
 };
 
+use self::serving::{Front, Serving, listener};
 use crate::{
     config::{At, Config, ConfigError},
     deliver::{self, Deliverer, SinkHandle, SinkState},
@@ -26,9 +24,10 @@ use crate::{
     files,
     intake::{Intake, Parts},
     keys::{self, Made},
-    ledger::{Consumers, KeyScheme, Ledger, Running, Settings, checkpoint::Signer, lock::DataLock},
+    ledger::{Consumers, KeyScheme, Ledger, Settings, checkpoint::Signer, lock::DataLock},
     sink::AnySink,
     telemetry::{Alarm, Alarms, Metrics},
+    time::ReceivedAt,
     web::{
         admin,
         listen::{self, Bound},
@@ -36,6 +35,7 @@ use crate::{
     },
 };
 
+mod serving;
 mod standing;
 
 /// How often sources are compared with what is normal for them.
@@ -80,6 +80,7 @@ pub struct App {
 impl App {
     /// Locks the data directory, builds every part and binds both sockets. `made` says which key files are new.
     pub fn build(config: Config, made: Made) -> Result<Self, StartError> {
+        serving::expect_date(ReceivedAt::wall())?;
         files::create_dir(&config.data_dir)
             .map_err(|error| failed(&format!("cannot make {}", config.data_dir.display()), error))?;
         let lock = DataLock::acquire(&config.data_dir).map_err(|error| StartError::Failed(error.to_string()))?;
@@ -152,11 +153,18 @@ impl App {
         let operator = Serving::start(listen::operator(listener(self.operator)?, self.shared.clone()))?;
 
         let starting = tokio::task::spawn_blocking(move || Ledger::start(settings));
-        let (ledger, mut running, front) = recover(starting, front, self.config.server.start_deadline.get()).await?;
-        standing::of_fingerprint_key(self.made.fingerprint, &ledger, &self.config, &self.alarms);
-        standing::of_checkpoint_key(self.made.checkpoint, &ledger, &self.config, &self.alarms);
-        standing::of_what_is_gone(&self.config, &self.alarms);
-        standing::of_bare_keys(&ledger, &self.config);
+        let mut stop = std::pin::pin!(stop);
+        let (ledger, mut running, front) = tokio::select! {
+            recovered = serving::recover(starting, front, self.config.server.start_deadline.get()) => recovered?,
+            // As good as a crash, which recovery is made for; and it may be long.
+            () = &mut stop => {
+                tracing::info!("stopped before the journal was recovered");
+                // Recovery's thread goes on until the process ends, and until then nobody else may have the directory.
+                std::mem::forget(self._lock);
+                return Ok(());
+            }
+        };
+        standing::of_start(self.made, &ledger, &self.config, &self.alarms);
         let context = deliver::Context {
             data_dir: self.config.data_dir.clone(),
             journal_dir: ledger.journal_dir().to_owned(),
@@ -179,10 +187,11 @@ impl App {
         let watch = tokio::spawn(watch_sources(Arc::clone(&self.intake)));
         let watch_files = tokio::spawn(watch_files(self.enricher, self.alarms.clone()));
         let ended = tokio::select! {
-            () = stop => Ok(()),
+            () = &mut stop => Ok(()),
             // Whoever watches over the service starts it again, with all that was acknowledged. As it is, every event would be
             // answered 503 until somebody looks.
             () = running.ended() => Err(failed("the ledger's thread", "it ended by a panic; the log has its place")),
+            error = serving::lost_date() => Err(error),
         };
         watch.abort();
         watch_files.abort();
@@ -211,23 +220,6 @@ impl App {
             metrics: Arc::clone(&self.metrics),
         }
     }
-}
-
-/// Recovery first, so that senders hear "refused" rather than "wait"; but not for longer than they should: then the webhooks
-/// are served already.
-async fn recover(
-    mut starting: JoinHandle<io::Result<(Ledger, Running)>>,
-    front: Front,
-    deadline: Duration,
-) -> Result<(Ledger, Running, Result<Serving, Front>), StartError> {
-    if let Ok(started) = timeout(deadline, &mut starting).await {
-        let (ledger, running) = joined(started)?;
-        return Ok((ledger, running, Err(front)));
-    }
-    tracing::warn!("recovery takes longer than server.start_deadline: webhooks are answered 503 until then");
-    let serving = front.serve()?;
-    let (ledger, running) = joined(starting.await)?;
-    Ok((ledger, running, Ok(serving)))
 }
 
 fn build_intake(
@@ -273,17 +265,6 @@ fn in_entry(what: &str, name: &str, error: &dyn std::error::Error, at: &At) -> S
     StartError::Config(ConfigError::from_part(&format!("{what} {name}"), error, at).to_string())
 }
 
-fn listener(bound: Bound) -> Result<std::net::TcpListener, StartError> {
-    bound.listen().map_err(|error| failed("cannot listen", error))
-}
-
-type Joined<T> = Result<T, tokio::task::JoinError>;
-
-fn joined(started: Joined<io::Result<(Ledger, Running)>>) -> Result<(Ledger, Running), StartError> {
-    let started = started.map_err(|error| failed("the ledger", error))?;
-    started.map_err(|error| failed("the ledger cannot start; check the data directory", error))
-}
-
 async fn watch_sources(intake: Arc<Intake>) {
     let mut every = tokio::time::interval(WATCH_EVERY);
     loop {
@@ -309,38 +290,6 @@ async fn watch_files(enricher: Enricher, alarms: Alarms) {
         for file in subjects.filter(|file| !stale.contains_key(file)) {
             alarms.clear(Alarm::EnrichmentStale, Some(&file), "it is read again, or no longer asked for");
         }
-    }
-}
-
-/// The public listener, bound and not yet listening.
-struct Front {
-    bound: Bound,
-    tls: Option<rustls::ServerConfig>,
-    workers: Option<usize>,
-    shared: Data<webhook::Shared>,
-}
-
-impl Front {
-    fn serve(self) -> Result<Serving, StartError> {
-        Serving::start(listen::public(listener(self.bound)?, self.shared, self.tls, self.workers))
-    }
-}
-
-/// A server that runs.
-struct Serving {
-    handle: ServerHandle,
-    task: JoinHandle<io::Result<()>>,
-}
-
-impl Serving {
-    fn start(server: io::Result<Server>) -> Result<Self, StartError> {
-        let server = server.map_err(|error| failed("a listener cannot start", error))?;
-        Ok(Self { handle: server.handle(), task: tokio::spawn(server) })
-    }
-
-    async fn stop(self, graceful: bool) {
-        self.handle.stop(graceful).await;
-        let _ = self.task.await;
     }
 }
 

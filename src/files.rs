@@ -4,11 +4,11 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 /// zstd level for files of records. Half of a record is hashes and ids, which no level makes smaller: of 68 MB, level 1
 /// leaves 9.1 MB in 0.10 s, level 3 10.4 MB in 0.22 s, level 6 10.9 MB in 0.55 s.
@@ -27,11 +27,45 @@ pub fn set_limits() {
     }
 }
 
-/// Options that make new files readable to us only.
-pub fn private() -> OpenOptions {
+/// Opens a file for reading and writing; makes it where there is none.
+pub fn open_or_make(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
+    options.read(true).write(true).mode(0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    match make(path) {
+        // Somebody else was quicker, or it is a link to what is not there.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.create(true).open(path),
+        made => made,
+    }
+}
+
+/// The same, empty whatever was in it.
+pub fn make_anew(path: &Path) -> io::Result<File> {
+    let file = open_or_make(path)?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Makes a file that is not there, for reading and writing.
+pub fn make(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().mode(0o600).read(true).write(true).create_new(true).open(path)?;
+    give(&file, path);
+    Ok(file)
+}
+
+/// What root makes in somebody's directory is for that one: a service that root helps along must be able to go on with it.
+/// Only for what is new. Where root may not give, it stays root's.
+fn give(made: &File, path: &Path) {
+    let directory = named(path.parent().unwrap_or(Path::new(".")));
+    if let Ok(about) = fs::metadata(directory)
+        && geteuid().is_root()
+        && about.uid() != 0
+    {
+        let _ = fchown(made, Some(about.uid()), Some(about.gid()));
+    }
 }
 
 /// Creates a directory and those above it that are missing, each 0700 and durable.
@@ -41,7 +75,11 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
         match DirBuilder::new().mode(0o700).create(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Err(_) if !dir.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
-            _ => sync_parent(dir)?,
+            Err(_) => sync_parent(dir)?,
+            Ok(()) => {
+                give(&File::open(dir)?, dir);
+                sync_parent(dir)?;
+            }
         }
     }
     Ok(())
@@ -51,12 +89,27 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
 /// when the file is new; an old content that comes back after a power loss must do no harm to the caller.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary(path);
-    let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
+    let mut file = make_anew(&temporary)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     let new = !path.exists();
     fs::rename(&temporary, path)?;
     if new { sync_parent(path) } else { Ok(()) }
+}
+
+/// Whether this process could write a file, or make it and the directories above it that are missing. Leaves nothing behind:
+/// what it tries with is gone again.
+pub fn expect_writable(path: &Path) -> io::Result<()> {
+    if path.is_file() {
+        return OpenOptions::new().append(true).open(path).map(drop);
+    }
+    let directory = path.ancestors().skip(1).map(named).find(|directory| directory.exists()).unwrap_or(Path::new("/"));
+    if !directory.is_dir() || path.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    let trial = directory.join(format!(".refresh-audit-check-{}", std::process::id()));
+    make(&trial)?;
+    fs::remove_file(&trial)
 }
 
 /// Renames for good.
@@ -107,5 +160,40 @@ mod tests {
         for (path, mode) in [(root.path().join("a"), 0o700), (dir, 0o700), (file, 0o600)] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, mode);
         }
+    }
+
+    #[test]
+    fn what_root_makes_is_the_directorys_owners() {
+        let root = tempfile::tempdir().unwrap();
+        let is_root = geteuid().is_root();
+        // Only root can give; anybody else's are their own.
+        let owner = if is_root { 65_534 } else { geteuid().as_raw() };
+        let dir = root.path().join("theirs");
+        fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::chown(&dir, Some(owner), None).unwrap();
+        open_or_make(&dir.join("a")).unwrap();
+        replace(&dir.join("b"), b"new").unwrap();
+        create_dir(&dir.join("c/d")).unwrap();
+        open_or_make(&dir.join("c/d/e")).unwrap();
+        for made in ["a", "b", "c", "c/d", "c/d/e"] {
+            assert_eq!(fs::metadata(dir.join(made)).unwrap().uid(), owner, "{made}");
+        }
+        // What was there stays whose it was.
+        let before = root.path().join("before");
+        fs::write(&before, "").unwrap();
+        fs::rename(&before, dir.join("before")).unwrap();
+        open_or_make(&dir.join("before")).unwrap();
+        assert_eq!(fs::metadata(dir.join("before")).unwrap().uid(), geteuid().as_raw());
+    }
+
+    #[test]
+    fn where_it_could_be_written_is_told_without_making_anything() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "kept").unwrap();
+        assert!(expect_writable(&file).is_ok() && expect_writable(&root.path().join("a/b/c")).is_ok());
+        assert!(expect_writable(&file.join("below")).is_err() && expect_writable(root.path()).is_err());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&file).unwrap(), b"kept");
     }
 }

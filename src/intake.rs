@@ -147,8 +147,14 @@ impl Intake {
             };
             (name, slot)
         };
+        let sources: BTreeMap<String, Slot> = parts.sources.into_iter().map(slot).collect();
+        sources
+            .values()
+            .map(|slot| &slot.name)
+            .chain([&Arc::from("unknown")])
+            .for_each(|name| parts.metrics.foresee(name));
         Self {
-            sources: parts.sources.into_iter().map(slot).collect(),
+            sources,
             scope: parts.scope,
             enricher: parts.enricher,
             privacy: parts.privacy,
@@ -343,9 +349,11 @@ impl Intake {
                 _ if slot.heard.load(Ordering::Relaxed) == 0 => {}
                 _ => self.alarms.clear(Alarm::SourceSilent, Some(&slot.name), "it is heard again"),
             }
-            match slot.source.trouble() {
-                Some(trouble) => self.alarms.raise(Alarm::JwksStale, Some(&slot.name), trouble),
-                None => self.alarms.clear(Alarm::JwksStale, Some(&slot.name), "the key set is fresh again"),
+            match slot.source.standing() {
+                // Raised before this start, maybe: that stands until more is known.
+                None => {}
+                Some(Ok(())) => self.alarms.clear(Alarm::JwksStale, Some(&slot.name), "the key set is fresh again"),
+                Some(Err(trouble)) => self.alarms.raise(Alarm::JwksStale, Some(&slot.name), trouble),
             }
         }
     }

@@ -9,6 +9,7 @@ use std::{
 
 use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -33,7 +34,14 @@ pub enum KeyError {
         /// Which file.
         path: PathBuf,
         /// Why.
-        #[source]
+        cause: io::Error,
+    },
+    /// Nobody can tell whether there is one.
+    #[error("cannot see whether {path} is there: {cause}; give the service's user its directory")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
         cause: io::Error,
     },
     /// The operating system gives no random bytes.
@@ -55,8 +63,9 @@ pub enum KeyError {
     Name(String),
 }
 
-/// Which of the default key files were made just now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which of the default key files were made since the last start that came to say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Made {
     /// `webhook.key`: the operator must import it into FusionAuth.
     pub webhook: bool,
@@ -66,9 +75,36 @@ pub struct Made {
     pub checkpoint: bool,
 }
 
+impl Made {
+    /// What a start made that failed before anybody was told.
+    fn untold(data_dir: &Path) -> Self {
+        let kept = fs::read(data_dir.join(MADE)).ok();
+        kept.and_then(|kept| serde_json::from_slice(&kept).ok()).unwrap_or_default()
+    }
+
+    fn note(&mut self, file: &Path) {
+        match file.file_name().and_then(|name| name.to_str()) {
+            Some(WEBHOOK) => self.webhook = true,
+            Some(FINGERPRINT) => self.fingerprint = true,
+            _ => self.checkpoint = true,
+        }
+    }
+
+    /// Whoever has to know has been told.
+    pub fn is_told(data_dir: &Path) -> io::Result<()> {
+        match fs::remove_file(data_dir.join(MADE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The three that are made where they are missing.
-const DEFAULTS: [&str; 3] = [WEBHOOK, "fingerprint.key", "checkpoint.key"];
+const DEFAULTS: [&str; 3] = [WEBHOOK, FINGERPRINT, "checkpoint.key"];
 const WEBHOOK: &str = "webhook.key";
+const FINGERPRINT: &str = "fingerprint.key";
+/// In `data_dir`, what was made and not yet told of.
+const MADE: &str = "keys-made.json";
 
 /// Those of them that the configuration uses: in the data directory, or in `data` beside the configuration, which is where
 /// the shipped one names the first of them, whatever `data_dir` is.
@@ -90,19 +126,29 @@ pub fn default_webhook_key(config: &Config) -> Option<PathBuf> {
 /// exists is used as it is: on a full or read-only disk, too.
 pub fn ensure_default_keys(config: &Config) -> Result<Made, KeyError> {
     files::create_dir(&config.data_dir).map_err(|cause| cannot_make(&config.data_dir, cause))?;
-    let mut made = Made::default();
+    let mut made = Made::untold(&config.data_dir);
+    let mut missing = Vec::new();
     for file in default_keys(config) {
-        let name = file.file_name().and_then(|name| name.to_str());
-        match name {
-            Some(WEBHOOK) => made.webhook |= unless_there(&file, make_hmac)?,
-            Some("fingerprint.key") => made.fingerprint |= unless_there(&file, make_hmac)?,
-            _ => {
-                made.checkpoint |= unless_there(&file, |file| make_private(file, &config.node))?;
-                let public = public_half(&file)?;
-                if let Err(error) = show_public_half(&file, &public) {
-                    tracing::warn!(%error, "the checkpoint key's public half cannot be written: `verify` needs it");
-                }
-            }
+        if is_missing(&file)? {
+            made.note(&file);
+            missing.push(file);
+        }
+    }
+    if !missing.is_empty() {
+        // Before they are made: a start that fails after it is followed by one that still knows.
+        let path = config.data_dir.join(MADE);
+        let kept = serde_json::to_vec(&made).map_err(io::Error::other).and_then(|made| files::replace(&path, &made));
+        kept.map_err(|cause| cannot_make(&path, cause))?;
+    }
+    for file in missing {
+        match file.ends_with("checkpoint.key") {
+            true => unless_made(make_private(&file, &config.node))?,
+            false => unless_made(make_hmac(&file))?,
+        }
+    }
+    for file in default_keys(config).iter().filter(|file| file.ends_with("checkpoint.key")) {
+        if let Err(error) = show_public_half(file, &public_half(file)?) {
+            tracing::warn!(%error, "the checkpoint key's public half cannot be written: `verify` needs it");
         }
     }
     Ok(made)
@@ -129,7 +175,8 @@ fn show_public_half(key: &Path, public: &str) -> Result<(), KeyError> {
 /// name begins with `checkpoint`. `None` where its own half is not there.
 pub fn verifier(key: &Path) -> Result<Option<Verifier>, NoteError> {
     let path = public_path(key);
-    if !path.exists() {
+    // Where that cannot be told, reading it says why.
+    if matches!(path.try_exists(), Ok(false)) {
         return Ok(None);
     }
     let mut verifier = Verifier::from_file(&path)?;
@@ -144,15 +191,19 @@ pub fn verifier(key: &Path) -> Result<Option<Verifier>, NoteError> {
     Ok(Some(verifier))
 }
 
-/// Makes it where nothing is; whether it did. Another process that made it first is as good.
-fn unless_there(path: &Path, make: impl Fn(&Path) -> Result<(), KeyError>) -> Result<bool, KeyError> {
-    if path.symlink_metadata().is_ok() {
-        return Ok(false);
+fn is_missing(path: &Path) -> Result<bool, KeyError> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(cause) => Err(KeyError::Unreadable { path: path.to_owned(), cause }),
     }
-    match make(path) {
-        Ok(()) => Ok(true),
-        Err(KeyError::Exists(_)) => Ok(false),
-        Err(error) => Err(error),
+}
+
+/// Another process that made it first is as good.
+fn unless_made(made: Result<(), KeyError>) -> Result<(), KeyError> {
+    match made {
+        Err(KeyError::Exists(_)) => Ok(()),
+        made => made,
     }
 }
 
@@ -224,7 +275,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A new file, never what somebody has put in its place.
     let _ = fs::remove_file(path);
-    let mut file = files::private().write(true).create_new(true).open(path)?;
+    let mut file = files::make(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -253,6 +304,9 @@ mod tests {
         let config = Config::parse(crate::config::EMBEDDED, "config.toml", dir.path(), []).unwrap();
         let all = Made { webhook: true, fingerprint: true, checkpoint: true };
         assert_eq!(ensure_default_keys(&config).unwrap(), all);
+        // The next start knows, too, until one of them has said so.
+        assert_eq!(ensure_default_keys(&config).unwrap(), all);
+        Made::is_told(&config.data_dir).unwrap();
         // A file that comes and goes leaves the directory changed.
         let before = std::time::SystemTime::UNIX_EPOCH;
         fs::File::open(&config.data_dir).unwrap().set_modified(before).unwrap();

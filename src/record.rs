@@ -1,7 +1,8 @@
 //! The record: one line of the journal and one message to every sink.
 //!
 //! Owns the shape (`schema = "refresh-audit/1"`) and the bytes of a line. The shape is frozen once hashed into a chain:
-//! members may be added, never renamed. Uses [`crate::event`] and [`crate::time`] only.
+//! members may be added, never renamed. Uses [`crate::event`], [`crate::host`] and
+//! [`crate::time`] only.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ mod head;
 mod incident;
 mod text;
 
+pub use about::Wanted;
 pub use brief::{Brief, EventBrief};
 pub use head::{EventHead, Head, IncidentHead, Kept};
 pub use incident::{Changed, ConfigChange, Incident, IncidentChange, IncidentKey, IncidentKeyKind};

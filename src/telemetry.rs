@@ -25,7 +25,7 @@ mod state;
 
 pub use alarms::{Alarm, Alarms, RaisedAlarm};
 pub use applications::{ApplicationLabels, ApplicationMetrics};
-pub use log::{LogConfig, LogFormat, Malformed, init};
+pub use log::{LogConfig, LogFormat, Malformed, filter, init};
 pub use state::StateMetrics;
 
 /// How one request ended: the value of the label `outcome`.
@@ -50,6 +50,18 @@ pub enum RequestOutcome {
 }
 
 impl RequestOutcome {
+    /// All there are.
+    pub const ALL: [Self; 8] = [
+        Self::Accepted,
+        Self::Denied,
+        Self::Duplicate,
+        Self::Filtered,
+        Self::Ignored,
+        Self::Refused,
+        Self::Unavailable,
+        Self::Unrecorded,
+    ];
+
     /// The label's text.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -191,6 +203,13 @@ impl Metrics {
         registry.register("journal_bytes", "Bytes of all files of the journal", this.journal_bytes.clone());
         registry.register("synced_seq", "Last synced seq", this.synced_seq.clone());
         Arc::new(Self { registry, ..this })
+    }
+
+    /// Shows what can be counted of a source at zero, so that the first one is an increase.
+    pub fn foresee(&self, source: &Arc<str>) {
+        for outcome in RequestOutcome::ALL {
+            drop(self.events.get_or_create(&EventLabels { source: Arc::clone(source), outcome: outcome.as_str() }));
+        }
     }
 
     /// Counts one request.

@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("files", ""),
     ("host", ""),
     ("event", "time units"),
-    ("record", "event time units"),
+    ("record", "event host time units"),
     ("secret", ""),
     ("telemetry", ""),
     ("scope", ""),
@@ -88,7 +88,7 @@ const EXPOSE: &[&str] = &[
 /// Words and the only files (or folders) whose code may hold them.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("sled", &["src/ledger/index.rs"]),
-    ("actix_web", &["src/web/", "src/app.rs"]),
+    ("actix_web", &["src/web/", "src/app.rs", "src/app/serving.rs"]),
     ("actix_rt", &["src/web/", "src/app.rs"]),
     ("expose", EXPOSE),
     ("flush_async", &[]),

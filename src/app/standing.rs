@@ -4,6 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use crate::{
     config::Config,
+    keys::{self, Made},
     ledger::{KeyScheme, Ledger},
     telemetry::{Alarm, Alarms, RaisedAlarm},
 };
@@ -33,15 +34,27 @@ pub(super) fn of_gate(config: &Config) {
     }
 }
 
+/// All that follows from how the ledger was found: which keys are new, what is there no more.
+pub(super) fn of_start(made: Made, ledger: &Ledger, config: &Config, alarms: &Alarms) {
+    of_fingerprint_key(made.fingerprint, ledger, config, alarms);
+    of_checkpoint_key(made.checkpoint, ledger, config, alarms);
+    of_webhook_key(made.webhook, ledger, config);
+    if let Err(error) = Made::is_told(&config.data_dir) {
+        tracing::warn!(%error, "the next start will say once more which keys are new");
+    }
+    of_what_is_gone(config, alarms);
+    of_bare_keys(ledger, config);
+}
+
 /// Says that two sources share one space of keys.
-pub(super) fn of_bare_keys(ledger: &Ledger, config: &Config) {
+fn of_bare_keys(ledger: &Ledger, config: &Config) {
     if ledger.meta().keys == KeyScheme::EventId && config.sources.len() > 1 {
         tracing::warn!("{ONE_SOURCE_ONCE}");
     }
 }
 
 /// Ends alarms about sources and sinks that are configured no more: nobody else would.
-pub(super) fn of_what_is_gone(config: &Config, alarms: &Alarms) {
+fn of_what_is_gone(config: &Config, alarms: &Alarms) {
     let sources: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
     let sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     for (list, names, known) in [("sources", OF_SOURCES, sources), ("sinks", OF_SINKS, sinks)] {
@@ -56,7 +69,7 @@ pub(super) fn of_what_is_gone(config: &Config, alarms: &Alarms) {
 
 /// Without the key of before, sessions count as new. That is over when it is back, or named among the previous ones, or when
 /// no session of before is remembered any more.
-pub(super) fn of_fingerprint_key(made: bool, ledger: &Ledger, config: &Config, alarms: &Alarms) {
+fn of_fingerprint_key(made: bool, ledger: &Ledger, config: &Config, alarms: &Alarms) {
     let previous = !config.fingerprint.previous_key_files.is_empty();
     let key_id = config.fingerprinter().ok().map(|keys| keys.key_id().to_owned());
     if made && !previous && *ledger.synced().borrow() > 0 {
@@ -81,7 +94,7 @@ pub(super) fn of_fingerprint_key(made: bool, ledger: &Ledger, config: &Config, a
 
 /// With another key the notes from before are checked by its public half, where that is left. It is over with the next start:
 /// there is nothing that could be put right any more.
-pub(super) fn of_checkpoint_key(made: bool, ledger: &Ledger, config: &Config, alarms: &Alarms) {
+fn of_checkpoint_key(made: bool, ledger: &Ledger, config: &Config, alarms: &Alarms) {
     const SUBJECT: Option<&str> = Some("checkpoint key");
     if made && *ledger.synced().borrow() > 0 {
         let message = format!(
@@ -93,6 +106,17 @@ pub(super) fn of_checkpoint_key(made: bool, ledger: &Ledger, config: &Config, al
         alarms.raise(Alarm::DamageFound, SUBJECT, message);
     } else {
         alarms.clear(Alarm::DamageFound, SUBJECT, "the checkpoint key was there at this start");
+    }
+}
+
+/// Events were signed by another one before.
+fn of_webhook_key(made: bool, ledger: &Ledger, config: &Config) {
+    if let Some(key) = keys::default_webhook_key(config).filter(|_| made && *ledger.synced().borrow() > 0) {
+        tracing::warn!(
+            "the webhook key {} was missing and made anew: put the old one back, or import this one into FusionAuth; until \
+             then what is signed with another key is refused",
+            key.display()
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest as _, Sha256};
 
-use super::{Ended, Format, OutputClosed, print, progress_bar, say, scan::parse_time, table};
+use super::{Ended, Format, OutputClosed, Usage, print, progress_bar, say, scan::parse_time, table};
 use crate::{
     config::{Config, ConfigError},
     detect::{
@@ -129,12 +129,11 @@ struct Backtest<'a> {
 
 impl<'a> Backtest<'a> {
     fn new(given: &'a Arguments, config: &'a Config) -> anyhow::Result<Self> {
-        let entry = match &given.source {
-            None => config.sources.first(),
-            Some(name) => config.sources.iter().find(|entry| entry.name == *name),
-        };
-        let entry =
-            entry.with_context(|| format!("no source is called {:?}", given.source.as_deref().unwrap_or("")))?;
+        let mut names = config.sources.iter().map(|entry| entry.name.as_str());
+        // No configuration is without one.
+        let asked = given.source.as_deref().or_else(|| names.next()).unwrap_or_default();
+        let entry = config.sources.iter().find(|entry| entry.name == asked);
+        let entry = entry.ok_or_else(|| Usage::unknown("source", asked, names))?;
         let (judge, cellar) = judge(given, config)?;
         Ok(Self {
             given,

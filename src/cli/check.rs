@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
 use clap::Args;
 use tokio::time::timeout;
 
@@ -9,7 +10,7 @@ use super::{Ended, block_on, print, printable};
 use crate::{
     config::{Config, ConfigError},
     deliver::probe::probe,
-    keys,
+    files, keys,
     secret::Secret,
     sink::{AnySink, Message, Sink as _, SinkError, tls},
     source::{AnySource, BuildError, Source as _},
@@ -34,6 +35,8 @@ const SINK_WAIT_MAX: Duration = Duration::from_secs(60);
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
     print("ok   configuration")?;
+    let writable = files::expect_writable(&config.data_dir.join("lock"));
+    writable.with_context(|| format!("data_dir ({}) cannot be written by this user", config.data_dir.display()))?;
     let missing = missing_default_keys(&config);
     for file in &missing {
         print(&format!("note {} does not exist yet: `refresh-audit serve` makes it", file.display()))?;
@@ -92,7 +95,8 @@ fn keys_of_ours(config: &Config, missing: &[PathBuf]) -> anyhow::Result<()> {
 
 /// The key files that `serve` would make: those that the configuration uses and that are not there.
 fn missing_default_keys(config: &Config) -> Vec<PathBuf> {
-    keys::default_keys(config).into_iter().filter(|file| !file.exists()).collect()
+    // One that cannot be seen is for its reader to report.
+    keys::default_keys(config).into_iter().filter(|file| matches!(file.try_exists(), Ok(false))).collect()
 }
 
 async fn connect(sources: Vec<(String, AnySource)>, sinks: Vec<(String, AnySink, Message)>) -> anyhow::Result<Ended> {

@@ -17,7 +17,6 @@ use crate::{
     event::{RefreshEvent, Token},
     ledger::{
         read::{Item, Reader},
-        search::{self, Wanted},
         segment,
     },
     record::{Action, Finding, Kind, Record, Seq},
@@ -33,7 +32,7 @@ use crate::{
 Examples:
   refresh-audit explain ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
   refresh-audit explain fusionauth/ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
-  refresh-audit records --rule RA101 --since 2h | jq -r .event.id | xargs -n1 refresh-audit explain")]
+  refresh-audit records --kind event --rule RA101 --since 2h | jq -r .event.id | xargs -n1 refresh-audit explain")]
 pub(super) struct Arguments {
     /// The event's id, or <source>/<id>, as sinks have it where several sources are configured
     #[arg(value_name = "EVENT_ID")]
@@ -47,10 +46,7 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     let config = load()?;
     let until = scan::synced(&config)?;
     let dir = segment::journal_dir(&config.data_dir);
-    let bar = progress_bar(0);
-    let found = search(&dir, &given.id, until, &mut || bar.inc(1)).context("cannot read the journal")?;
-    bar.finish_and_clear();
-    let Some(seq) = found else {
+    let Some(seq) = scan::find(&dir, &given.id, &[Kind::Event, Kind::Replay], until)? else {
         bail!(
             "the journal holds no event {}: `refresh-audit records --kind event` lists what it holds (member event.id); \
              what is older than journal.retention is gone",
@@ -79,17 +75,6 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
         print(&line)?;
     }
     Ok(Ended::Well)
-}
-
-/// The newest record of an event or its replay, by its id or `<source>/<id>`.
-fn search(dir: &Path, given: &str, until: Seq, progress: &mut dyn FnMut()) -> std::io::Result<Option<Seq>> {
-    let mut find = |source: Option<&str>, id: &str| {
-        let id = crate::event::normalise_id(id.to_owned());
-        search::event(dir, Wanted { id: &id, source, kinds: &[Kind::Event, Kind::Replay] }, until, progress)
-    };
-    // Hardly an id has a slash in it.
-    let of_source = given.split_once('/').map(|(source, id)| find(Some(source), id)).transpose()?.flatten();
-    if of_source.is_some() { Ok(of_source) } else { find(None, given) }
 }
 
 /// None where it is gone, or damaged.

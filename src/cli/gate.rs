@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigError},
+    deliver::cursor::positions,
     detect::{Policy, facts::Meaning, gate},
     ledger::{offline, search, segment},
     record::{Action, Finding, Kind, OperatorAction, Record, Seq},
@@ -37,7 +38,7 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum Do {
-    /// Refuse nothing any more, at once and until `gate start`, also over restarts
+    /// Refuse no further event, from the next one on and until `gate start`, also over restarts
     #[command(after_help = "\
 Examples:
   refresh-audit gate stop")]
@@ -86,6 +87,7 @@ fn change(config: &Config, asked: &str, action: &str, done: &str) -> anyhow::Res
     let answer = block_on(admin.post("/api/gate", &json!({ "action": asked })));
     if let Told::Nobody(_lock) = admin::told(answer, config)? {
         let action = OperatorAction { action: action.to_owned(), subject: None, detail: None };
+        offline::renew_if_put_back(&config.data_dir, &positions(&config.data_dir))?;
         offline::record_operator(&config.data_dir, &config.node, &config.journal, &action)
             .context("the change cannot be journaled, so it is not made")?;
     }

@@ -39,6 +39,8 @@ mod verify;
 const EXIT_CONFIG: u8 = 78;
 /// A problem was found, or something failed.
 const EXIT_PROBLEM: u8 = 1;
+/// What was asked for makes no sense; the arguments' parser exits with it, too.
+const EXIT_USAGE: u8 = 2;
 
 #[derive(Parser)]
 #[command(version, about, after_help = EXAMPLES)]
@@ -105,8 +107,24 @@ pub fn main() -> ExitCode {
         Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("refresh-audit: {error:#}"));
-            ExitCode::from(if is_configuration(&error) { EXIT_CONFIG } else { EXIT_PROBLEM })
+            ExitCode::from(match () {
+                () if is_configuration(&error) => EXIT_CONFIG,
+                () if error.is::<Usage>() => EXIT_USAGE,
+                () => EXIT_PROBLEM,
+            })
         }
+    }
+}
+
+/// An argument names what the configuration does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Usage {
+    /// Of what has another name.
+    fn unknown<'n>(what: &str, asked: &str, names: impl Iterator<Item = &'n str>) -> Self {
+        Self(format!("there is no {what} `{asked}`; configured: {}", names.collect::<Vec<_>>().join(", ")))
     }
 }
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 
 use super::{
-    Ended, Format,
+    Ended, Format, Usage,
     admin::{self, Admin},
     block_on, print, printable, say,
     scan::{CHUNK_BYTES, CHUNK_RECORDS, parse_time, seq_before},
@@ -21,7 +21,7 @@ use crate::{
         read::{Item, Reader},
         segment,
     },
-    record::{Action, Kind, Record},
+    record::{Action, Kind, Record, Wanted},
     time::ReceivedAt,
 };
 
@@ -69,6 +69,13 @@ pub(super) struct Arguments {
     format: Format,
 }
 
+impl Arguments {
+    fn wanted(&self) -> Wanted {
+        let (user, session, rule) = (self.user.clone(), self.session.clone(), self.rule.clone());
+        Wanted { kind: self.kind, user, session, ip: self.ip, rule }
+    }
+}
+
 /// How often `--follow` looks for more.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
@@ -92,7 +99,9 @@ fn expect_rule(rule: &str, config: &Config) -> anyhow::Result<()> {
     let is_like_ours = rule.len() >= 2 && rule.is_char_boundary(2) && rule[..2].eq_ignore_ascii_case("RA");
     match all.iter().any(|known| known.eq_ignore_ascii_case(rule)) {
         true => {}
-        false if is_like_ours => bail!("there is no rule `{rule}`; {}", suggest(rule, &all)),
+        false if is_like_ours => {
+            return Err(Usage(format!("there is no rule `{rule}`; {}", suggest(rule, &all))).into());
+        }
         false => say(&format!("note: no rule `{rule}` is configured; {}", suggest(rule, &all))),
     }
     Ok(())
@@ -134,6 +143,7 @@ struct Printer<'a> {
     given: &'a Arguments,
     /// Whether lines have to be parsed at all.
     parse: bool,
+    wanted: Wanted,
     left: u64,
     width: Option<usize>,
     damage: bool,
@@ -154,7 +164,7 @@ impl<'a> Printer<'a> {
             print(&table::line(COLUMNS.iter().copied(), width))?;
         }
         let left = given.limit.unwrap_or(u64::MAX);
-        Ok(Self { given, parse: filtered || table, left, width, damage: false })
+        Ok(Self { given, parse: filtered || table, wanted: given.wanted(), left, width, damage: false })
     }
 
     fn take(&mut self, item: &Item) -> anyhow::Result<Next> {
@@ -178,7 +188,7 @@ impl<'a> Printer<'a> {
         if self.given.until.is_some_and(|until| record.received_at >= until) {
             return Ok(Next::Stop);
         }
-        if !wanted(self.given, &record) {
+        if self.given.since.is_some_and(|since| record.received_at < since) || !self.wanted.takes(&record) {
             return Ok(Next::GoOn);
         }
         match self.given.format {
@@ -192,18 +202,6 @@ impl<'a> Printer<'a> {
         self.left -= 1;
         Ok(if self.left == 0 { Next::Stop } else { Next::GoOn })
     }
-}
-
-fn wanted(given: &Arguments, record: &Record) -> bool {
-    let id_is = |wanted: &Option<String>, found: Option<&str>| {
-        wanted.as_ref().is_none_or(|wanted| found.is_some_and(|found| found.eq_ignore_ascii_case(wanted)))
-    };
-    given.kind.is_none_or(|kind| record.kind == kind)
-        && given.since.is_none_or(|since| record.received_at >= since)
-        && id_is(&given.user, record.user_id().map(|id| id.as_str()))
-        && id_is(&given.session, record.session_id().map(|id| id.as_str()))
-        && given.ip.is_none_or(|net| record.address().is_some_and(|ip| net.contains(&ip)))
-        && given.rule.as_ref().is_none_or(|rule| record.has_rule(rule))
 }
 
 fn row(record: &Record, width: Option<usize>) -> String {
@@ -260,9 +258,11 @@ fn what(record: &Record) -> String {
     parts.join(", ")
 }
 
+/// Of the kinds a sink may ask for, one is no record: checkpoints stand beside the journal.
 fn parse_kind(text: &str) -> Result<Kind, String> {
-    serde_json::from_value(text.to_lowercase().into())
-        .map_err(|_| "one of event, alarm, replay, operator, config, incident".to_owned())
+    let kind = serde_json::from_value(text.to_lowercase().into()).ok();
+    kind.filter(|kind| *kind != Kind::Checkpoint)
+        .ok_or_else(|| "one of event, alarm, replay, operator, config, incident".to_owned())
 }
 
 #[cfg(test)]
@@ -295,7 +295,7 @@ mod tests {
         ] {
             let words = ["records"].into_iter().chain(flags.split(' '));
             let given = Line::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).given;
-            assert_eq!(wanted(&given, &incident), expected, "{flags}");
+            assert_eq!(given.wanted().takes(&incident), expected, "{flags}");
         }
     }
 
@@ -306,7 +306,7 @@ mod tests {
             event.event.as_mut().unwrap().ip = Some(recorded.to_owned());
             let given =
                 Line::try_parse_from(["records", "--ip", asked]).unwrap_or_else(|error| panic!("{error}")).given;
-            assert!(wanted(&given, &event), "{asked}");
+            assert!(given.wanted().takes(&event), "{asked}");
         }
     }
 

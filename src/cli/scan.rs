@@ -10,11 +10,13 @@ use super::{
 };
 use crate::{
     config::Config,
+    event::normalise_id,
     ledger::{
         read::{Item, Reader},
+        search::{self, Wanted},
         segment,
     },
-    record::{Record, Seq},
+    record::{Kind, Record, Seq},
     time::ReceivedAt,
     units::Span,
 };
@@ -38,6 +40,20 @@ pub(super) fn synced(config: &Config) -> anyhow::Result<Seq> {
     admin::expect_data(config)?;
     let admin = Admin::new(config)?;
     block_on(async { Ok(admin.synced_or_all().await) })
+}
+
+/// The newest record of these kinds under an event's id, or under `<source>/<id>`.
+pub(super) fn find(dir: &Path, given: &str, kinds: &[Kind], until: Seq) -> anyhow::Result<Option<Seq>> {
+    let bar = progress_bar(0);
+    let find = |source: Option<&str>, id: &str| {
+        let id = normalise_id(id.to_owned());
+        search::event(dir, Wanted { id: &id, source, kinds }, until, &mut || bar.inc(1))
+    };
+    // Hardly an id has a slash in it.
+    let of_source = given.split_once('/').map_or(Ok(None), |(source, id)| find(Some(source), id));
+    let found = of_source.and_then(|found| found.map_or_else(|| find(None, given), |seq| Ok(Some(seq))));
+    bar.finish_and_clear();
+    found.context("cannot read the journal")
 }
 
 /// Shows every record of a part of the journal, oldest first. False where some are damaged.

@@ -136,7 +136,14 @@ async fn send(given: &Arguments, bodies: &[(PathBuf, Vec<u8>)], signer: &Signer,
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut refused = 0;
     while let Some(answered) = answers.next().await {
-        let (path, answer) = answered?;
+        let (path, answer) = match answered {
+            Ok(answered) => answered,
+            Err(error) => {
+                bar.finish_and_clear();
+                show(&counts, many)?;
+                return Err(error);
+            }
+        };
         refused += u64::from(!answer.taken);
         if !many {
             print(&format!("{}  {}", answer.text, path.display()))?;
@@ -145,12 +152,13 @@ async fn send(given: &Arguments, bodies: &[(PathBuf, Vec<u8>)], signer: &Signer,
         bar.inc(1);
     }
     bar.finish_and_clear();
-    if many {
-        for (class, count) in &counts {
-            print(&format!("{count}  {class}"))?;
-        }
-    }
+    show(&counts, many)?;
     Ok(Ended::well_if(refused == 0))
+}
+
+/// How often each answer came, where there are too many to show each.
+fn show(counts: &BTreeMap<String, u64>, many: bool) -> anyhow::Result<()> {
+    counts.iter().filter(|_| many).try_for_each(|(class, count)| print(&format!("{count}  {class}")))
 }
 
 fn client(given: &Arguments, url: &Url) -> anyhow::Result<Client> {
@@ -254,6 +262,14 @@ fn signer(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> 
         bail!("{} is a PEM: say its --alg", file.display());
     }
     Ok(Signer::new(alg, given.kid.clone(), &decoded(secret, given.encoding == Some(Encoding::Base64))?)?)
+}
+
+/// Whether the configuration alone is enough to sign with.
+pub(super) fn can_sign(config: &Config) -> bool {
+    config.sources.first().is_some_and(|source| {
+        let SourceConfig::Fusionauth(fusionauth) = &source.config;
+        fusionauth.keys.iter().any(|key| key.alg.is_hmac())
+    })
 }
 
 /// The source's first key that can sign: an HMAC key, since of the others only the public half is configured.

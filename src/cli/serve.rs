@@ -13,7 +13,7 @@ use clap::Args;
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Ended, say};
+use super::{Ended, say, send};
 use crate::{
     app::App,
     config::{Config, ConfigError},
@@ -60,7 +60,7 @@ pub(super) fn run(
         let (public, operator) = app.addresses()?;
         match config.log.format {
             LogFormat::Text => say(&welcome(&config, file, made, (public, operator))),
-            LogFormat::Json => log_addresses(&config, public, operator),
+            LogFormat::Json => log_addresses(&config, made, public, operator),
         }
         anyhow::Ok(app.run_until(stop).await?)
     })?;
@@ -90,7 +90,7 @@ fn warn_of_open_directory(dir: &Path) {
     let Ok(mode) = fs::metadata(dir).map(|about| about.permissions().mode() & 0o777) else { return };
     if mode & 0o027 != 0 {
         tracing::warn!(
-            "{} is open to others than its owner and group (mode {mode:03o}): chmod 700 closes it",
+            "{} can be read by others, or written by others than its owner (mode {mode:03o}): chmod 700 closes it",
             dir.display()
         );
     }
@@ -122,10 +122,13 @@ fn webhooks(config: &Config, public: SocketAddr) -> impl Iterator<Item = String>
 }
 
 /// The same for a log that programs read: nothing else may stand in it.
-fn log_addresses(config: &Config, public: SocketAddr, operator: SocketAddr) {
+fn log_addresses(config: &Config, made: Made, public: SocketAddr, operator: SocketAddr) {
     let webhooks = webhooks(config, public).collect::<Vec<_>>().join(" ");
     let data = config.data_dir.display();
     tracing::info!(webhooks, admin = %format!("http://{operator}/"), %data, "bound; not yet ready");
+    if let Some(key) = keys::default_webhook_key(config).filter(|_| made.webhook) {
+        tracing::info!(key = %key.display(), "made a webhook key: import it into FusionAuth (Key Master, HMAC, HS256)");
+    }
 }
 
 /// What an operator needs to know at a start. Names files, never what is in them.
@@ -144,16 +147,19 @@ fn welcome(config: &Config, file: Option<&Path>, made: Made, (public, operator):
         );
         lines.push("  Tenants > Edit > Webhooks: this webhook, and the event jwt.refresh".to_owned());
     }
+    if !send::can_sign(config) {
+        return lines.join("\n");
+    }
     lines.push("Send a signed example event from another terminal:".to_owned());
-    let mut send = format!("  {} send --example", program());
+    let mut line = format!("  {} send --example", program());
     if let Some(file) = file {
-        send += &format!(" --config {}", quoted(&whole(file)));
+        line += &format!(" --config {}", quoted(&whole(file)));
     }
     if config.server.listen.port() == 0 {
         // Nobody else knows which port it is.
-        webhooks(config, public).take(1).for_each(|url| send += &format!(" --url {url}"));
+        webhooks(config, public).take(1).for_each(|url| line += &format!(" --url {url}"));
     }
-    lines.push(send);
+    lines.push(line);
     lines.join("\n")
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Ended, Format,
+    Ended, Format, Usage,
     admin::{self, Admin, Told},
     block_on, print, table,
 };
@@ -66,7 +66,7 @@ Examples:
   refresh-audit sinks proof ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
   refresh-audit sinks proof --seq 1017 --format json")]
     Proof {
-        /// The event's id
+        /// The event's id, or <source>/<id>
         #[arg(value_name = "EVENT_ID", required_unless_present = "seq")]
         id: Option<String>,
         /// The record's seq instead: for records of any kind, and quicker
@@ -265,9 +265,8 @@ fn with_types(mut rows: Vec<Value>, config: &Config) -> Vec<Value> {
 }
 
 fn sink<'c>(config: &'c Config, name: &str) -> anyhow::Result<&'c SinkEntry> {
-    let names = || config.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", ");
     let found = config.sinks.iter().find(|sink| sink.name == name);
-    found.with_context(|| format!("there is no sink `{name}`; configured: {}", names()))
+    found.ok_or_else(|| Usage::unknown("sink", name, config.sinks.iter().map(|sink| sink.name.as_str())).into())
 }
 
 /// Of `columns`, `checkpoint` is for sinks that get any.

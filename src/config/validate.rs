@@ -11,6 +11,7 @@ use super::{Config, document::Document, error::ConfigError};
 use crate::{
     privacy::{Mode, truncated_to},
     sink::SinkConfig,
+    telemetry,
     units::{ByteSize, Span},
 };
 
@@ -53,17 +54,12 @@ pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<(), Conf
 
 /// What has no `=` is a level: as a filter a misspelt one would be the name of a part, and turn everything else off.
 fn log_level(level: &str, document: &Document<'_>) -> Result<(), ConfigError> {
-    let word = |part: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
-    let words = level.split(',').map(str::trim).all(|part| part.contains('=') || word(part));
-    if words && tracing_subscriber::EnvFilter::try_new(level).is_ok() {
+    if telemetry::filter(level).is_some() {
         return Ok(());
     }
     let error = document.error("log.level", "log.level is not a filter");
     Err(error.hint("write error, warn, info, debug, trace or e.g. \"info,refresh_audit=debug\""))
 }
-
-/// Of log lines.
-const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 fn names(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
     if !is_node(&config.node) {
@@ -73,6 +69,11 @@ fn names(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
     if config.data_dir.as_os_str().is_empty() {
         return Err(document
             .error("data_dir", "`data_dir` is empty")
+            .hint("name a directory of its own, e.g. \"data\""));
+    }
+    if config.data_dir.exists() && !config.data_dir.is_dir() {
+        return Err(document
+            .error("data_dir", format!("`data_dir` ({}) is not a directory", config.data_dir.display()))
             .hint("name a directory of its own, e.g. \"data\""));
     }
     if config.sources.is_empty() {

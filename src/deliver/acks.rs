@@ -182,7 +182,13 @@ impl Acks {
                 fs::remove_file(&file.path)?;
                 continue;
             }
-            let bytes = file.read()?;
+            let bytes = match file.read() {
+                Err(error) if file.closed => {
+                    tracing::warn!(file = %file.path.display(), %error, "proofs of delivery are damaged, and stay as they are");
+                    break;
+                }
+                read => read?,
+            };
             let len = good_len(&bytes, next);
             if !file.closed || len < bytes.len() {
                 self.reopen(&file, &bytes[..len])?;
@@ -270,7 +276,7 @@ impl Acks {
 
 fn write_at(path: &Path, len: u64, bytes: &[u8]) -> io::Result<()> {
     let new = !path.exists();
-    let file = files::private().write(true).create(true).truncate(false).open(path)?;
+    let file = files::open_or_make(path)?;
     // Whatever a failed attempt or a crash left behind goes first.
     file.set_len(len)?;
     file.write_all_at(bytes, len)?;
@@ -286,15 +292,14 @@ fn closed(dir: &Path, first: Seq) -> PathBuf {
     segment::compressed_path(dir, first)
 }
 
-/// Bytes of whole, readable lines that end before `next`.
+/// Bytes up to the end of the last whole, readable line that ends before `next`. What is damaged before it stays: readers pass it.
 fn good_len(bytes: &[u8], next: Seq) -> usize {
-    let mut len = 0;
+    let (mut read, mut len) = (0, 0);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let good = line.ends_with(b"\n") && serde_json::from_slice::<Entry>(line).is_ok_and(|entry| entry.last < next);
-        if !good {
-            break;
+        read += line.len();
+        if line.ends_with(b"\n") && serde_json::from_slice::<Entry>(line).is_ok_and(|entry| entry.last < next) {
+            len = read;
         }
-        len += line.len();
     }
     len
 }

@@ -72,6 +72,41 @@ fn a_cut_at_any_byte_leaves_whole_entries_up_to_the_cursor() {
 }
 
 #[test]
+fn a_damaged_proof_costs_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let mut acks = Acks::none(dir.path().join("acks"));
+    acks.mend(1).unwrap();
+    for first in [1, 4, 7] {
+        acks.push(&entry(first, first + 2, "one"));
+    }
+    acks.save(&journal).unwrap();
+    let path = plain_path(&dir.path().join("acks"), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    let second = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    bytes[second] = b'!';
+    fs::write(&path, &bytes).unwrap();
+    let go_on = |next: Seq| {
+        let mut acks = Acks::none(dir.path().join("acks"));
+        acks.mend(next).unwrap();
+        acks.push(&entry(next, next, "two"));
+        acks.save(&journal).unwrap();
+        let log = AckLog::new(dir.path());
+        [1, 4, 7, next].map(|seq| log.find(seq).ok().flatten().is_some())
+    };
+    assert_eq!(go_on(10), [true, false, true, true]);
+    // A closed file that cannot be read stops nothing; what is after it is found.
+    let text = fs::read(&path).unwrap();
+    let mut closed = zstd::encode_all(&text[..], 3).unwrap();
+    let middle = closed.len() / 2;
+    closed[middle..].iter_mut().for_each(|byte| *byte ^= 0x55);
+    fs::write(path.with_extension("jsonl.zst"), closed).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(go_on(11)[3]);
+    assert!(path.with_extension("jsonl.zst").exists());
+}
+
+#[test]
 fn full_files_are_closed_searched_and_deleted_with_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("journal");

@@ -33,7 +33,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     /// Sends the next part. False when nothing is asked for, or it is not the time: what fails here waits alone, what
     /// fails on the way from the journal makes this wait, too.
     pub(super) async fn again_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if self.failing() {
+        // While it stands still, no attempt on the way from the journal can go well, and what is asked for here may end that.
+        if self.failing() && !self.stands_still() {
             return false;
         }
         if !self.shared.redriving() {

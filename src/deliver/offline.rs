@@ -7,7 +7,7 @@ use super::{
     books::{Books, Journal},
     parked::ParkedRecord,
     requests::{RequestError, Which},
-    status::Status,
+    status::{SinkState, Status},
 };
 use crate::{
     ledger::{
@@ -36,6 +36,9 @@ impl SinkFiles<'_> {
     pub fn status(&self) -> Status {
         let books = self.load();
         let mut status = Status::of(self.name, &books, self.journal.synced);
+        if status.state != SinkState::Halted {
+            status.state = SinkState::Stopped;
+        }
         status.begins_with(self.begins_with(), self.journal.synced);
         if status.pending > 0 && books.halted().is_none() {
             let oldest = self.received_at(status.next);

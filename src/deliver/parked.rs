@@ -120,7 +120,7 @@ impl Parked {
             places.push((record.seq, Place { offset: self.len + start as u64, len: bytes.len() - start }));
         }
         let new = !self.path.exists();
-        let file = files::private().write(true).create(true).truncate(false).open(&self.path)?;
+        let file = files::open_or_make(&self.path)?;
         // Whatever a failed attempt or a crash left behind goes first.
         file.set_len(self.len)?;
         file.write_all_at(&bytes, self.len)?;
@@ -166,7 +166,7 @@ impl Parked {
             return Ok(());
         }
         let (old, temporary) = (File::open(&self.path)?, files::temporary(&self.path));
-        let mut new = files::private().write(true).create(true).truncate(true).open(&temporary)?;
+        let mut new = files::make_anew(&temporary)?;
         let (mut index, mut len, mut line) = (BTreeMap::new(), 0, Vec::new());
         for (seq, place) in &self.index {
             line.resize(place.len, 0);

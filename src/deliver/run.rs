@@ -169,11 +169,17 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         }
     }
 
+    /// Whether nothing goes on before an operator has made room among the parked records.
+    pub(super) fn stands_still(&self) -> bool {
+        self.has_work() && self.shared.parked() >= self.config.parked_max as u64
+    }
+
+    /// The same, and tells of it.
     pub(super) fn too_much_parked(&self) -> bool {
-        let parked = self.shared.parked();
-        if !self.has_work() || parked < self.config.parked_max as u64 {
+        if !self.stands_still() {
             return false;
         }
+        let parked = self.shared.parked();
         let name = &self.shared.name;
         let message = format!(
             "sink {name} stands still: {parked} records are parked, as many as parked_max allows; \

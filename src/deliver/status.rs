@@ -26,6 +26,8 @@ pub enum SinkState {
     Stuck,
     /// Its files cannot be trusted; nothing is sent before somebody has mended them.
     Halted,
+    /// No service runs.
+    Stopped,
 }
 
 impl SinkState {
@@ -38,6 +40,7 @@ impl SinkState {
             Self::Waiting => "waiting",
             Self::Stuck => "stuck",
             Self::Halted => "halted",
+            Self::Stopped => "stopped",
         }
     }
 }

@@ -46,6 +46,7 @@ pub struct Suppression {
     /// Why; stands in every finding that it silences.
     pub reason: String,
     /// Until then, by the ledger's clock.
+    #[serde(deserialize_with = "until")]
     pub until: Until,
 }
 
@@ -54,12 +55,21 @@ pub struct Suppression {
 #[serde(transparent)]
 pub struct Until(pub ReceivedAt);
 
-impl<'de> Deserialize<'de> for Until {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let wrong = || D::Error::custom("not a date such as \"2026-12-31\" or a time such as \"2026-12-31T18:00:00Z\"");
-        ReceivedAt::written(&text).map(Self).ok_or_else(wrong)
-    }
+fn until<'de, D: Deserializer<'de>>(from: D) -> Result<Until, D::Error> {
+    let wrong = || D::Error::custom("not a date such as \"2026-12-31\" or a time such as \"2026-12-31T18:00:00Z\"");
+    let text = match Written::deserialize(from).map_err(|_| wrong())? {
+        Written::Text(text) => text,
+        Written::Bare(instant) => instant.to_string(),
+    };
+    ReceivedAt::written(&text).map(Until).ok_or_else(wrong)
+}
+
+/// TOML has dates and times of its own, without quotes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Bare(toml::value::Datetime),
 }
 
 impl Suppression {
@@ -194,6 +204,22 @@ mod tests {
         assert_eq!(severity("RA404", "u1", "192.0.2.9", before), Severity::Critical);
         assert_eq!(severity("RA403", "u2", "192.0.2.9", before), Severity::Critical);
         assert_eq!(severity("RA403", "u1", "198.51.100.9", before), Severity::Critical);
+    }
+
+    #[test]
+    fn an_end_is_written_with_quotes_or_without() {
+        let until = |written: &str| {
+            toml::from_str::<Suppression>(&format!("reason = 'r'\nuntil = {written}")).map(|one| one.until.0)
+        };
+        // date -u -d 2026-12-31T18:00:00+01:00 +%s
+        let evening = ReceivedAt::from_micros(1_798_736_400_000_000);
+        for written in ["'2026-12-31T18:00:00+01:00'", "2026-12-31T18:00:00+01:00", "2026-12-31 17:00:00Z"] {
+            assert_eq!(until(written).unwrap(), evening, "{written}");
+        }
+        assert_eq!(until("2026-12-31").unwrap(), until("'2026-12-31'").unwrap());
+        for wrong in ["2026-12-31T18:00:00", "18:00:00", "20261231", "'soon'"] {
+            assert!(until(wrong).unwrap_err().to_string().contains("not a date such as"), "{wrong}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
     asked::{Asked, Watched},
     cellar::Keep,
     chain,
-    clock::Clock,
+    clock::{self, Clock},
     cold::{Fetched, Parked},
     core::{Core, Places},
     dedupe::{Known, Lookup},
@@ -375,7 +375,7 @@ impl Admitter {
     }
 
     pub(super) fn now(&mut self) -> ReceivedAt {
-        self.clock.tick(ReceivedAt::wall(), Instant::now())
+        self.clock.tick(ReceivedAt::wall(), clock::steady())
     }
 }
 

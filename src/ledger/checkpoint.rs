@@ -7,10 +7,10 @@
 //! Other bytes between notes are damage: they stay where they are, and cost no note but the one that they are in.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
     ops::Range,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -201,8 +201,7 @@ const NOTE_BYTES_MAX: u64 = 4_096;
 impl Log {
     /// Opens it; what a crash left half-written at its end is cut off, anything else stays.
     pub fn open(journal_dir: &Path, signer: Signer) -> io::Result<Self> {
-        let path = path(journal_dir);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = files::open_or_make(&path(journal_dir))?;
         let len = file.metadata()?.len();
         let from = len.saturating_sub(NOTE_BYTES_MAX);
         let mut tail = vec![0; usize::try_from(len - from).unwrap_or(0)];

@@ -10,7 +10,7 @@ use super::{
     admit::{Admitter, Batch},
     chain::Hash,
     checkpoint::Checkpoint,
-    clock::Jump,
+    clock::{self, Jump},
     core,
     keeper::Job,
     recovery,
@@ -191,8 +191,8 @@ impl Admitter {
         }
         if now - self.chores >= CHORES_EVERY {
             self.chores = now;
-            self.expire(now);
-            self.compare_clock(now);
+            self.expire();
+            self.compare_clock();
             self.pass_time();
         }
     }
@@ -212,16 +212,16 @@ impl Admitter {
         self.keeper.hand(Job::SaveState(last, memory, needed));
     }
 
-    fn expire(&mut self, now: Instant) {
-        let Some(at) = self.clock.forgets_at(ReceivedAt::wall(), now) else { return };
+    fn expire(&mut self) {
+        let Some(at) = self.clock.forgets_at(ReceivedAt::wall(), clock::steady()) else { return };
         self.keeper.forgets_at(at);
         if let Some(before) = self.core.as_mut().and_then(|core| core.dedupe.expire(at)) {
             self.index.expire(before);
         }
     }
 
-    fn compare_clock(&self, now: Instant) {
-        tell_jump(&self.settings.alarms, self.clock.jumped(ReceivedAt::wall(), now));
+    fn compare_clock(&self) {
+        tell_jump(&self.settings.alarms, self.clock.jumped(ReceivedAt::wall(), clock::steady()));
     }
 
     /// Leaves everything so that the next start has little to do.
@@ -258,11 +258,19 @@ pub(super) fn tell_jump(alarms: &Alarms, jump: Option<Jump>) {
                 by.as_secs()
             ),
         ),
+        Some(Jump::Unseen(by)) => (
+            ahead,
+            format!(
+                "the last record is {} s old, more than dedupe.window: either nothing came for so long, or the wall clock was \
+                 set forward before this start; no id is forgotten in the next 10 minutes; check the time service",
+                by.as_secs()
+            ),
+        ),
         Some(Jump::Backward(by)) => (
             behind,
             format!(
-                "the wall clock is {} s behind the journal; records keep the last instant until it has caught up; check \
-                 the time service",
+                "the wall clock is {} s behind the journal; the instants of records go on half as fast until it has caught \
+                 up; check the time service",
                 by.as_secs()
             ),
         ),

@@ -64,6 +64,8 @@ pub struct Disk {
     alarms: Alarms,
     metrics: Arc<Metrics>,
     room: Room,
+    /// Whether the journal's size was why the alarm was raised: that ends well below where it began.
+    is_large: bool,
     /// What was deleted since the alarm was raised.
     dropped: Option<(Seq, Seq)>,
     dropped_at: Instant,
@@ -89,7 +91,18 @@ impl Disk {
     ) -> Self {
         // Before it has looked it is in nobody's way.
         let room = Room { left: Arc::new(AtomicI64::new(i64::MAX)), low: signed(headroom(&config) / 2) };
-        Self { journal_dir, open, config, consumers, alarms, metrics, room, dropped: None, dropped_at: Instant::now() }
+        Self {
+            journal_dir,
+            open,
+            config,
+            consumers,
+            alarms,
+            metrics,
+            room,
+            is_large: false,
+            dropped: None,
+            dropped_at: Instant::now(),
+        }
     }
 
     /// Where others see how much is left.
@@ -126,9 +139,10 @@ impl Disk {
         of_max.min(signed(found.free) - signed(self.config.min_free.get()))
     }
 
-    fn say(&self, Found { bytes, free }: Found, is_full: bool) {
+    fn say(&mut self, Found { bytes, free }: Found, is_full: bool) {
         let (max, min_free) = (self.config.max_bytes.get(), self.config.min_free.get());
         let (low, well) = (max / 10 * LOW_TENTHS, max / 10 * WELL_TENTHS);
+        self.is_large = bytes >= low || (self.is_large && bytes >= well);
         if is_full || bytes >= low || free < min_free.saturating_mul(LOW_FACTOR) {
             let does = match self.config.when_full {
                 _ if is_full => "nothing more is recorded",
@@ -140,7 +154,7 @@ impl Disk {
                  (journal.min_free is {min_free}): {does}; free space, or raise the limit"
             );
             self.alarms.raise(Alarm::DiskLow, None, message);
-        } else if bytes < well {
+        } else if !self.is_large {
             self.alarms.clear(Alarm::DiskLow, None, "there is room again");
         }
     }
@@ -262,6 +276,22 @@ mod tests {
         assert_eq!(changes(Alarm::RecordsDropped), [AlarmState::Raised]);
         assert_eq!(disk.dropped, Some((1, 34)));
         assert!(changes(Alarm::DiskLow).len() <= 1, "{:?}", changes(Alarm::DiskLow));
+    }
+
+    #[test]
+    fn room_that_others_took_and_gave_back_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = disk(dir.path(), WhenFull::Refuse);
+        let (max, min_free) = (disk.config.max_bytes.get(), 1_000);
+        disk.config.min_free = ByteSize::new(min_free);
+        let mut is_raised = |tenths: u64, free: u64| {
+            disk.say(Found { bytes: max / 10 * tenths, free }, false);
+            !disk.alarms.raised().is_empty()
+        };
+        // 90 % of max_bytes is low, and twice min_free; 50 % is well.
+        assert_eq!([is_raised(7, 9_000), is_raised(7, 1_999), is_raised(7, 2_000)], [false, true, false]);
+        assert_eq!([is_raised(9, 9_000), is_raised(7, 9_000), is_raised(4, 9_000)], [true, true, false]);
+        assert_eq!([is_raised(9, 1_000), is_raised(7, 9_000), is_raised(4, 1_000)], [true, true, true]);
     }
 
     #[test]

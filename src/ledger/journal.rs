@@ -5,9 +5,9 @@
 //! the first one lost).
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,7 +16,7 @@ use super::{
     chain::Hash,
     segment::{plain_path, sync_dir},
 };
-use crate::{record::Seq, time::ReceivedAt};
+use crate::{files, record::Seq, time::ReceivedAt};
 
 /// A segment is sealed at this age at the latest.
 const SEGMENT_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -46,7 +46,7 @@ impl Writer {
     /// Goes on at the end of an existing plain segment of `len` good bytes, or starts one that is not there.
     pub fn open(dir: &Path, first: Seq, len: u64, started: Option<ReceivedAt>, segment_bytes: u64) -> io::Result<Self> {
         let path = plain_path(dir, first);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = files::open_or_make(&path)?;
         file.set_len(len)?;
         file.sync_all()?;
         sync_dir(dir)?;

@@ -2,9 +2,8 @@
 //! copies of the dedupe filters, deletes what retention lets go, looks for damage, and watches the disk.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufReader, Read},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -379,7 +378,7 @@ fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
 /// Writes the compressed form, and reads it back.
 fn write_compressed(segment: &Segment, to: &Path) -> io::Result<()> {
     let mut source = BufReader::with_capacity(COPY_BYTES, Unhurried(File::open(&segment.path)?));
-    let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let target = files::make_anew(to)?;
     let mut encoder = zstd::Encoder::new(target, files::ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
     let plain_bytes = io::copy(&mut source, &mut encoder)?;

@@ -2,11 +2,12 @@
 //! kernel whatever happens to the process.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+
+use crate::files;
 
 /// Held for as long as it lives.
 #[derive(Debug)]
@@ -31,7 +32,6 @@ pub enum LockError {
         /// The lock file.
         path: PathBuf,
         /// Why.
-        #[source]
         cause: io::Error,
     },
 }
@@ -41,14 +41,7 @@ impl DataLock {
     pub fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join("lock");
         let fail = |cause| LockError::Io { path: path.clone(), cause };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(fail)?;
+        let mut file = files::open_or_make(&path).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {

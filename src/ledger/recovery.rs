@@ -6,8 +6,8 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -269,7 +269,8 @@ pub fn list_damage(damaged_dir: &Path, damage: &[Damage]) -> io::Result<()> {
     files::create_dir(damaged_dir)?;
     let path = damaged_dir.join("list.jsonl");
     let known = fs::read_to_string(&path).unwrap_or_default();
-    let mut file: File = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+    let mut file = files::open_or_make(&path)?;
+    file.seek(SeekFrom::End(0))?;
     for damage in damage {
         let line = serde_json::to_string(damage)?;
         if !known.lines().any(|listed| listed == line) {

@@ -280,7 +280,7 @@ impl Store {
         }
         let mut id = newest(&self.dir)? + 1;
         let file = loop {
-            match files::private().read(true).write(true).create_new(true).open(path_of(&self.dir, id)) {
+            match files::make(&path_of(&self.dir, id)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => id += 1,
                 opened => break opened?,
             }

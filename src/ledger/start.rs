@@ -8,7 +8,6 @@ use std::{
     path::Path,
     sync::{Arc, mpsc::sync_channel},
     thread::{self, JoinHandle},
-    time::Instant,
 };
 
 use tokio::sync::{oneshot, watch};
@@ -20,7 +19,7 @@ use super::{
     begin,
     cellar::Keep,
     checkpoint,
-    clock::Clock,
+    clock::{self, Clock},
     commit::tell_jump,
     core::{self, Core, Found, Places},
     dedupe::Dedupe,
@@ -100,7 +99,7 @@ impl Ledger {
         }
         state::forget_after(&places.state_dir(), last)?;
         // Both at once, and only now: loading takes its time.
-        let (clock, jump) = Clock::start(ReceivedAt::wall(), core.tail.last_received, places.window, Instant::now());
+        let (clock, jump) = Clock::start(ReceivedAt::wall(), core.tail.last_received, places.window, clock::steady());
         tell_jump(&settings.alarms, jump);
 
         let (commands, inbox) = sync_channel(QUEUE_ENTRIES_MAX);

@@ -108,7 +108,7 @@ fn forget_spilled(dir: &Path, newest: u32) -> io::Result<()> {
 }
 
 fn write(path: &Path, journal: &str, seq: Seq, memory: &Memory, needed: &Needed) -> io::Result<()> {
-    let file = files::private().write(true).create(true).truncate(true).open(path)?;
+    let file = files::make_anew(path)?;
     let mut hashing = Hashing { inner: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new() };
     let spilled = needed.files.keys().copied().collect();
     let head = Head { format: format_name(), journal: journal.to_owned(), seq, spilled };

@@ -248,7 +248,7 @@ impl Check<'_> {
             is_first = false;
             (self.progress)(line.len() as u64);
         }
-        self.rest(lines.rest(), &name, is_last);
+        self.rest(lines.rest(), &name, is_last && !segment.compressed);
         Ok(())
     }
 
@@ -290,11 +290,11 @@ impl Check<'_> {
         self.report.range = Some((self.report.range.map_or(checked.seq, |(first, _)| first), checked.seq));
     }
 
-    fn rest(&mut self, rest: &[u8], name: &str, is_last: bool) {
+    fn rest(&mut self, rest: &[u8], name: &str, is_open: bool) {
         if rest.is_empty() {
             return;
         }
-        if is_last && is_torn(rest) {
+        if is_open && is_torn(rest) {
             self.report.torn_bytes = rest.len() as u64;
         } else if self.expected.is_none_or(|(seq, _)| seq <= self.until) {
             let seq = self.expected.map_or(0, |(seq, _)| seq);

@@ -128,14 +128,13 @@ impl Sink for File {
         true
     }
 
-    /// Opens it for appending, which makes it where there is none, and writes nothing: a running service may be in the middle
-    /// of a line.
+    /// Whether it could be written. Writes nothing, since a running service may be in the middle of a line, and makes nothing,
+    /// since whoever checks may be another user.
     async fn check(&self, _test: &Message) -> Result<(), SinkError> {
         let writer = Arc::clone(&self.writer);
         blocking(move || {
             let path = &writer.lock().unwrap_or_else(PoisonError::into_inner).path;
-            create_parent(path)?;
-            files::private().append(true).create(true).open(path).map(drop).map_err(|error| trouble(path, &error))
+            files::expect_writable(path).map_err(|error| trouble(path, &error))
         })
         .await
     }
@@ -217,8 +216,7 @@ impl Writer {
         create_parent(&self.path)?;
         let fail = |error: io::Error| trouble(&self.path, &error);
         let new = !self.path.exists();
-        let file =
-            files::private().read(true).write(true).create(true).truncate(false).open(&self.path).map_err(fail)?;
+        let file = files::open_or_make(&self.path).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => {}
             // A file system without locks: then nobody can tell.

@@ -103,8 +103,8 @@ impl Source for Fusionauth {
         self.quiet_after
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.jwks()?.trouble()
+    fn standing(&self) -> Option<Result<(), String>> {
+        self.jwks().map_or(Some(Ok(())), Jwks::standing)
     }
 }
 

@@ -158,16 +158,17 @@ impl Jwks {
         Ok(())
     }
 
-    /// What is wrong, if the keys at hand are too old to trust for ever.
-    pub(in crate::source) fn trouble(&self) -> Option<String> {
-        let error = self.shared.lock().last.as_ref()?.1.clone()?;
+    /// What is wrong, if the keys at hand are too old to trust for ever; `None` before the first fetch has ended.
+    pub(in crate::source) fn standing(&self) -> Option<Result<(), String>> {
+        let error = self.shared.lock().last.as_ref().and_then(|(_, error)| error.clone());
         let age = self.shared.set.load().as_ref().map(|set| set.begun.elapsed());
-        match age {
-            None => Some(format!("the keys at jwks_url were never had: {error}")),
-            Some(age) if age > STALE_AFTER => {
-                Some(format!("the keys at jwks_url are {} minutes old: {error}", age.as_secs() / 60))
+        match (age, error) {
+            (None, None) => None,
+            (None, Some(error)) => Some(Err(format!("the keys at jwks_url were never had: {error}"))),
+            (Some(age), Some(error)) if age > STALE_AFTER => {
+                Some(Err(format!("the keys at jwks_url are {} minutes old: {error}", age.as_secs() / 60)))
             }
-            Some(_) => None,
+            (Some(_), _) => Some(Ok(())),
         }
     }
 
@@ -312,7 +313,11 @@ impl Drop for Flight {
             None => Some("the fetch was cut off".to_owned()),
         };
         if let Some(reason) = &error {
-            tracing::warn!(url = %self.shared.url, "the JWKS cannot be refreshed, the last good one stays: {reason}");
+            let left = match self.shared.set.load().is_some() {
+                true => "the last good one stays",
+                false => "there is none yet, and what needs one is answered 503",
+            };
+            tracing::warn!(url = %self.shared.url, "the JWKS cannot be fetched; {left}: {reason}");
         }
         let mut state = self.shared.lock();
         state.in_flight = false;
@@ -348,6 +353,7 @@ mod tests {
     async fn an_old_set_is_used_while_it_is_refreshed_and_reported_when_it_cannot_be() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let jwks = Jwks::build(&format!("http://{closed}/jwks.json"), &[]).unwrap();
+        assert_eq!(jwks.standing(), None);
         let mut ended = jwks.shared.ended.subscribe();
         let now = Instant::now();
         for (minutes, refreshed, reported) in [(59, false, false), (61, true, false), (181, false, true)] {
@@ -359,8 +365,8 @@ mod tests {
             if refreshed {
                 ended.changed().await.unwrap();
             }
-            assert_eq!(jwks.trouble().is_some(), reported, "{minutes}");
+            assert_eq!(jwks.standing().unwrap().is_err(), reported, "{minutes}");
         }
-        assert!(jwks.trouble().unwrap().contains("181 minutes old"));
+        assert!(jwks.standing().unwrap().unwrap_err().contains("181 minutes old"));
     }
 }

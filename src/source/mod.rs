@@ -132,10 +132,10 @@ pub trait Source {
     /// How long silence is normal; `None` = any.
     fn quiet_after(&self) -> Option<Duration>;
 
-    /// What is wrong with its keys right now, in words (a JWKS that cannot be refreshed); polled, and raised as the
-    /// alarm `jwks_stale` for as long as it is `Some`.
-    fn trouble(&self) -> Option<String> {
-        None
+    /// How its keys stand: what is wrong with them right now, in words (a JWKS that cannot be refreshed), `None` where that is
+    /// not known yet. Polled, and raised as the alarm `jwks_stale`.
+    fn standing(&self) -> Option<Result<(), String>> {
+        Some(Ok(()))
     }
 }
 
@@ -222,8 +222,8 @@ macro_rules! sources {
                 match self { $(Self::$variant(source) => source.quiet_after()),* }
             }
 
-            fn trouble(&self) -> Option<String> {
-                match self { $(Self::$variant(source) => source.trouble()),* }
+            fn standing(&self) -> Option<Result<(), String>> {
+                match self { $(Self::$variant(source) => source.standing()),* }
             }
         }
     };

@@ -110,12 +110,13 @@ impl Alarms {
         Self { state: Arc::default(), metrics }
     }
 
-    /// Raises it for `subject`, unless it is raised already.
+    /// Raises it for `subject`; where it is raised already, only its message is what it says now.
     pub fn raise(&self, alarm: Alarm, subject: Option<&str>, message: impl Into<String>) {
         let message = message.into();
         let key = (alarm, subject.map(str::to_owned));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.raised.contains_key(&key) {
+        if let Some(said) = state.raised.get_mut(&key) {
+            *said = message;
             return;
         }
         tracing::error!(alarm = alarm.name(), subject, "alarm raised: {message}");

@@ -53,20 +53,39 @@ impl Default for LogConfig {
 /// Starts logging to stderr. Call once, first; a second call changes nothing.
 pub fn init(config: &LogConfig) -> Malformed {
     use std::io::IsTerminal as _;
-    let filter = EnvFilter::try_from_default_env()
-        // The HTTP server's own start and stop messages say nothing that ours do not.
-        .or_else(|_| EnvFilter::try_new(format!("actix_server=warn,{}", config.level)))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|asked| !asked.is_empty());
+    let of_asked = asked.as_deref().and_then(filter);
+    let misread = asked.filter(|_| of_asked.is_none());
+    // The HTTP server's own start and stop messages say nothing that ours do not.
+    let configured = || filter(&format!("actix_server=warn,{}", config.level));
+    let chosen = of_asked.or_else(configured).unwrap_or_else(|| EnvFilter::new("info"));
     let few = Few { began: Instant::now(), second: AtomicU64::new(0), logged: AtomicU64::new(0) };
     let lines = tracing_subscriber::fmt::layer().with_writer(few).with_ansi(io::stderr().is_terminal());
     let malformed = Malformed::default();
     let logging = tracing_subscriber::registry().with(malformed.clone().with_filter(filter_fn(is_of_http)));
     let _ = match config.format {
-        LogFormat::Text => logging.with(lines.with_filter(filter)).try_init(),
-        LogFormat::Json => logging.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
+        LogFormat::Text => logging.with(lines.with_filter(chosen)).try_init(),
+        LogFormat::Json => logging.with(lines.json().flatten_event(true).with_filter(chosen)).try_init(),
     };
+    if let Some(text) = misread {
+        tracing::warn!(
+            "RUST_LOG = {text:?} is not a filter, so log.level = {:?} counts: write e.g. info,refresh_audit=debug",
+            config.level
+        );
+    }
     malformed
 }
+
+/// What a text asks for. A word that is no level would be the name of a part, and all other parts silent: it is rather a
+/// level misspelt.
+pub fn filter(text: &str) -> Option<EnvFilter> {
+    let is_level = |part: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
+    let is_understood = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
+    EnvFilter::try_new(text).ok().filter(|_| is_understood)
+}
+
+/// Of log lines.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 /// Connections' errors logged a second; more are not, so that nobody fills the log.
 const CONNECTION_ERRORS_PER_SEC: u64 = 5;

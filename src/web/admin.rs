@@ -13,8 +13,8 @@ use actix_web::{
     Error, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    error::{ErrorForbidden, InternalError},
-    http::header,
+    error::InternalError,
+    http::{StatusCode, header},
     middleware::Next,
     web,
 };
@@ -23,12 +23,16 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{reading, scan::scan};
+use super::{
+    asked::{Asked, refusal, said_as_json},
+    reading,
+    scan::scan,
+};
 use crate::{
     deliver::{RequestError, SinkHandle, Which},
     host::{Addresses, is_this_machine},
     ledger::Ledger,
-    record::{Kind, OperatorAction, Record, Seq},
+    record::{Kind, OperatorAction, Record, Seq, Wanted},
     secret::Secret,
     telemetry::{Alarms, Metrics},
 };
@@ -56,27 +60,25 @@ const RECORDS_MAX: usize = 1_000;
 pub(super) const ANSWER_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Who may ask. See the module.
-pub async fn guard(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+pub async fn guard(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
     let is_open = matches!(request.path(), "/healthz" | "/readyz");
     let shared = request.app_data::<web::Data<Shared>>();
     match shared.and_then(|shared| shared.token.as_ref()) {
         _ if is_open => {}
         Some(token) if !has_token(request.headers(), token) => {
-            let mut answer = HttpResponse::Unauthorized();
+            let mut answer = refusal(StatusCode::UNAUTHORIZED, "a bearer token is needed: see admin.token_file");
             // A browser asks for it and sends it as a password; the user name says nothing.
-            answer.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"refresh-audit\", charset=\"UTF-8\""));
-            let answer = answer.body("a bearer token is needed: see admin.token_file");
+            let basic = header::HeaderValue::from_static("Basic realm=\"refresh-audit\", charset=\"UTF-8\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
             return Err(InternalError::from_response("no token", answer).into());
         }
         None if !names_loopback(request.headers()) => {
-            return Err(ErrorForbidden("the Host header must name a loopback address"));
+            let answer = refusal(StatusCode::FORBIDDEN, "the Host header must name a loopback address");
+            return Err(InternalError::from_response("another host", answer).into());
         }
         _ => {}
     }
-    next.call(request).await
+    next.call(request).await.map(said_as_json)
 }
 
 fn has_token(headers: &header::HeaderMap, token: &Secret) -> bool {
@@ -153,26 +155,14 @@ pub struct Query {
     rule: Option<String>,
 }
 
-impl Query {
-    fn takes(&self, record: &Record) -> bool {
-        let is = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.as_ref().is_none_or(|wanted| found.is_some_and(|found| found.eq_ignore_ascii_case(wanted)))
-        };
-        self.kind.is_none_or(|kind| kind == record.kind)
-            && is(&self.user, record.user_id().map(|id| id.as_str()))
-            && is(&self.session, record.session_id().map(|id| id.as_str()))
-            && self.ip.is_none_or(|ip| record.address().is_some_and(|address| ip.contains(&address)))
-            && self.rule.as_ref().is_none_or(|rule| record.has_rule(rule))
-    }
-}
-
-async fn records(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpResponse {
+async fn records(shared: web::Data<Shared>, Asked(query): Asked<Query>) -> HttpResponse {
     let Some(ledger) = shared.ledger.get() else { return starting() };
     let synced = *ledger.synced().borrow();
-    let query = query.into_inner();
     let (from, limit) = (query.from.unwrap_or(1), query.limit.unwrap_or(100).clamp(1, RECORDS_MAX));
+    let Query { kind, user, session, ip, rule, .. } = query;
+    let wanted = Wanted { kind, user, session, ip, rule };
     let found = scan(ledger, (from, synced), Vec::new(), move |found: &mut Vec<Record>, record| {
-        if query.takes(&record) {
+        if wanted.takes(&record) {
             found.push(record);
         }
         found.len() < limit

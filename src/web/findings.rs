@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::{
     admin::{ANSWER_WAIT_MAX, Shared, starting},
+    asked::Asked,
     reading,
     scan::scan,
 };
@@ -43,8 +44,12 @@ impl Query {
         self.user.as_ref().is_none_or(|wanted| user.is_some_and(|user| user.eq_ignore_ascii_case(wanted)))
     }
 
+    fn is_by(&self, rule: &str) -> bool {
+        self.rule.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(rule))
+    }
+
     fn takes(&self, incident: &Incident) -> bool {
-        self.rule.as_ref().is_none_or(|rule| incident.rules.contains(rule))
+        (self.rule.is_none() || incident.rules.iter().any(|rule| self.is_by(rule)))
             && self.is_of(incident.user_id.as_ref().map(|id| id.as_str()))
             && self.at_least.is_none_or(|at_least| incident.severity >= at_least)
     }
@@ -54,9 +59,9 @@ impl Query {
     }
 }
 
-async fn findings(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpResponse {
+async fn findings(shared: web::Data<Shared>, Asked(query): Asked<Query>) -> HttpResponse {
     let Some(ledger) = shared.ledger.get() else { return starting() };
-    let (query, synced) = (query.into_inner(), *ledger.synced().borrow());
+    let synced = *ledger.synced().borrow();
     let found = scan(ledger, (query.from.unwrap_or(1), synced), Vec::new(), move |found: &mut Vec<Value>, record| {
         let event = record.event.as_ref();
         let user = event.and_then(|event| event.user_id.as_ref()).map(|id| id.as_str());
@@ -64,8 +69,7 @@ async fn findings(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpRe
             return true;
         }
         let wanted = |finding: &&crate::record::Finding| {
-            query.rule.as_ref().is_none_or(|rule| *rule == finding.rule)
-                && query.at_least.is_none_or(|at_least| finding.severity >= at_least)
+            query.is_by(&finding.rule) && query.at_least.is_none_or(|at_least| finding.severity >= at_least)
         };
         for finding in record.findings.iter().filter(wanted) {
             found.push(json!({
@@ -90,12 +94,11 @@ async fn findings(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpRe
 
 /// Incidents by their last record, each once: open ones, of which detection knows, at their first event; closed ones, of
 /// which nothing more comes, at that record.
-async fn incidents(shared: web::Data<Shared>, query: web::Query<Query>) -> HttpResponse {
+async fn incidents(shared: web::Data<Shared>, Asked(query): Asked<Query>) -> HttpResponse {
     let Some(ledger) = shared.ledger.get() else { return starting() };
     // In this order: what opens after it is further on.
     let synced = *ledger.synced().borrow();
     let Ok(Some(open)) = timeout(ANSWER_WAIT_MAX, ledger.open_incidents()).await else { return starting() };
-    let query = query.into_inner();
     let (from, limit) = (query.from.unwrap_or(1), query.limit());
     let filter = query.clone();
     let Ok(open) = web::block(move || open.first(from..=synced, limit, |one| filter.takes(one))).await else {

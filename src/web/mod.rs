@@ -16,6 +16,7 @@ use crate::{
 
 pub mod admin;
 mod applications;
+mod asked;
 pub mod certificate;
 mod findings;
 pub mod listen;

@@ -9,7 +9,10 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use super::admin::Shared;
+use super::{
+    admin::{Shared, starting},
+    asked::Asked,
+};
 use crate::{
     ledger::read::{Item, Reader},
     record::Seq,
@@ -24,6 +27,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Where to start.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct From {
     from: Option<Seq>,
 }
@@ -35,8 +39,8 @@ struct Feed {
 }
 
 /// The handler.
-pub async fn stream(request: HttpRequest, shared: web::Data<Shared>, query: web::Query<From>) -> HttpResponse {
-    let Some(ledger) = shared.ledger.get() else { return HttpResponse::ServiceUnavailable().finish() };
+pub async fn stream(request: HttpRequest, shared: web::Data<Shared>, Asked(query): Asked<From>) -> HttpResponse {
+    let Some(ledger) = shared.ledger.get() else { return starting() };
     let last: Option<Seq> =
         request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     let synced = ledger.synced();

@@ -206,6 +206,31 @@ fn the_operators_paths_are_read_with_head_and_refuse_other_methods() {
 }
 
 #[test]
+fn the_operators_paths_say_as_json_what_is_wrong() {
+    let app = TestApp::start(Settings::new());
+    let json = ("Content-Type", "application/json");
+    for (request, kind, body, status, says) in [
+        ("GET /api/records?from=1&limit=ten", json, "", 400, "`limit`"),
+        ("GET /api/records?kind=evnt", json, "", 400, "`kind`"),
+        ("GET /api/records?ip=192.0.2.0/33", json, "", 400, "`ip`"),
+        ("GET /api/findings?user=a&user=b", json, "", 400, "user"),
+        ("GET /api/incidents?at_least=huge", json, "", 400, "`at_least`"),
+        ("GET /api/incidents?sort=id", json, "", 400, "sort"),
+        ("GET /api/stream?from=-1", json, "", 400, "`from`"),
+        ("GET /api/nothing", json, "", 404, "path"),
+        ("PUT /api/records", json, "", 405, "PUT"),
+        ("POST /api/gate", json, "{}", 400, "`action`"),
+        ("POST /api/gate", ("Content-Type", "text/plain"), r#"{"action":"stop"}"#, 400, "application/json"),
+        ("POST /api/sinks/none/redeliver", json, r#"{"from":1}"#, 404, "`none`"),
+    ] {
+        let answer = Client::connect(app.admin).unwrap().request(request, &[kind], body.as_bytes()).unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let error = said["error"].as_str().unwrap_or_default();
+        assert!(answer.status == status && error.contains(says), "{request}: {} {said}", answer.status);
+    }
+}
+
+#[test]
 fn the_page_runs_nothing_but_its_own_files() {
     let app = TestApp::start(Settings::new());
     let page = raw(app.admin, "/", &format!("Host: {}\r\n", app.admin));

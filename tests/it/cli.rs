@@ -194,7 +194,7 @@ fn sinks_say_the_same_from_the_service_and_from_its_files() {
     let again = service.run(&["sinks", "redeliver", "audit-file", "--from", "3"]);
     assert_eq!(text(&again.stdout), "audit-file: 2 records will be delivered again\n");
     let unknown = service.run(&["sinks", "parked", "audit"]);
-    assert_eq!(unknown.status.code(), Some(1));
+    assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("there is no sink `audit`; configured: audit-file"));
 
     let dir = service.stop();

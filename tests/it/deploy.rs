@@ -4,10 +4,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use refresh_audit::telemetry::{
-    Alarm, AlarmLabels, FindingLabels, Metrics, RequestOutcome, SinkLabels, SinkStateLabels, SourceLabels,
+use refresh_audit::{
+    config::Config,
+    keys,
+    telemetry::{
+        Alarm, AlarmLabels, FindingLabels, Metrics, RequestOutcome, SinkLabels, SinkStateLabels, SourceLabels,
+    },
 };
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
@@ -299,6 +304,22 @@ fn prometheus_names_metrics_that_there_are() {
         }
     }
     assert_eq!(rules.len(), 11);
+}
+
+#[test]
+fn the_units_configuration_writes_where_the_unit_may() {
+    let guide = read("systemd/README.md");
+    let line = guide.lines().find(|line| line.starts_with("sed ")).unwrap();
+    let (command, target) = line.split_once(" > ").unwrap();
+    assert_eq!(target, "/etc/refresh-audit/config.toml");
+    let made = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let text = String::from_utf8(made.stdout).unwrap();
+    let config = Config::parse(&text, "config.toml", Path::new("/etc/refresh-audit"), []).unwrap();
+    let sink = text.lines().find_map(|line| line.strip_prefix("path = ")).unwrap().trim_matches('"');
+    let written = keys::default_keys(&config).into_iter().chain([config.data_dir, sink.into()]).collect::<Vec<_>>();
+    // Three keys, the directory, the sink's file.
+    assert!(written.len() == 5 && written.iter().all(|file| file.starts_with("/var/lib/refresh-audit")), "{written:?}");
 }
 
 #[test]

@@ -187,6 +187,32 @@ fn incidents_are_listed_once_each_as_they_stand() {
 }
 
 #[test]
+fn the_api_finds_by_rule_severity_and_user() {
+    let (app, _) = started();
+    let count = |what: &str, asked: &str| {
+        let answer: Value = serde_json::from_str(&app.get(&format!("/api/{what}?{asked}")).unwrap().1).unwrap();
+        answer[what].as_array().unwrap().len()
+    };
+    // As `traffic` has them: RA101 at three of user-1, one of user-3, one, medium, of user-4; RA106 at two of user-3.
+    for (asked, found) in [
+        ("", 7),
+        ("rule=RA101", 5),
+        ("rule=ra106", 2),
+        ("rule=RA1", 0),
+        ("at_least=high", 6),
+        ("user=USER-1", 3),
+        ("rule=RA101&user=user-4&at_least=medium", 1),
+        ("rule=RA101&user=user-4&at_least=high", 0),
+        ("limit=2", 2),
+    ] {
+        assert_eq!(count("findings", asked), found, "{asked}");
+    }
+    for (asked, found) in [("rule=ra106", 1), ("rule=RA101", 3), ("user=USER-1", 2), ("at_least=critical", 3)] {
+        assert_eq!(count("incidents", asked), found, "{asked}");
+    }
+}
+
+#[test]
 fn explain_says_state_evidence_and_history_of_a_finding() {
     let (app, steps) = started();
     let record = |step: usize| record_of(&app, &steps[step].event);

@@ -133,6 +133,7 @@ fn commands_that_ask_for_nothing_say_so() {
             (&["sinks", "parked", "audit-file", "--retry", "--all"], 0),
             (&["sinks", "reconcile", "audit-file", "--from", "0"], 0),
             (&["verify", "--from", "18446744073709551615"], 1),
+            (&["backtest", "-", "--source", "other"], 2),
         ] {
             let output = app.run(arguments);
             assert_eq!(output.status.code(), Some(code), "running: {running}, {arguments:?}: {}", said(&output));

@@ -136,7 +136,7 @@ async fn every_published_algorithm_verifies_after_one_fetch() {
         assert!(post(&source, &[(HEADER, bare.trim_ascii())], &body).await.is_ok(), "{name} without kid");
     }
     assert_eq!(provider.asked(), 1);
-    assert_eq!(source.trouble(), None);
+    assert_eq!(source.standing(), Some(Ok(())));
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn when_it_cannot_be_reached_known_keys_hold_and_unknown_ones_are_unknown(
     provider.stop().await;
     assert_unavailable(post_signed(&source, "ES256").await, "cannot fetch");
     assert!(post_signed(&source, "RS256").await.is_ok());
-    assert_eq!(source.trouble(), None, "the keys are fresh");
+    assert_eq!(source.standing(), Some(Ok(())), "the keys are fresh");
 }
 
 #[tokio::test]
@@ -327,5 +327,5 @@ async fn connecting_says_what_is_wrong_before_the_first_event() {
     let (unreachable, url) = (provider.source(), provider.url.clone());
     provider.stop().await;
     assert_unavailable(unreachable.connect().await.map(|()| json!(null)), "cannot fetch");
-    assert!(unreachable.trouble().unwrap().contains(&url));
+    assert!(unreachable.standing().unwrap().unwrap_err().contains(&url));
 }

@@ -58,6 +58,34 @@ fn a_closed_terminal_stops_it_in_order() {
 }
 
 #[test]
+fn without_a_service_no_sink_delivers() {
+    let mut rng = StdRng::seed_from_u64(seed("stopped"));
+    let mut app = TestApp::start(Settings::new());
+    assert!(app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded());
+    let state = |app: &TestApp| {
+        let output = app.run(&["sinks", "--format", "json"]);
+        let sinks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        sinks[0]["state"].as_str().unwrap().to_owned()
+    };
+    eventually("the sink has it", || state(&app) == "idle");
+    app.stop();
+    assert_eq!(state(&app), "stopped");
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_told_and_the_configured_one_counts() {
+    for (asked, told) in
+        [("degub", true), ("info,refresh_audit=loud", true), ("", false), ("warn,refresh_audit=info", false)]
+    {
+        let mut app = TestApp::start(Settings::new().env("RUST_LOG", asked));
+        app.stop();
+        let log = app.log();
+        assert_eq!(log.contains("is not a filter, so log.level = "), told, "{asked}: {log}");
+        assert!(log.contains("stopped"), "{asked}: {log}");
+    }
+}
+
+#[test]
 fn a_source_that_is_added_to_a_journal_is_warned_of() {
     const SAID: &str = "this journal began with one";
     let mut app = TestApp::start(Settings::new());
@@ -117,7 +145,8 @@ fn records_are_asked_for_by_network_and_rule_in_the_same_way_everywhere() {
     };
     assert_eq!(by_rule("ra101"), (Some(0), String::new()));
     let (code, said) = by_rule("RA110");
-    assert!(code == Some(1) && said.contains("there is no rule `RA110`; did you mean `RA1"), "{said}");
+    assert!(code == Some(2) && said.contains("there is no rule `RA110`; did you mean `RA1"), "{said}");
+    assert_eq!(app.run(&["records", "--kind", "checkpoint"]).status.code(), Some(2));
     let (code, said) = by_rule("one-of-before");
     assert!(code == Some(0) && said.contains("no rule `one-of-before` is configured"), "{said}");
 }

@@ -88,6 +88,30 @@ async fn too_many_parked_records_stop_the_sink_until_somebody_decides() {
 }
 
 #[tokio::test]
+async fn what_makes_room_among_the_parked_is_done_though_the_rest_of_a_batch_failed() {
+    let mut world = World::new();
+    world.events(4);
+    // The first is refused for good, the others are to come again: with one parked, nothing more is sent.
+    let sink = Scripted::new(|batch| {
+        let refused = batch.iter().filter(|message| message.seq == 1).map(|message| (message.seq, "no".to_owned()));
+        Err(SinkError::Partly {
+            refused: refused.collect(),
+            again: batch.iter().map(|message| message.seq).filter(|seq| *seq != 1).collect(),
+            ack: Ack::none(),
+            reason: "later".into(),
+            after: None,
+            fault: false,
+        })
+    });
+    let running = world.start("s", &format!("{CONFIG}\nparked_max = 1"), sink.clone());
+    running.until("stuck", |status| status.state == SinkState::Stuck && status.parked == 1).await;
+    sink.now(accept);
+    running.handle.retry(Which::All).await.unwrap();
+    let status = running.until("idle", |status| status.state == SinkState::Idle).await;
+    assert_eq!(counts(&status), [4, 0, 0, 0, 0, 0]);
+}
+
+#[tokio::test]
 async fn a_range_is_delivered_again_without_counting_again() {
     let mut world = World::new();
     world.events(10);

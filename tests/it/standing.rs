@@ -1,13 +1,16 @@
 //! Alarms that outlive a restart, and what ends them: what they were about is mended, or is not there any more.
 
-use std::fs;
+use std::{fs, net::TcpListener};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 
-use crate::support::{
-    app::{Settings, TestApp},
-    event::Event,
-    eventually, seed,
+use crate::{
+    signatures::signed,
+    support::{
+        app::{Settings, TestApp, free_port},
+        event::Event,
+        eventually, seed,
+    },
 };
 
 fn raised(app: &TestApp, name: &str) -> bool {
@@ -66,4 +69,41 @@ fn a_new_fingerprint_key_is_no_trouble_once_the_old_one_is_back_or_named() {
         app.stop();
         assert!(app.journal().has_alarm("fingerprint_key_new", "cleared"), "named: {named}");
     }
+}
+
+#[test]
+fn keys_that_a_failed_start_made_are_told_of_by_the_next() {
+    let mut rng = StdRng::seed_from_u64(seed("standing-made"));
+    let mut app = TestApp::start(Settings::new());
+    post(&app, &mut rng);
+    app.stop();
+    for key in ["fingerprint.key", "checkpoint.key"] {
+        fs::remove_file(app.data().join(key)).unwrap();
+    }
+    let taken = TcpListener::bind(app.listen).unwrap();
+    app.spawn();
+    assert!(!app.wait().success() && app.data().join("checkpoint.key").exists());
+    drop(taken);
+    app.launch();
+    assert!(raised(&app, "fingerprint_key_new") && raised(&app, "damage_found"), "{}", app.log());
+    app.stop();
+    // The key that is there at this start is not called new once more.
+    app.launch();
+    assert!(!raised(&app, "damage_found"), "{}", app.log());
+}
+
+#[test]
+fn keys_that_were_never_had_are_no_fresher_after_a_restart() {
+    let unreachable = format!("jwks_url = \"http://{}/jwks\"\n", free_port());
+    let mut app = TestApp::start(Settings { source: unreachable, ..Settings::new() });
+    let (header, body, _) = signed("RS256");
+    assert_eq!(app.client().post(&body, str::from_utf8(&header).unwrap()).unwrap().status, 503);
+    eventually("the alarm", || raised(&app, "jwks_stale"));
+    app.stop();
+    app.launch();
+    // Sources are looked at every second; nothing was heard, so the age is the time since the start.
+    eventually("the source was looked at", || {
+        app.metric("refresh_audit_last_event_age_seconds", &[("source", "fusionauth")]).unwrap_or_default() > 1.0
+    });
+    assert!(raised(&app, "jwks_stale"), "{}", app.log());
 }

@@ -7,6 +7,7 @@ use std::{
     process::Command,
 };
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
 use crate::support::{
@@ -274,4 +275,35 @@ fn a_log_for_programs_holds_nothing_else() {
     let told = |member: &str, value: String| assert!(lines.iter().any(|line| line[member] == *value), "{log}");
     told("webhooks", format!("http://{}/webhooks/fusionauth", app.listen));
     told("admin", format!("http://{}/", app.admin));
+}
+
+/// A pipe that nobody writes to, in the place of a file that recovery reads.
+#[test]
+fn it_can_be_stopped_while_it_recovers() {
+    let mut app = TestApp::start(Settings::new());
+    app.stop();
+    let begins = app.data().join("journal/begins");
+    let _ = fs::remove_file(&begins);
+    mknodat(CWD, &begins, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    app.spawn();
+    eventually("it recovers", || {
+        app.get("/readyz").is_some_and(|(status, text)| status == 503 && text.contains("recover"))
+    });
+    app.stop();
+    assert!(app.log().contains("stopped before the journal was recovered"), "{}", app.log());
+    fs::remove_file(&begins).unwrap();
+    app.launch();
+}
+
+#[test]
+fn a_check_makes_nothing_and_says_where_nothing_can_be_written() {
+    let app = TestApp::prepare(Settings::new());
+    let entries = || fs::read_dir(app.path("")).unwrap().count();
+    let before = entries();
+    assert!(app.run(&["check", "--connect"]).status.success());
+    assert_eq!(entries(), before);
+    let config = fs::read_to_string(app.path("config.toml")).unwrap();
+    fs::write(app.path("config.toml"), config.replace("data_dir = \"data\"", "data_dir = \"hook.key/data\"")).unwrap();
+    let output = app.run(&["check"]);
+    assert!(!output.status.success() && text(&output.stderr).contains("cannot be written by this user"), "{output:?}");
 }

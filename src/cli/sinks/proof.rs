@@ -5,12 +5,8 @@ use serde_json::json;
 
 use super::{Ended, Format, files, synced_journal, values};
 use crate::{
-    cli::{admin::Admin, print, printable, progress_bar, say},
+    cli::{admin::Admin, print, printable, say, scan},
     config::Config,
-    ledger::{
-        search::{self, Wanted},
-        segment,
-    },
     record::{Kind, Seq},
 };
 
@@ -26,11 +22,7 @@ pub(super) async fn run(
     let journal = synced_journal(config, admin).await?;
     let found = match (seq, id) {
         (Some(seq), _) => Some(seq).filter(|seq| (1..=journal.synced).contains(seq)),
-        // UUIDs are recorded in lower case.
-        (None, Some(id)) => {
-            let lower = uuid::Uuid::try_parse(id).is_ok().then(|| id.to_ascii_lowercase());
-            search(&journal, lower.as_deref().unwrap_or(id))?
-        }
+        (None, Some(id)) => scan::find(&journal.dir, id, &[Kind::Event], journal.synced)?,
         (None, None) => None,
     };
     let Some(seq) = found else {
@@ -65,12 +57,4 @@ pub(super) async fn run(
     }
     print(&format!("record {seq}"))?;
     super::show(format, COLUMNS, rows)
-}
-
-fn search(journal: &crate::deliver::Journal, id: &str) -> anyhow::Result<Option<Seq>> {
-    let bar = progress_bar(segment::list(&journal.dir)?.len() as u64);
-    let wanted = Wanted { id, source: None, kinds: &[Kind::Event] };
-    let found = search::event(&journal.dir, wanted, journal.synced, &mut || bar.inc(1));
-    bar.finish_and_clear();
-    found.context("cannot read the journal")
 }

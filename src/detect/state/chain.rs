@@ -204,9 +204,11 @@ impl Chain {
         let first = self.known().first().map_or(0, |link| link.issued());
         match secs(facts.previous.iat) {
             0 if self.fallen == 0 => Parent::Unknown,
-            iat if iat <= self.fallen => Parent::Stale(u32::from(self.len)),
-            iat if iat < first && self.fallen == 0 => Parent::Before,
-            iat if iat < first => Parent::Stale(u32::from(self.len)),
+            iat if iat <= self.fallen || (iat < first && self.fallen != 0) => {
+                // Its own child is one of those, or has fallen out, too.
+                Parent::Stale(u32::from(self.len).saturating_sub(1).max(1))
+            }
+            iat if iat < first => Parent::Before,
             _ => Parent::Unknown,
         }
     }

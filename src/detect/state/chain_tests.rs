@@ -50,6 +50,23 @@ fn a_parent_stands_where_hand_and_paper_put_it() {
 }
 
 #[test]
+fn an_old_parent_is_as_many_generations_old_as_it_is_back() {
+    for back in 2..=9 {
+        let mut chain = Chain::default();
+        for n in 1..=12 {
+            chain.learn(&refresh(3_600 * n, n as u64, n as u64 + 1), 3_600 * n, Parent::Head);
+        }
+        // Token 13 is the newest; token `n` was issued at hour `n - 1`.
+        let parent = 13 - back;
+        let mut facts = refresh(50_000, parent as u64, 99);
+        facts.previous.iat = 3_600 * (parent - 1);
+        // Its own child is a generation more. Of what is not among the last eight, eight is what is known.
+        let behind = u32::try_from(back).unwrap().min(8) - 1;
+        assert_eq!(chain.parent(&facts, 50_000, 60), Parent::Stale(behind), "{back}");
+    }
+}
+
+#[test]
 fn tabs_that_are_open_at_once_are_in_step() {
     // Two tabs refresh 90 s apart, every hour; then one of them by itself, half an hour later.
     let mut chain = Chain::default();

@@ -159,7 +159,7 @@ fn compress(path: &Path) -> io::Result<()> {
 }
 
 fn write_compressed(from: &Path, to: &Path) -> io::Result<()> {
-    let out = files::private().write(true).create(true).truncate(true).open(to)?;
+    let out = files::make_anew(to)?;
     let mut encoder = zstd::Encoder::new(out, files::ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
     io::copy(&mut File::open(from)?, &mut encoder)?;

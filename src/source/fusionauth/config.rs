@@ -188,10 +188,14 @@ impl KeyConfig {
             (Some(file), None, None) if alg.is_hmac() => {
                 let file = base.join(file);
                 let secret = Secret::from_file(&file).map_err(|error| {
+                    let is_missing = matches!(file.try_exists(), Ok(false));
                     let file = file.display();
-                    BuildError(format!(
-                        "{error}; `refresh-audit keygen hmac --out {file}` makes one, or write the path of yours"
-                    ))
+                    BuildError(match is_missing {
+                        true => format!(
+                            "{error}; `refresh-audit keygen hmac --out {file}` makes one, or write the path of yours"
+                        ),
+                        false => error.to_string(),
+                    })
                 })?;
                 Key::of_secret(alg, kid, &self.secret(&secret)?)
             }

@@ -6,7 +6,7 @@ const FINDINGS_MAX = 100;
 const APPLICATIONS_MAX = 20;
 const POLL_MS = 3000;
 const SEVERITY = { info: "quiet", low: "quiet", medium: "warn", high: "bad", critical: "bad" };
-const STATE = { idle: "good", delivering: "good", retrying: "warn", stuck: "bad", halted: "bad" };
+const STATE = { idle: "good", delivering: "good", waiting: "good", retrying: "warn", stuck: "bad", halted: "bad" };
 
 const at = (id) => document.getElementById(id);
 const clock = (instant) => (instant || "").replace("T", " ").slice(0, 23);
