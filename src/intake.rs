@@ -148,11 +148,8 @@ impl Intake {
             (name, slot)
         };
         let sources: BTreeMap<String, Slot> = parts.sources.into_iter().map(slot).collect();
-        sources
-            .values()
-            .map(|slot| &slot.name)
-            .chain([&Arc::from("unknown")])
-            .for_each(|name| parts.metrics.foresee(name));
+        sources.values().for_each(|slot| parts.metrics.foresee(&slot.name, &RequestOutcome::ALL));
+        parts.metrics.foresee(&Arc::from("unknown"), &[RequestOutcome::Refused]);
         Self {
             sources,
             scope: parts.scope,

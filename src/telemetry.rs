@@ -206,8 +206,8 @@ impl Metrics {
     }
 
     /// Shows what can be counted of a source at zero, so that the first one is an increase.
-    pub fn foresee(&self, source: &Arc<str>) {
-        for outcome in RequestOutcome::ALL {
+    pub fn foresee(&self, source: &Arc<str>, outcomes: &[RequestOutcome]) {
+        for outcome in outcomes {
             drop(self.events.get_or_create(&EventLabels { source: Arc::clone(source), outcome: outcome.as_str() }));
         }
     }

@@ -193,7 +193,9 @@ struct History {
     of_user: (u64, Option<String>),
     /// Where the spent token was issued.
     issued: Option<(Seq, String, String)>,
-    /// Where it was spent before.
+    /// Refreshes of the session, or with the same parent, that the gate refused.
+    refused: u64,
+    /// Where it was spent before, the last few.
     spent: Vec<(Seq, String, String)>,
     /// What revoked the session's tokens or stopped its user: the record, when, the event's type.
     stopped: Vec<(Seq, String, String)>,
@@ -288,21 +290,27 @@ impl History {
         if wanted.is_stopped_by(event, &facts) {
             self.stopped.push((record.seq, event.occurred_at.to_string(), event.kind.clone()));
         }
-        if facts.meaning == Meaning::Refresh && facts.user != 0 && facts.user == wanted.facts.user {
-            self.of_user.0 += 1;
-            self.of_user.1.get_or_insert_with(|| event.occurred_at.to_string());
-        }
+        let is_of_session = session.is_some() && event.session_id.as_ref().map(|id| id.as_str()) == session;
         let access = &event.tokens.access;
         if wanted.names_parent(access.issued.as_ref()) {
             self.issued = Some(line());
         }
+        if record.verdict.as_ref().is_some_and(|verdict| verdict.action == Action::Deny) {
+            // It has spent nothing, and nothing was learned from it.
+            self.refused += u64::from(is_of_session || wanted.names_parent(access.previous.as_ref()));
+            return;
+        }
+        if facts.meaning == Meaning::Refresh && facts.user != 0 && facts.user == wanted.facts.user {
+            self.of_user.0 += 1;
+            self.of_user.1.get_or_insert_with(|| event.occurred_at.to_string());
+        }
         if wanted.names_parent(access.previous.as_ref()) {
             self.spent.push(line());
+            if self.spent.len() > EARLIER_MAX {
+                self.spent.remove(0);
+            }
         }
-        if facts.meaning == Meaning::Refresh
-            && session.is_some()
-            && event.session_id.as_ref().map(|id| id.as_str()) == session
-        {
+        if facts.meaning == Meaning::Refresh && is_of_session {
             self.count += 1;
             self.earlier.push(line());
             if self.earlier.len() > EARLIER_MAX {
@@ -326,6 +334,9 @@ impl History {
         lines.extend(self.stopped.iter().map(stopped));
         if let (count, Some(first)) = &self.of_user {
             lines.push(format!("refreshes of this user before it: {count}, the first {first}"));
+        }
+        if self.refused > 0 {
+            lines.push(format!("refused by the gate before it, of this session or with this token: {}", self.refused));
         }
         if event.session_id.is_some() {
             lines.push(format!("refreshes of this session before it: {}", self.count));

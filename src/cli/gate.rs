@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{Config, ConfigError},
     deliver::cursor::positions,
-    detect::{Policy, facts::Meaning, gate},
+    detect::{Facts, Policy, facts::Meaning, gate},
     ledger::{offline, search, segment},
     record::{Action, Finding, Kind, OperatorAction, Record, Seq},
     time::ReceivedAt,
@@ -144,7 +144,9 @@ impl Report {
             return;
         }
         let text = |id: Option<&str>| id.unwrap_or("-").to_owned();
-        let session = text(event.session_id.as_ref().map(|id| id.as_str()));
+        // Detection's own: where an event names no session, what its tokens belong to.
+        let facts = Facts::of(event);
+        let session = if facts.session == 0 { facts.user } else { facts.session }.to_string();
         let application = text(event.application_id.as_ref().map(|id| id.as_str()));
         let user = text(event.user_id.as_ref().map(|id| id.as_str()));
         for rule in spoke(policy, &record.findings) {

@@ -75,8 +75,8 @@ pub fn observe(seen: &Seen<'_>, findings: &mut Findings) {
     }
     let rule = &seen.config.ra504;
     let application = seen.application;
-    let share = f64::from(application.contradictions) / f64::from(application.events.max(1));
-    if contradicts(seen.event) && application.events >= rule.events_min && share < rule.share {
+    let is_odd = !application.are_usual(&application.contradictions, rule.share);
+    if contradicts(seen.event) && application.events >= rule.events_min && is_odd {
         let reason = "the device's description contradicts its user agent";
         findings.say(rule, Severity::Medium, reason, [("os", json!(client.os))]);
     }

@@ -44,6 +44,30 @@ fn who_is_refused_at_first_sight_is_as_strange_when_they_try_again() {
     assert!(after_all.findings.iter().any(|found| found.rule == "RA102"));
 }
 
+#[test]
+fn what_is_refused_teaches_an_application_nothing() {
+    let mut engine = Engine::new(Config::default());
+    let home = Place { ip: 1, near: 1, wide: 1, country: 1, ..Place::default() };
+    for number in 1..40 {
+        observe(&mut engine, &Facts { place: home, ..refresh(START + 3_600 * number as i64, number, number + 1) });
+    }
+    let known = |engine: &Engine| {
+        let application = engine.state().applications.get(2).unwrap().clone();
+        (application, postcard::to_allocvec(&engine.state().rates).unwrap())
+    };
+    let before = known(&engine);
+    for number in 0..500 {
+        let facts = Facts { place: CLOUD, ..refresh(START + 200_000 + number, 3, 1_000 + number as u64) };
+        refused(&mut engine, &facts);
+    }
+    assert!(known(&engine) == before);
+    // Nor is a token spent by it: its holder goes on as if nothing had been.
+    let facts = Facts { place: CLOUD, ..refresh(START + 201_000, 40, 5_000) };
+    refused(&mut engine, &facts);
+    let holder = observe(&mut engine, &Facts { place: home, ..refresh(START + 202_000, 40, 41) });
+    assert_eq!(holder.lineage, signals::Lineage::Head);
+}
+
 fn event(kind: &str, members: &serde_json::Value) -> RefreshEvent {
     let mut event = json!({ "id": "e", "type": kind, "occurred_at": "2026-03-02T09:00:00.000Z", "outcome": "attempted",
                             "tenant_id": "t" });
@@ -186,5 +210,7 @@ fn one_session_that_leaves_out_its_parent_again_and_again_counts_once() {
         observe(&mut engine, &refresh(START + 3_600 * number as i64, parent, number + 1));
     }
     let application = engine.state().applications.iter().next().unwrap().1;
-    assert_eq!((application.steady, application.lapsed), (1, 1));
+    // The same one.
+    assert_eq!(application.steady, application.lapsed);
+    assert_eq!(application.lapsed.estimate().round(), 1.0);
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     facts::{Facts, Meaning},
+    policy::is_silent,
     state::table::{Limits, Table},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     record::{Action, Finding, Severity},
 };
 
-/// This many denials of one session within [`LOOP_SECS`] are a client that does not give up.
+/// This many denials of one client within [`LOOP_SECS`] are a client that does not give up.
 const LOOP_DENIALS: u32 = 5;
 /// See [`LOOP_DENIALS`].
 const LOOP_SECS: u32 = 600;
@@ -105,7 +106,8 @@ impl Config {
 
     /// Whether a finding refuses.
     pub fn denies(&self, finding: &Finding) -> bool {
-        self.deny.iter().any(|deny| deny.rule == finding.rule && finding.severity >= deny.severity)
+        !is_silent(finding)
+            && self.deny.iter().any(|deny| deny.rule == finding.rule && finding.severity >= deny.severity)
     }
 
     fn mode_of(&self, event: &RefreshEvent) -> Mode {
@@ -135,11 +137,30 @@ pub struct Memory {
     looped: u32,
 }
 
-/// Denials of one session.
+/// Denials of one user, or of a session of nobody known.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Denials {
     from: u32,
+    last: u32,
     count: u32,
+}
+
+impl Denials {
+    /// How many there are at an instant that belong together. A client that does not give up goes on, however long.
+    fn until(self, at: u32) -> Self {
+        let is_over = at.saturating_sub(self.from) > LOOP_SECS;
+        let goes_on = self.count >= LOOP_DENIALS && at.saturating_sub(self.last) <= LOOP_SECS;
+        if is_over && !goes_on { Self { from: at, last: at, count: 0 } } else { self }
+    }
+
+    fn is_loop(self) -> bool {
+        self.count >= LOOP_DENIALS
+    }
+}
+
+/// Whose denials are counted together.
+fn client(facts: &Facts) -> u64 {
+    if facts.user == 0 { facts.session } else { facts.user }
 }
 
 /// What is answered, and why not what the policy says.
@@ -178,7 +199,9 @@ pub fn decide(
     if !deny || mode != Mode::Enforce || memory.stopped {
         return Decision { would, ..Decision::ALLOW };
     }
-    let capped = memory.in_minute(at) >= config.max_denials_per_minute;
+    // Who does not give up stays outside, past the cap as well, and takes nothing of it: it is there for what is wrong with many.
+    let is_held = memory.is_loop(facts, at) && config.max_denials_per_minute > 0;
+    let capped = !is_held && memory.in_minute(at) >= config.max_denials_per_minute;
     let late = !capped && late();
     let action = if capped || late { Action::Allow } else { Action::Deny };
     Decision { action, would, capped, late }
@@ -189,20 +212,26 @@ impl Memory {
         if self.minute == at / MINUTE { self.denials } else { 0 }
     }
 
+    /// Whether it is of a client that was refused again and again, and goes on.
+    fn is_loop(&self, facts: &Facts, at: u32) -> bool {
+        self.loops.get(client(facts)).is_some_and(|denials| denials.until(at).is_loop())
+    }
+
     /// Remembers what was done. True for a denial that makes a loop.
     pub fn learn(&mut self, facts: &Facts, action: Action, at: u32) -> bool {
         if action == Action::Allow {
             return false;
         }
-        self.denials = self.in_minute(at) + 1;
-        self.minute = at / MINUTE;
-        let key = if facts.session == 0 { facts.user } else { facts.session };
-        let of_session = self.loops.entry(key, at, LOOPS, || Denials { from: at, count: 0 });
-        if at.saturating_sub(of_session.from) > LOOP_SECS {
-            *of_session = Denials { from: at, count: 0 };
+        let entry = self.loops.entry(client(facts), at, LOOPS, || Denials { from: at, last: at, count: 0 });
+        let mut denials = entry.until(at);
+        let was_loop = denials.is_loop();
+        (denials.last, denials.count) = (at, denials.count.saturating_add(1));
+        *entry = denials;
+        let looping = denials.is_loop();
+        if !was_loop {
+            self.denials = self.in_minute(at) + 1;
+            self.minute = at / MINUTE;
         }
-        of_session.count = of_session.count.saturating_add(1);
-        let looping = of_session.count >= LOOP_DENIALS;
         if looping {
             self.looped = at;
         }
@@ -305,5 +334,42 @@ mod tests {
         assert_eq!(memory.is_calm(AT + 300), (true, false));
         assert_eq!(memory.is_calm(AT + 300 + 601), (true, true));
         assert!(!memory.learn(&facts, Action::Deny, AT + 10_000), "it begins anew");
+    }
+
+    #[test]
+    fn who_does_not_give_up_stays_outside_and_opens_the_gate_for_nobody() {
+        let config = Config { mode: Mode::Enforce, max_denials_per_minute: 8, ..Config::default() };
+        let mut memory = Memory::default();
+        let findings = [finding("RA101", "critical")];
+        let mut answered = |user: u64, session: u64, at: u32| {
+            let facts = Facts { user, session, ..testing::refresh(at.into(), 1, 2) };
+            let decided = decide(&config, &memory, (&event(), &facts, &findings), at, &|| false);
+            memory.learn(&facts, decided.action, at);
+            decided.action
+        };
+        // A hundred times within the minute, in two sessions: five of the eight are taken.
+        assert!((0..100).all(|n| answered(7, n % 2, AT) == Action::Deny));
+        assert_eq!(
+            [8, 9, 10, 11].map(|user| answered(user, user, AT)),
+            [Action::Deny, Action::Deny, Action::Deny, Action::Allow]
+        );
+        assert_eq!(answered(7, 0, AT), Action::Deny, "past the cap");
+        // As long as they go on, however long; not once they were quiet for ten minutes.
+        assert!((1..20).all(|n| answered(7, 0, AT + 500 * n) == Action::Deny));
+        let after = AT + 500 * 19 + 601;
+        assert!((0..8).all(|user| answered(100 + user, user, after) == Action::Deny));
+        assert_eq!(answered(7, 0, after), Action::Allow);
+    }
+
+    #[test]
+    fn what_is_only_there_to_be_seen_refuses_nothing() {
+        let config: Config =
+            toml::from_str("mode = 'enforce'\ndeny = [{ rule = 'RA102', severity = 'info' }]").unwrap();
+        let with = |mark: &str| {
+            let mut found = finding("RA102", "info");
+            found.evidence.insert(mark.to_owned(), "why".into());
+            config.denies(&found)
+        };
+        assert!(with("network") && !with("suppressed") && !with("shadow"));
     }
 }

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     key::key,
+    policy::is_silent,
     state::table::{Limits, Table},
     usual::network_of,
 };
 use crate::{
-    event::RefreshEvent,
+    event::{RefreshEvent, TenantId},
     record::{Changed, Finding, Incident, IncidentChange, IncidentKey, IncidentKeyKind, Seq, Severity},
     time::ReceivedAt,
     units::Span,
@@ -89,7 +90,8 @@ impl Incidents {
         told: &mut Vec<Incident>,
     ) {
         let mut groups: BTreeMap<IncidentKey, Vec<usize>> = BTreeMap::new();
-        for (at, finding) in findings.iter().enumerate().filter(|(_, finding)| finding.severity >= config.at_least) {
+        let counts = |finding: &Finding| finding.severity >= config.at_least && !is_silent(finding);
+        for (at, finding) in findings.iter().enumerate().filter(|(_, finding)| counts(finding)) {
             if let Some(key) = key_for(&finding.rule, happened.event) {
                 groups.entry(key).or_default().push(at);
             }
@@ -187,6 +189,18 @@ impl Incidents {
         }
     }
 
+    /// A record says that this one is open, and how it stood.
+    pub fn recorded(&mut self, incident: &Incident) {
+        let number = number_for(&incident.key, incident.tenant_id.as_ref());
+        if let Some(derived) = self.open.get(number) {
+            self.order.remove(&(derived.last_seen, number));
+        }
+        let open = Open::of_record(incident);
+        let seen = open.last_seen;
+        self.order.insert((seen, number));
+        *self.open.entry(number, incident.last_seen.secs(), NO_LIMIT, Open::default) = open;
+    }
+
     /// All of them, for whoever asks; costs next to nothing.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot(self.open.clone())
@@ -260,7 +274,11 @@ pub fn subject(rule: &str, event: &RefreshEvent) -> Option<u64> {
 
 /// The key's number; one user id may stand for two people of two tenants.
 fn number_of(of: &IncidentKey, event: &RefreshEvent) -> u64 {
-    let tenant = event.tenant_id.as_ref().map_or("", |id| id.as_str());
+    number_for(of, event.tenant_id.as_ref())
+}
+
+fn number_for(of: &IncidentKey, tenant: Option<&TenantId>) -> u64 {
+    let tenant = tenant.map_or("", |id| id.as_str());
     let tenant = if of.kind == IncidentKeyKind::Network { "" } else { tenant };
     key(&["incident", of.kind.as_str(), tenant, &of.value])
 }

@@ -195,3 +195,25 @@ fn what_the_score_finds_ordinary_opens_none_below_critical() {
     assert_eq!(changes(&told), [("escalated", "high")]);
     assert!(ids[0].is_some());
 }
+
+#[test]
+fn what_a_record_opened_is_what_goes_on_and_is_closed() {
+    let record: crate::record::Record =
+        serde_json::from_str(include_str!("../../fixtures/formats/records/incident.json")).unwrap();
+    let incident = record.incident.unwrap();
+    let mut incidents = Incidents::default();
+    incidents.recorded(&incident);
+    let escalated = Incident { change: IncidentChange::Escalated, events: incident.events + 1, ..incident.clone() };
+    incidents.recorded(&escalated);
+    assert_eq!(incidents.how_many(), 1);
+    let listed = incidents.snapshot().first(1..=Seq::MAX, 9, |_| true);
+    assert_eq!((&listed[0].id, listed[0].change, listed[0].events), (&incident.id, escalated.change, escalated.events));
+    let mut told = Vec::new();
+    incidents.close_idle(
+        &Config::default(),
+        incident.last_seen.plus(std::time::Duration::from_secs(86_400)),
+        &mut told,
+    );
+    assert_eq!((&told[0].id, told[0].change, &told[0].rules), (&incident.id, IncidentChange::Closed, &incident.rules));
+    assert_eq!(incidents.how_many(), 0);
+}

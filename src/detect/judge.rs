@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Raised whenever what is remembered, or what follows from it, changes: an older copy is then made anew.
-pub const STATE_FORMAT: u32 = 16;
+pub const STATE_FORMAT: u32 = 17;
 
 /// One event on its way into the journal.
 #[derive(Clone, Copy)]
@@ -339,7 +339,7 @@ impl Judge {
         match (record.kind, &record.event) {
             (Kind::Incident, _) => return self.remember_incident(record),
             (Kind::Event | Kind::Replay, Some(event)) => {
-                self.unwritten.clear();
+                self.disown();
                 self.remember_event(record, event, cellar);
             }
             // An operator's command while nothing ran may stand between the two.
@@ -368,7 +368,14 @@ impl Judge {
         }
         if record.verdict.is_none() && record.findings.is_empty() {
             // Judged by nobody then: nothing followed.
-            self.unwritten.clear();
+            self.disown();
+        }
+    }
+
+    /// What would have been opened by what applies now, and was not: the records say how it was.
+    fn disown(&mut self) {
+        for incident in std::mem::take(&mut self.unwritten).iter().filter(|one| one.change == IncidentChange::Opened) {
+            self.incidents.closed(incident);
         }
     }
 
@@ -378,7 +385,8 @@ impl Judge {
         match self.unwritten.iter().position(same) {
             Some(at) => drop(self.unwritten.remove(at)),
             None if incident.change == IncidentChange::Closed => self.incidents.closed(incident),
-            None => {}
+            // Other rules, or another score, opened it then, and whoever was told of it is told of its end.
+            None => self.incidents.recorded(incident),
         }
     }
 }

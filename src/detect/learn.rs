@@ -206,15 +206,23 @@ fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Fa
     }
 }
 
-/// Whether clients of this application leave out the parent after all, sooner or later: of how many sessions that sent it
-/// often enough, how many have.
+/// Whether clients of this application leave out the parent after all, sooner or later: of how many users who sent it
+/// often enough, how many have; and whether two tokens of one session are in use.
 fn learn_lapses(application: &mut Application, session: &mut Session, facts: &Facts, learned: &Learned) {
-    application.steady += u32::from(facts.parent != 0 && session.originals + 1 == STEADY_ORIGINALS);
+    let user = if facts.user == 0 { facts.session } else { facts.user };
+    if facts.parent != 0 && session.originals + 1 == STEADY_ORIGINALS {
+        application.steady.add(user);
+    }
+    if learned.signals.lineage == Lineage::Branch {
+        application.branched.add(user);
+    }
     if learned.parent == Parent::None {
         let is_at_home = learned.is_clean() || learned.signals.place() < Net::Area;
         // Once for a session, however long it lives.
         let is_first = session.said & said::OMITTED == 0;
-        application.lapsed += u32::from(is_first && session.originals >= STEADY_ORIGINALS && is_at_home);
+        if is_first && session.originals >= STEADY_ORIGINALS && is_at_home {
+            application.lapsed.add(user);
+        }
         session.said |= said::OMITTED;
     }
 }

@@ -342,20 +342,21 @@ fn say_risk(config: &Config, risk: f64, seen: &Seen<'_>, findings: &mut Findings
     findings.say(rule, severity, reason, features::Words::of(&seen.signals).known());
 }
 
-/// RA602: sessions of one tenant with lineage findings, far more than usual within an hour; said once when it begins.
+/// RA602: users of one tenant with lineage findings, far more than usual within an hour; said once when it begins.
 fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts, at: u32, findings: &mut Findings) {
     if findings.worst_of_lineage() < Some(Severity::High) {
         return;
     }
     let crowd = state.tenants.entry(facts.tenant, at, limits.tenants, Crowd::default);
     let (before, _) = crowd.now(at, HOUR_SECS);
-    let (count, usual) = crowd.add(facts.session, at, HOUR_SECS);
+    // Whoever has many sessions is one.
+    let who = if facts.user == 0 { facts.session } else { facts.user };
+    let (count, usual) = crowd.add(who, at, HOUR_SECS);
     let rule = &config.ra602;
     let much = |count: u32| count >= rule.findings && f64::from(count) > rule.factor * f64::from(usual);
     if much(count) && !much(before) {
-        let reason =
-            format!("{count} sessions of this tenant with lineage findings within an hour, usually {usual:.1}");
-        findings.say(rule, Severity::Critical, reason, [("sessions", serde_json::json!(count))]);
+        let reason = format!("{count} users of this tenant with lineage findings within an hour, usually {usual:.1}");
+        findings.say(rule, Severity::Critical, reason, [("users", serde_json::json!(count))]);
     }
 }
 

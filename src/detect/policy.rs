@@ -88,6 +88,11 @@ impl Suppression {
     }
 }
 
+/// Whether a finding is only there to be seen: suppressed, or of a rule that is tried out.
+pub fn is_silent(finding: &Finding) -> bool {
+    ["suppressed", "shadow"].iter().any(|mark| finding.evidence.contains_key(*mark))
+}
+
 impl Policy {
     /// Marks what is suppressed: it stays, as information, with the reason.
     pub fn suppress(&self, findings: &mut [Finding], event: &RefreshEvent, at: ReceivedAt) {

@@ -314,8 +314,7 @@ impl<'a> Seen<'a> {
     /// Whether scripts are odd in this application.
     pub fn tools_are_rare(&self) -> bool {
         let rule = &self.config.ra503;
-        let events = f64::from(self.application.events.max(1));
-        f64::from(self.application.tools) / events < rule.share || self.application.events < rule.events_min
+        !self.application.are_usual(&self.application.scripted, rule.share) || self.application.events < rule.events_min
     }
 
     /// How many other users are new to its network now, and how many usually are, in a word.

@@ -187,6 +187,7 @@ fn a_fork_that_stays_open_for_ever_is_counted_no_further() {
     // Tabs with a token each, in an application whose clients do so: of such a fork nobody ever says what became of it.
     let tabs = Signals { lineage: Lineage::Branch, ..Signals::default() };
     (0..9).for_each(|_| engine.state.applications.get_mut(2).unwrap().rates.learn(&tabs, 1.0));
+    engine.state.applications.get_mut(2).unwrap().branched.add(3);
     observe(&mut engine, &refresh(START + 4_000, 1, 3));
     let mut heads = [2, 3];
     for number in 0..300 {

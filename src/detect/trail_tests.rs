@@ -6,6 +6,7 @@ use super::{
     *,
 };
 use facts::{Place, testing::refresh};
+use key::key;
 
 /// What a refresh of the one session shows: from where, with which software, `secs` after the start.
 fn seen_at(engine: &mut Engine, place: Place, secs: i64, tokens: (u64, u64)) -> signals::Signals {
@@ -272,7 +273,7 @@ fn a_release_that_leaves_the_parent_out_is_told_of_a_few_sessions() {
         let facts = refresh(START + secs, parent, 1_000_000 * session + secs as u64);
         super::tests::judged(
             &mut engine,
-            &Facts { session, user: session, place: network(session, 1, HERE, 0), ..facts },
+            &Facts { session, user: key(&[&session.to_string()]), place: network(session, 1, HERE, 0), ..facts },
         )
     };
     // A hundred sessions that send it six times a day for eight days; then all of them do not, three times.
@@ -292,7 +293,9 @@ fn a_release_that_leaves_the_parent_out_is_told_of_a_few_sessions() {
             |judged: &Judgement| judged.findings.iter().any(|found| found.rule == "RA103" && found.severity >= from);
         risks.iter().filter(|(_, judged)| is(judged)).count()
     };
-    // After the sixth more than one in twenty have left it out, however odd the first of them were. 48 are 20 times two.
-    assert_eq!((missing(Severity::Medium), missing(Severity::Low)), (6, 300));
+    // After about the sixth more than one in twenty have left it out, however odd the first of them were: users are estimated,
+    // with a standard error of 13 %.
+    assert!((4..=8).contains(&missing(Severity::Medium)), "{}", missing(Severity::Medium));
+    assert_eq!(missing(Severity::Low), 300);
     assert!(risks.iter().filter(|(_, judged)| judged.risk >= 0.005).count() <= 12);
 }

@@ -2,7 +2,6 @@
 //! same way at start and after a failed write, so that memory never says more than a restart would.
 
 use std::{
-    collections::BTreeSet,
     io,
     path::PathBuf,
     time::{Duration, Instant},
@@ -19,10 +18,7 @@ use super::{
     state::{self, Remembered},
 };
 use crate::{
-    detect::{
-        Policy,
-        judge::{Judge, Memory},
-    },
+    detect::{Policy, judge::Judge},
     record::{Kind, Record, Seq},
     time::ReceivedAt,
 };
@@ -148,10 +144,14 @@ fn load_filters(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Filte
 /// remember. The same where detection is off: that it was on is known by what was recorded, and so is the change.
 fn load_judge(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<(Judge, Store, usize, Seq)> {
     let dir = places.state_dir();
-    let nothing = |seq| Remembered { seq, memory: Memory::default(), spilled: BTreeSet::new() };
     let loaded = match state::load(&dir, &places.journal, last) {
         Some(loaded) => loaded,
-        None => nothing(first_within(places, now, places.policy.detect.session_kept.get())?.saturating_sub(1)),
+        None => {
+            let first = first_within(places, now, places.policy.detect.session_kept.get())?.saturating_sub(1);
+            let decided = state::decided(&dir, &places.journal, last).unwrap_or_default();
+            // Nothing that was decided is passed over: what is read again ends in what applies.
+            Remembered { seq: if decided.seq == 0 { first } else { first.min(decided.seq) }, ..decided }
+        }
     };
     let Remembered { seq: covered, memory, spilled } = loaded;
     let mut store = Store::open(&dir, &spilled, &memory.state);

@@ -28,8 +28,8 @@ use crate::{
 const KEPT: usize = 2;
 /// zstd level: most of it is keys and fingerprints, which nothing compresses.
 const ZSTD_LEVEL: i32 = 1;
-/// Bytes of the head line at most.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of the head line at most: the configuration as it was recorded, in a line, and once more quoted.
+const HEAD_BYTES_MAX: usize = 3 * LINE_BYTES_MAX;
 
 /// The first line of a copy.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,6 +39,12 @@ struct Head {
     seq: Seq,
     /// The files of [`spill`] that it needs.
     spilled: BTreeSet<u32>,
+    /// What was recorded as the configuration, as JSON; here, too, since every later version has to know it.
+    #[serde(default)]
+    policy: Option<String>,
+    /// Whether an operator had stopped the gate; likewise.
+    #[serde(default)]
+    stopped: bool,
 }
 
 /// What detection remembered.
@@ -111,7 +117,8 @@ fn write(path: &Path, journal: &str, seq: Seq, memory: &Memory, needed: &Needed)
     let file = files::make_anew(path)?;
     let mut hashing = Hashing { inner: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new() };
     let spilled = needed.files.keys().copied().collect();
-    let head = Head { format: format_name(), journal: journal.to_owned(), seq, spilled };
+    let (policy, stopped) = (memory.policy.clone(), memory.gate.stopped);
+    let head = Head { format: format_name(), journal: journal.to_owned(), seq, spilled, policy, stopped };
     serde_json::to_writer(&mut hashing, &head)?;
     hashing.write_all(b"\n")?;
     let encoder = zstd::Encoder::new(&mut hashing, ZSTD_LEVEL)?;
@@ -147,6 +154,18 @@ pub fn load(dir: &Path, journal: &str, last: Seq) -> Option<Remembered> {
             tracing::warn!(%error, file = %path.display(), "a copy of detection's state cannot be used");
         }
         loaded.ok()
+    })
+}
+
+/// What an operator had decided as of the newest copy that is not from after `last`, though no version of before can be read
+/// otherwise: the configuration, and whether the gate is stopped.
+pub fn decided(dir: &Path, journal: &str, last: Seq) -> Option<Remembered> {
+    let copies = list(dir).unwrap_or_default();
+    copies.into_iter().rev().filter(|(_, seq)| *seq <= last).find_map(|(path, seq)| {
+        let head = head_of(&path).ok().filter(|head| head.journal == journal)?;
+        let mut memory = Memory { policy: head.policy, ..Memory::default() };
+        memory.gate.stopped = head.stopped;
+        Some(Remembered { seq, memory, spilled: BTreeSet::new() })
     })
 }
 
@@ -235,6 +254,24 @@ mod tests {
         let memory = Memory { policy: Some("x".repeat(1 << 20)), ..Memory::default() };
         save(dir.path(), "3f9a1c2e", 7, &memory, &Needed::default()).unwrap();
         assert_eq!(load(dir.path(), "3f9a1c2e", 7).unwrap().memory.policy, memory.policy);
+    }
+
+    #[test]
+    fn what_an_operator_decided_is_known_to_every_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut memory = Memory { policy: Some("{\"long\": true}".repeat(70_000)), ..Memory::default() };
+        memory.gate.stopped = true;
+        save(dir.path(), "3f9a1c2e", 7, &memory, &Needed::default()).unwrap();
+        // A copy of another version, whose rest nobody can read.
+        let path = path_of(dir.path(), 7);
+        let bytes = fs::read(&path).unwrap();
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().replace("state/", "state/9");
+        fs::write(&path, format!("{head}\nsomething else")).unwrap();
+        assert!(load(dir.path(), "3f9a1c2e", 99).is_none());
+        let known = decided(dir.path(), "3f9a1c2e", 99).unwrap();
+        assert_eq!((known.seq, known.memory.gate.stopped, known.memory.policy), (7, true, memory.policy));
+        assert!(decided(dir.path(), "3f9a1c2e", 6).is_none() && decided(dir.path(), "00000000", 99).is_none());
     }
 
     #[test]

@@ -64,6 +64,34 @@ impl Open {
         open
     }
 
+    /// As a record says that it stood; what it does not say is in its summary.
+    pub(super) fn of_record(incident: &Incident) -> Self {
+        let mut open = Self {
+            id: incident.id.clone(),
+            key: Some(incident.key.clone()),
+            severity: Some(incident.severity),
+            rules: incident.rules.clone(),
+            findings: incident.findings,
+            events: incident.events,
+            first_seen: incident.first_seen.micros(),
+            last_seen: incident.last_seen.micros(),
+            first_seq: incident.first_seq,
+            last_seq: incident.last_seq,
+            tenant: incident.tenant_id.clone(),
+            application: incident.application_id.clone(),
+            user: incident.user_id.clone(),
+            session: incident.session_id.clone(),
+            ip: incident.ip.clone(),
+            changed: incident.changed.iter().map(|(what, c)| (what.clone(), c.from.clone(), c.to.clone())).collect(),
+            told: incident.last_seen.micros(),
+            reason: incident.summary.clone(),
+            ..Self::default()
+        };
+        open.rules.sort_unstable();
+        open.as_told = Some((incident.change, Box::new(open.clone())));
+        open
+    }
+
     pub(super) fn is_about_many(&self) -> bool {
         self.user.is_none() && self.session.is_none()
     }
@@ -90,10 +118,12 @@ impl Open {
             self.reason = finding.reason.clone();
         }
         let Err(at) = self.rules.binary_search(&finding.rule) else { return false };
-        let is_other = !self.rules.iter().any(|rule| family(rule) == family(&finding.rule));
-        if self.rules.len() < RULES_MAX {
-            self.rules.insert(at, finding.rule.clone());
+        if self.rules.len() >= RULES_MAX {
+            // It could not be told from the ones before the next time.
+            return false;
         }
+        let is_other = !self.rules.iter().any(|rule| family(rule) == family(&finding.rule));
+        self.rules.insert(at, finding.rule.clone());
         is_other
     }
 

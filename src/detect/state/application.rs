@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{crowd::Crowd, distinct::Distinct};
+use super::{crowd::Crowd, distinct::Distinct, values::Values};
 use crate::{
     detect::{
         facts::{Facts, labels},
@@ -15,10 +15,6 @@ use crate::{
 
 /// Characters of an id that are kept; a UUID has 36.
 const NAME_CHARS_MAX: usize = 64;
-/// Values remembered of each kind.
-const VALUES: usize = 8;
-/// How many had to go is counted among so many.
-const GONE_OF: u16 = 512;
 /// Users before an application's addresses say what it is.
 const BACKEND_USERS_MIN: f64 = 20.0;
 /// A back end has at most this share of addresses to users.
@@ -45,7 +41,7 @@ const STRAY_SHARE: u32 = 5;
 const ONE_TIME_EVENTS_MIN: u32 = 20;
 /// Of these, half are forgotten.
 const ONE_TIME_EVENTS_MAX: u32 = 400;
-/// At so many refreshes, or sessions, half of what is counted is forgotten: the shares stay, and no count ever overflows.
+/// At so many refreshes half of what is counted is forgotten: the shares stay, and no count ever overflows.
 const COUNT_MAX: u32 = 1 << 30;
 /// Sessions whose last refresh was undone are counted for this long, seconds.
 const UNDONE_SECS: u32 = 600;
@@ -71,58 +67,6 @@ const KIN: usize = 4;
 /// This many in a row that are the same: tokens that work once do not do that, so the policy was changed.
 const REPEATS_MAX: u8 = 2;
 
-/// One value and how often it came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counted {
-    /// The value or its key.
-    pub value: u32,
-    /// How often; 0 = nothing here.
-    pub count: u32,
-}
-
-/// A few values, the rarest of which goes when another comes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Values {
-    /// The values.
-    pub kept: [Counted; VALUES],
-    /// How many had to go, lately, and of how many that came.
-    pub gone: (u16, u16),
-}
-
-impl Values {
-    /// How often it came.
-    pub fn count(&self, value: u32) -> u32 {
-        self.kept.iter().find(|seen| seen.value == value && seen.count != 0).map_or(0, |seen| seen.count)
-    }
-
-    /// How many there were, of those that are remembered.
-    fn sum(&self) -> u32 {
-        self.kept.iter().map(|seen| seen.count).sum()
-    }
-
-    /// Counts it.
-    pub fn add(&mut self, value: u32) {
-        let at = self.kept.iter().position(|seen| seen.value == value && seen.count != 0);
-        let rarest = || self.kept.iter().enumerate().min_by_key(|(_, seen)| seen.count).map_or(0, |(at, _)| at);
-        let at = at.unwrap_or_else(rarest);
-        let place = &mut self.kept[at];
-        self.gone.1 += 1;
-        if place.value != value {
-            self.gone.0 += u16::from(place.count != 0);
-            *place = Counted { value, count: 0 };
-        }
-        place.count = place.count.saturating_add(1);
-        if self.gone.1 >= GONE_OF {
-            self.gone = (self.gone.0 / 2, self.gone.1 / 2);
-        }
-    }
-
-    /// Whether there are more than can be remembered: then it is no news that one is not among them.
-    pub fn are_many(&self) -> bool {
-        usize::from(self.gone.0) >= VALUES
-    }
-}
-
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Application {
@@ -138,20 +82,22 @@ pub struct Application {
     pub rates: Rates,
     /// Refreshes that named the previous token.
     pub originals: u32,
-    /// Sessions that named it three times.
-    pub steady: u32,
-    /// Of these, how many left it out later.
-    pub lapsed: u32,
+    /// Users in whose sessions it was named three times.
+    pub steady: Distinct,
+    /// Of these, those who left it out later.
+    pub lapsed: Distinct,
+    /// Users of whom two tokens of one session were in use.
+    pub branched: Distinct,
     /// Refreshes from a known address.
     pub placed: u32,
-    /// Refreshes by scripts.
-    pub tools: u32,
+    /// Users of scripts.
+    pub scripted: Distinct,
     /// Refreshes by what is known to be no browser.
     pub programs: u32,
     /// Users whom servers refresh for.
     pub served: Distinct,
-    /// Refreshes whose device contradicts its user agent.
-    pub contradictions: u32,
+    /// Users whose device contradicts its user agent.
+    pub contradictions: Distinct,
     /// Lifetimes of its tokens, seconds.
     pub lifetimes: Values,
     /// Issuers, keys and algorithms.
@@ -234,9 +180,16 @@ impl Application {
         f64::from(self.originals) / f64::from(self.events.max(1))
     }
 
-    /// Whether sessions that always named the previous token leave it out after all more often than once in `ratio`.
+    /// Whether those who always named the previous token leave it out after all, more than one in `ratio`.
     pub fn lapses(&self, ratio: u32) -> bool {
-        self.steady >= ratio && u64::from(self.lapsed) * u64::from(ratio) > u64::from(self.steady)
+        let (steady, ratio) = (self.steady.estimate(), f64::from(ratio));
+        steady.round() >= ratio && self.lapsed.estimate() * ratio > steady
+    }
+
+    /// Whether these of its users are at least this share of all: a few, so that nobody teaches it alone, or every other one.
+    pub fn are_usual(&self, some: &Distinct, share: f64) -> bool {
+        let (some, all) = (some.estimate(), self.users.estimate().max(1.0));
+        some * 2.0 >= all || some.round() >= KIN_MIN && some >= share * all
     }
 
     /// Whether its clients keep a token in each tab, so that two of one session are in use in the same place: as far as
@@ -244,7 +197,7 @@ impl Application {
     pub fn keeps_tabs(&self) -> bool {
         let branches = Lineage::Branch.index().map_or(0.0, |at| self.rates.lineage[at]);
         let all: f32 = self.rates.lineage.iter().sum();
-        branches >= TABS_MIN && branches >= TABS_SHARE * all
+        branches >= TABS_MIN && branches >= TABS_SHARE * all && self.are_usual(&self.branched, KIN_SHARE)
     }
 
     /// Whether its refreshes are undone now, or their answers lost: by another webhook, or a network that is down.
@@ -328,9 +281,7 @@ impl Application {
         self.fade();
         self.events += 1;
         self.originals += u32::from(facts.parent != 0);
-        self.tools += u32::from(facts.agent.tool);
         self.programs += u32::from(facts.agent.by_program);
-        self.contradictions += u32::from(contradicts);
         if facts.place.near != 0 {
             self.placed += 1;
             // In an office each is at their own desk.
@@ -349,8 +300,14 @@ impl Application {
         }
         if facts.user != 0 {
             self.users.add(facts.user);
-            if facts.agent.server {
-                self.served.add(facts.user);
+            for (is_one, users) in [
+                (facts.agent.server, &mut self.served),
+                (facts.agent.tool, &mut self.scripted),
+                (contradicts, &mut self.contradictions),
+            ] {
+                if is_one {
+                    users.add(facts.user);
+                }
             }
         }
         if let Some(secs) = facts.lifetime() {
@@ -365,8 +322,8 @@ impl Application {
     fn fade(&mut self) {
         let halve = |counts: &mut [&mut u32]| counts.iter_mut().for_each(|count| **count /= 2);
         if self.events >= COUNT_MAX {
-            let Self { events, originals, placed, tools, programs, contradictions, .. } = self;
-            halve(&mut [events, originals, placed, tools, programs, contradictions]);
+            let Self { events, originals, placed, programs, .. } = self;
+            halve(&mut [events, originals, placed, programs]);
         }
         for values in [&mut self.networks, &mut self.software] {
             if values.sum() >= NETWORKS_EVENTS_MAX {
@@ -375,9 +332,6 @@ impl Application {
         }
         if self.strays[1] >= NETWORKS_EVENTS_MAX {
             self.strays = self.strays.map(|count| count / 2);
-        }
-        if self.steady >= COUNT_MAX {
-            halve(&mut [&mut self.steady, &mut self.lapsed]);
         }
     }
 }

@@ -1,16 +1,26 @@
 //! What an application is taken for.
 
 use super::*;
-use crate::detect::facts::testing::refresh;
+use crate::detect::{facts::testing::refresh, key::key};
+
+fn users(count: u64) -> Distinct {
+    let mut users = Distinct::default();
+    (0..count).for_each(|user| users.add(key(&[&user.to_string()])));
+    users
+}
 
 #[test]
 fn tabs_have_to_be_more_than_one_in_a_hundred() {
-    let keeps = |branches: f32, others: f32| {
+    let keeps = |branches: f32, others: f32, many: u64| {
         let mut application = Application::default();
         (application.rates.lineage[0], application.rates.lineage[5]) = (others, branches);
+        application.branched = users(5);
+        application.users = users(many);
         application.keeps_tabs()
     };
-    assert!(keeps(6.0, 594.0) && !keeps(5.0, 595.0) && !keeps(4.0, 10.0) && keeps(5.0, 10.0));
+    assert!(keeps(6.0, 594.0, 5) && !keeps(5.0, 595.0, 5) && !keeps(4.0, 10.0, 5) && keeps(5.0, 10.0, 5));
+    // Of five users in a hundred, and not of five in two thousand.
+    assert!(keeps(50.0, 50.0, 100) && !keeps(50.0, 50.0, 2_000));
 }
 
 #[test]
@@ -50,30 +60,28 @@ fn the_rarest_value_goes_and_few_sessions_say_nothing() {
     (1..=8).chain((1..=8).filter(|value| *value != 5)).for_each(|value| values.add(value));
     values.add(9);
     assert_eq!([1, 5, 8, 9].map(|value| values.count(value)), [2, 0, 2, 1]);
-    let lapses = |steady, lapsed| Application { steady, lapsed, ..Application::default() }.lapses(8);
-    assert!(!lapses(5, 5) && lapses(8, 2) && !lapses(8, 1));
+    let lapses = |steady, lapsed| {
+        Application { steady: users(steady), lapsed: users(lapsed), ..Application::default() }.lapses(8)
+    };
+    assert!(!lapses(5, 5) && lapses(40, 12) && !lapses(40, 2));
+    let usual = |some, all| {
+        let application = Application { users: users(all), ..Application::default() };
+        application.are_usual(&users(some), 0.01)
+    };
+    // A few, or every other one; a hundredth of the others.
+    assert!(!usual(1, 20) && usual(8, 100) && usual(2, 3) && !usual(8, 2_000));
 }
 
 #[test]
 fn what_was_counted_for_years_keeps_its_shares() {
     // 1,000 refreshes a second are 4.3 thousand million in 50 days.
     let most = 1 << 30;
-    let mut application = Application {
-        events: most,
-        originals: most,
-        tools: most / 4,
-        steady: most,
-        lapsed: most / 8,
-        ..Application::default()
-    };
+    let mut application = Application { events: most, originals: most, placed: most / 4, ..Application::default() };
     let facts = refresh(1_795_329_600, 1, 2);
     (0..10).for_each(|_| application.learn(&facts, false));
-    let Application { events, originals, tools, steady, lapsed, .. } = application;
-    assert_eq!((events, originals), (most / 2 + 10, most / 2 + 10));
-    assert_eq!((tools, steady, lapsed), (most / 8, most / 2, most / 16));
+    let Application { events, originals, placed, .. } = application;
+    assert_eq!((events, originals, placed), (most / 2 + 10, most / 2 + 10, most / 8));
     assert!(application.coverage() == 1.0);
-    // steady : lapsed is 8 : 1 all the time.
-    assert!(application.lapses(9) && !application.lapses(8));
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::detect::facts::Facts;
 
 /// Tokens remembered of one session.
 pub const LINKS: usize = 8;
+/// Of these, so many that were refused.
+const DENIED_MAX: usize = 2;
 
 /// Seen as a parent before its own refresh arrived.
 const UNSEEN: u8 = 1;
@@ -95,7 +97,7 @@ impl Link {
     }
 
     fn is_child_of(&self, other: &Self) -> bool {
-        self.parent != 0 && self.parent == end(other.tag)
+        self.flags & DENIED == 0 && self.parent != 0 && self.parent == end(other.tag)
     }
 }
 
@@ -131,7 +133,8 @@ impl Chain {
 
     /// How the parent of a refresh stands to what is known. `leeway`: seconds.
     pub fn parent(&self, facts: &Facts, now: i64, leeway: u32) -> Parent {
-        if self.len == 0 {
+        // Who was refused before anybody was let through has shown nothing of the session.
+        if self.known().iter().all(|link| link.flags & DENIED != 0) && self.find(facts.parent).is_none() {
             return Parent::Fresh;
         }
         if facts.parent == 0 {
@@ -201,7 +204,7 @@ impl Chain {
 
     /// A parent that is not in the list: older than everything in it, or issued behind our back.
     fn unknown(&self, facts: &Facts) -> Parent {
-        let first = self.known().first().map_or(0, |link| link.issued());
+        let first = self.known().iter().find(|link| link.flags & DENIED == 0).map_or(0, Link::issued);
         match secs(facts.previous.iat) {
             0 if self.fallen == 0 => Parent::Unknown,
             iat if iat <= self.fallen || (iat < first && self.fallen != 0) => {
@@ -305,10 +308,27 @@ impl Chain {
         self.links.iter_mut().filter(|link| link.parent == before).for_each(|link| link.parent = end(now));
     }
 
-    /// The gate refused the refresh that issued this token: it should not exist, and is not the newest.
-    pub fn deny(&mut self, child: u64) {
-        if let Some(at) = self.find(child).filter(|_| child != 0) {
-            self.links[at].flags |= DENIED;
+    /// The gate refused the refresh that issued this token, which `with` has: it should not exist, is not the newest, and nothing
+    /// was spent for it.
+    pub fn refuse(&mut self, with: &Self, child: u64) {
+        let Some(at) = with.find(child).filter(|_| child != 0) else { return };
+        let denied = Link { flags: with.links[at].flags | DENIED, ..with.links[at] };
+        match self.find(child) {
+            Some(at) => self.links[at].flags |= DENIED,
+            None => self.push_denied(denied),
+        }
+    }
+
+    /// Few are kept: who is refused again and again drives out nothing of the holder's.
+    fn push_denied(&mut self, link: Link) {
+        let mut denied = self.known().iter().enumerate().filter(|(_, link)| link.flags & DENIED != 0).map(|(at, _)| at);
+        match (denied.next(), denied.count() + 1 >= DENIED_MAX) {
+            (Some(oldest), true) => {
+                let len = usize::from(self.len).min(LINKS);
+                self.links[oldest..len].rotate_left(1);
+                self.links[len - 1] = link;
+            }
+            _ => self.push(link),
         }
     }
 }

@@ -118,10 +118,30 @@ fn tabs_go_on_beside_each_other_however_long_the_session_is() {
 #[test]
 fn a_refused_child_is_not_the_newest_and_is_recognised_if_it_is_used() {
     let mut chain = Chain::default();
-    for (now, from, to) in [(1_000, 1, 2), (4_600, 2, 3)] {
-        chain.learn(&refresh(now, from, to), now, Parent::Head);
-    }
-    chain.deny(3);
+    chain.learn(&refresh(1_000, 1, 2), 1_000, Parent::Fresh);
+    let refused = |chain: &mut Chain, from: u64, to: u64| {
+        let mut with = chain.clone();
+        with.learn(&refresh(4_600, from, to), 4_600, Parent::Head);
+        chain.refuse(&with, to);
+    };
+    refused(&mut chain, 2, 3);
     assert_eq!(chain.parent(&refresh(8_200, 3, 4), 8_200, 60), Parent::Denied);
-    assert_eq!(chain.parent(&refresh(8_200, 2, 4), 8_200, 60), Parent::Retry(3_600));
+    // What was refused has spent nothing: its parent is the newest token still.
+    assert_eq!(chain.parent(&refresh(8_200, 2, 4), 8_200, 60), Parent::Head);
+    chain.learn(&refresh(8_200, 2, 4), 8_200, Parent::Head);
+    assert_eq!(chain.parent(&refresh(11_800, 4, 5), 11_800, 60), Parent::Head);
+    // Used after all: from then on two tokens of one parent are in use.
+    chain.learn(&refresh(9_000, 3, 6), 9_000, Parent::Denied);
+    assert_eq!(chain.parent(&refresh(11_800, 4, 5), 11_800, 60), Parent::Branch);
+    // However often somebody is refused, the holder's tokens and the last two refused ones are known.
+    let mut chain = Chain::default();
+    (1..=6).for_each(|n| chain.learn(&refresh(1_000 * n as i64, n, n + 1), 1_000 * n as i64, Parent::Head));
+    (0..50).for_each(|n| refused(&mut chain, 7, 100 + n));
+    let stands = |parent: u64| chain.parent(&refresh(8_200, parent, 200), 8_200, 60);
+    assert_eq!([7, 149, 148].map(stands), [Parent::Head, Parent::Denied, Parent::Denied]);
+    assert_eq!([3, 2].map(stands), [Parent::Stale(3), Parent::Stale(4)]);
+    // Refused before anybody was let through: who comes then is as good as the first.
+    let mut chain = Chain::default();
+    refused(&mut chain, 2, 3);
+    assert_eq!(chain.parent(&refresh(8_200, 2, 4), 8_200, 60), Parent::Fresh);
 }

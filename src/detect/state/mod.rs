@@ -14,6 +14,7 @@ pub mod spilled;
 pub mod table;
 pub mod tiers;
 pub mod user;
+pub mod values;
 
 use application::Application;
 use burst::Burst;
