@@ -58,6 +58,10 @@ struct Course {
     taken: Vec<(Seq, String)>,
 }
 
+/// What the proof of delivery says of a record that nobody has to know of: an incident that goes on, or, where that was asked
+/// for, what is over. It has come to its end here all the same.
+const UNTOLD: &str = "not sent: nothing that people have to know";
+
 impl Desk {
     /// Nothing told yet.
     pub fn new(link: Option<Link>, resolved: bool, messages_max: NonZeroU32) -> Self {
@@ -99,6 +103,7 @@ impl Desk {
     {
         while let Some(message) = batch.get(course.next) {
             let Some(notice) = self.notice(message)? else {
+                course.taken.push((message.seq, UNTOLD.to_owned()));
                 course.next += 1;
                 continue;
             };
@@ -128,11 +133,14 @@ impl Desk {
         F: Fn(&[Notice]) -> Said + Sync,
         Said: Future<Output = Result<String, Untold>> + Send,
     {
-        let mut notices = Vec::new();
+        let (mut notices, mut untold) = (Vec::new(), Vec::new());
         for message in batch {
-            notices.extend(self.notice(message)?);
+            match self.notice(message)? {
+                Some(notice) => notices.push(notice),
+                None => untold.push((message.seq, UNTOLD.to_owned())),
+            }
         }
-        let Some(first) = notices.first() else { return Ok(Ack::none()) };
+        let Some(first) = notices.first() else { return Ok(Ack { text: String::new(), records: untold }) };
         let said = match self.turn() {
             Turn::Tell => say(&notices).await,
             full => return Err(self.full(full, batch, first, |notice| say(std::slice::from_ref(notice))).await),
@@ -141,7 +149,7 @@ impl Desk {
             self.cap().told(Instant::now());
         }
         match said {
-            Ok(said) => Ok(Ack::new(said)),
+            Ok(said) => Ok(Ack { text: said, records: untold }),
             Err(Untold::Not(error) | Untold::Perhaps(error)) => Err(error),
         }
     }

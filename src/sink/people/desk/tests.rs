@@ -106,3 +106,15 @@ async fn a_mail_over_the_cap_waits_whole() {
     // It names the first that waits.
     assert_eq!((&*mails[1][0].headline, mails[1][0].seq), ("More than 1 messages within an hour", 4));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_has_to_know_is_said_to_be_not_sent() {
+    // Without `resolved`: what is over is nobody's news.
+    let desk = Desk::new(None, false, NonZeroU32::MAX);
+    let heard = Heard(Mutex::new(Vec::new()));
+    let at = ReceivedAt::wall();
+    let ack = heard.tell(&desk, &[alarm(1, at, "raised"), alarm(2, at, "cleared")]).await.unwrap();
+    assert_eq!(heard.take(), ["Alarm raised: disk_low"]);
+    let said = |seq: u64| ack.records.iter().find(|(of, _)| *of == seq).map(|(_, text)| text.starts_with("not sent"));
+    assert_eq!((said(1), said(2)), (Some(false), Some(true)));
+}
