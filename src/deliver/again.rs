@@ -63,7 +63,10 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 self.redo = Some(redo);
                 return true;
             }
-            Outcome::Failed { reason, after, fault } => {
+            Outcome::Failed { reason, after, fault, got_on } => {
+                if got_on {
+                    self.again.got_on(Instant::now());
+                }
                 self.again_failed(&redo.work.batch, reason, begun.elapsed(), after, fault);
                 self.redo = Some(redo);
                 return true;

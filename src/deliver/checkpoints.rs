@@ -92,7 +92,10 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 self.vouching.lane.well();
                 self.vouching.lane.later(Instant::now(), after);
             }
-            Outcome::Failed { reason, after, fault } => {
+            Outcome::Failed { reason, after, fault, got_on } => {
+                if got_on {
+                    self.vouching.lane.got_on(Instant::now());
+                }
                 tracing::warn!(sink = &*self.shared.name, reason, "delivering checkpoints failed; trying again");
                 if self.vouching.lane.failed(Instant::now(), begun.elapsed(), after, fault) {
                     self.checkpoints_stuck(&reason);

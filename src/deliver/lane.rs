@@ -22,6 +22,8 @@ pub(super) struct Lane {
     backoff: Backoff,
     retry_at: Option<Instant>,
     failing_since: Option<Instant>,
+    /// Failures since it went well, whatever was settled between them.
+    failures: u32,
     stuck: bool,
 }
 
@@ -48,17 +50,25 @@ impl Lane {
 
     /// Which attempt the next one is, from 1.
     pub(super) fn attempt(&self) -> u32 {
-        self.backoff.failures().saturating_add(1)
+        self.failures.saturating_add(1)
     }
 
     /// An attempt that took this long failed; whether that is worth an alarm by now.
     pub(super) fn failed(&mut self, now: Instant, took: Duration, after: Option<Duration>, fault: bool) -> bool {
         self.retry_at = Some(now + self.backoff.fail(after));
+        self.failures = self.failures.saturating_add(1);
         // One that hangs fails before it ends; one that ends in the usual time limit does so at its end.
         let since = *self.failing_since.get_or_insert_with(|| now - took.saturating_sub(STUCK_AFTER));
         let stuck = now - since > STUCK_AFTER || (fault && self.backoff.failures() >= FAULTS_BEFORE_ALARM);
         self.stuck |= stuck;
         stuck
+    }
+
+    /// The attempt that is about to be told of as failed settled something: waits grow, and an alarm is worth it, from here
+    /// on only. One that is raised stays until an attempt goes well, or it would come and go with every few records.
+    pub(super) fn got_on(&mut self, now: Instant) {
+        self.backoff.reset();
+        self.failing_since = Some(now);
     }
 
     /// No attempt before then. It neither failed nor went well.
@@ -110,6 +120,31 @@ mod tests {
         let now = Instant::now() + Duration::from_secs(600);
         assert!(!Lane::default().failed(now, 2 * STUCK_AFTER, None, false));
         assert!(Lane::default().failed(now, 2 * STUCK_AFTER + Duration::from_secs(1), None, false));
+    }
+
+    #[test]
+    fn what_gets_on_waits_as_after_a_first_failure_and_is_not_stuck() {
+        let start = Instant::now();
+        let hour = Duration::from_secs(3_600);
+        let mut lane = Lane::default();
+        for hours in 1..=20 {
+            // However long an attempt takes, and whatever it ends with.
+            let now = start + hours * hour;
+            lane.got_on(now);
+            assert!(!lane.failed(now, hour, None, true) && lane.failing() && !lane.stuck());
+            assert!(lane.ready(now + Duration::from_millis(100)), "the ceiling of the first wait");
+            assert_eq!(lane.attempt(), hours + 1, "it is still told which attempt it was");
+        }
+        let now = start + 21 * hour;
+        lane.got_on(now);
+        lane.failed(now, SHORT, Some(Duration::from_secs(7)), false);
+        assert!(!lane.ready(now + Duration::from_secs(6)), "what the other side asks for holds");
+        let at = |secs| now + Duration::from_secs(secs);
+        assert!(!lane.failed(at(30), SHORT, None, false) && lane.failed(at(31), SHORT, None, false));
+        lane.got_on(at(32));
+        assert!(!lane.failed(at(32), SHORT, None, false) && lane.stuck(), "an alarm stays until it goes well");
+        lane.well();
+        assert!(!lane.stuck() && lane.attempt() == 1);
     }
 
     #[test]

@@ -44,8 +44,11 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         drop(next);
         match outcome {
             Outcome::Split => work.halving.refused(),
-            Outcome::Failed { reason, after, fault } => {
+            Outcome::Failed { reason, after, fault, got_on } => {
                 self.pass_ahead(&mut work).await;
+                if got_on {
+                    self.live.got_on(Instant::now());
+                }
                 self.live_failed(&work.batch, reason, took, after, fault);
             }
             Outcome::Later(reason, after) => {

@@ -111,8 +111,11 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 unit.lane.later(now, after);
                 self.shared.state(SinkState::Waiting, Some(reason));
             }
-            Outcome::Failed { reason, after, fault } => {
+            Outcome::Failed { reason, after, fault, got_on } => {
                 concurrency.failed();
+                if got_on {
+                    unit.lane.got_on(now);
+                }
                 let stuck = unit.lane.failed(now, took, after, fault);
                 let batch = Arc::clone(&unit.work.batch);
                 self.failed(&batch, reason, stuck);

@@ -47,8 +47,8 @@ pub(super) enum Outcome {
     Split,
     /// To be tried then; nothing is wrong.
     Later(String, Duration),
-    /// To be tried again.
-    Failed { reason: String, after: Option<Duration>, fault: bool },
+    /// To be tried again; whether some of it is settled by this attempt, which is no sign of a sink that takes nothing.
+    Failed { reason: String, after: Option<Duration>, fault: bool, got_on: bool },
 }
 
 impl Work {
@@ -109,7 +109,7 @@ impl Work {
         match result {
             Ok(ack) => self.took(ack),
             Err(SinkError::Retry { reason, after, fault }) => {
-                return Outcome::Failed { reason: brief(&reason), after, fault };
+                return Outcome::Failed { reason: brief(&reason), after, fault, got_on: false };
             }
             Err(SinkError::Refused { .. }) if seqs.len() > 1 => return Outcome::Split,
             Err(SinkError::Refused { reason }) => {
@@ -120,10 +120,12 @@ impl Work {
                 self.refuse(&part, refused);
             }
             Err(SinkError::Partly { again, refused, ack, reason, after, fault }) => {
+                let before = self.settled.len();
                 self.took(ack);
                 self.refuse(&part, refused);
                 self.settle_all_but(part, &again);
-                return Outcome::Failed { reason: brief(&reason), after, fault };
+                let got_on = self.settled.len() > before;
+                return Outcome::Failed { reason: brief(&reason), after, fault, got_on };
             }
             Err(SinkError::Later { again, refused, ack, reason, after }) => {
                 self.took(ack);
@@ -241,15 +243,17 @@ mod tests {
     #[test]
     fn what_is_settled_is_not_sent_again() {
         let mut work = work(6);
-        assert!(matches!(attempt(&mut work, partly(&[2, 5], &[4])), Outcome::Failed { .. }));
+        assert!(matches!(attempt(&mut work, partly(&[2, 5], &[4])), Outcome::Failed { got_on: true, .. }));
         assert_eq!(open(&work), [2, 5]);
         let later = Err(SinkError::passing("down"));
-        assert!(matches!(attempt(&mut work, later), Outcome::Failed { .. }));
+        assert!(matches!(attempt(&mut work, later), Outcome::Failed { got_on: false, .. }));
         assert_eq!(open(&work), [2, 5], "a failure settles nothing");
         let Outcome::Settled(refused, ack) = attempt(&mut work, Ok(Ack::new("rest"))) else { panic!("not settled") };
         assert_eq!(refused, [(3, "no 4".to_owned())], "by index");
         assert_eq!((&*ack.text, &ack.records[..]), ("rest", &[(1, "one".to_owned())][..]));
         assert!(work.settled.is_empty());
+        let mut work = self::work(2);
+        assert!(matches!(attempt(&mut work, partly(&[1, 2], &[])), Outcome::Failed { got_on: false, .. }));
     }
 
     #[test]

@@ -173,7 +173,7 @@ async fn the_template_is_put_once_where_there_is_none() {
     let odd = r#"{"event":{"ip":"not an address","kept":{"a":1}},"x_at":"2026-11-22T06:40:00Z"}"#;
     deliver(&sink, [message(1, odd)]).await.unwrap();
     let there = osmem.ask("GET", "/_index_template/refresh-audit-audit", "");
-    assert_eq!(there["index_templates"][0]["index_template"]["index_patterns"], json!(["audit"]));
+    assert_eq!(there["index_templates"][0]["index_template"]["index_patterns"], json!(["audit", "audit-*"]));
     let mapping = osmem.ask("GET", "/audit/_mapping", "");
     let properties = &mapping["audit"]["mappings"]["properties"];
     assert_eq!((&properties["@timestamp"]["type"], &properties["x_at"]["type"]), (&"date".into(), &"date".into()));

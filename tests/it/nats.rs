@@ -162,7 +162,12 @@ async fn a_duplicate_is_delivered_and_an_ack_says_where() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_is_refused_alone() {
-    let Some(nats) = Nats::start("nats-server", "max_payload: 4096") else { return };
+    refuses_alone("nats-server").await;
+    refuses_alone("nats-server-old").await;
+}
+
+async fn refuses_alone(program: &'static str) {
+    let Some(nats) = Nats::start(program, "max_payload: 4096") else { return };
     create(&nats, stream::Config { max_message_size: 2_000, ..stream::Config::default() }).await;
     let large = |seq, len| {
         message(seq, &format!("k{seq}"), format!("{{\"seq\":{seq},\"x\":\"{}\"}}", "x".repeat(len)).into_bytes())
@@ -172,12 +177,21 @@ async fn what_is_too_large_is_refused_alone() {
     let error = sink.deliver(&[small(1), large(2, 5_000), small(3)]).await.unwrap_err();
     let SinkError::Reject { refused, .. } = error else { panic!("{error:?}") };
     assert!(matches!(&refused[..], [(2, reason)] if reason.contains("max_payload of 4096")), "{refused:?}");
-    let error = sink.deliver(&[small(4), large(5, 3_000), small(6)]).await.unwrap_err();
-    let SinkError::Partly { again, refused, .. } = error else { panic!("{error:?}") };
-    assert!(matches!(&refused[..], [(5, reason)] if reason.contains("exceeds maximum")), "{refused:?}");
-    assert_eq!(again, [6]);
-    sink.deliver(&[small(6)]).await.unwrap();
-    assert_eq!(stored(&nats).await.iter().map(seq).collect::<Vec<_>>(), [1, 3, 4, 6]);
+    // Nor does it hold up what follows, though that names it: one, two in a row, the last.
+    for (base, shared) in [(10, "shared = false"), (30, "shared = true")] {
+        let is_large = |at: u64| [0, 3, 4, 9].contains(&at);
+        let one = |at| if is_large(at) { large(base + at, 3_000) } else { small(base + at) };
+        let sink = to(nats.address, shared);
+        let error = sink.deliver(&(0..10).map(one).collect::<Vec<_>>()).await.unwrap_err();
+        let SinkError::Reject { refused, ack } = error else { panic!("{shared}: {error:?}") };
+        assert!(refused.iter().all(|(_, reason)| reason.contains("exceeds maximum")), "{shared}: {refused:?}");
+        let seqs: Vec<u64> = refused.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(seqs, [0, 3, 4, 9].map(|at| base + at), "{shared}");
+        let taken: Vec<u64> = ack.records.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(taken, [1, 2, 5, 6, 7, 8].map(|at| base + at), "{shared}");
+    }
+    let stored: Vec<u64> = stored(&nats).await.iter().map(seq).collect();
+    assert_eq!(stored, [1, 3, 11, 12, 15, 16, 17, 18, 31, 32, 35, 36, 37, 38]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,6 +161,37 @@ async fn refusals_are_parked_alone_and_failures_wait_alone() {
     assert_eq!((taken, problems(&world)), (expected, vec![]));
 }
 
+/// A bulk request that a busy cluster takes in part, say: 429 for the rest.
+#[tokio::test]
+async fn what_gets_on_with_every_attempt_is_not_stuck_and_does_not_wait_ever_longer() {
+    let one = |batch: &[Message]| match batch {
+        [_] => Ok(()),
+        [_, rest @ ..] => Err(SinkError::Partly {
+            again: rest.iter().map(|message| message.seq).collect(),
+            refused: Vec::new(),
+            ack: Ack::none(),
+            reason: "429".into(),
+            after: None,
+            // What would be worth an alarm the second time.
+            fault: true,
+        }),
+        [] => Ok(()),
+    };
+    for ordered in [true, false] {
+        let mut world = World::new();
+        world.events(15);
+        let sink = Scripted::new(one);
+        let config = format!("ordered = {ordered}\nbatch = {{ records = 15, wait = '0ms' }}");
+        let running = world.start("s", &config, sink.clone());
+        // 14 waits of 100 ms at most. Doubled each time, they were half of 100 * (2^14 - 1) ms, 13 minutes.
+        assert_eq!(counts(&running.drained().await), [15, 0, 0, 0, 0, 0], "{ordered}");
+        running.handle.redeliver(1, None).await.unwrap();
+        running.until("done again", |status| status.redriving == 0).await;
+        assert_eq!((sink.calls(), world.context.alarms.pending(0).len()), (30, 0), "{ordered}");
+        running.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_stop_waits_for_what_is_under_way_and_counts_it() {
     let mut world = World::new();

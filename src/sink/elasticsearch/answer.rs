@@ -58,14 +58,19 @@ struct Error {
 }
 
 impl Error {
-    /// Told as 400, too: closed, an alias without an index to write to, or no room for another index's shards.
+    /// Told as 400, too: closed, an alias without an index to write to, an ingest pipeline in its settings that is not
+    /// there, or no room for another index's shards.
     fn is_of_the_index(&self) -> bool {
         match &*self.kind {
             "index_closed_exception" | "validation_exception" => true,
-            kind => kind == "illegal_argument_exception" && self.reason.starts_with("no write index"),
+            "illegal_argument_exception" => OF_THE_INDEX.iter().any(|begin| self.reason.starts_with(begin)),
+            _ => false,
         }
     }
 }
+
+/// How the reasons begin that `illegal_argument_exception` gives for those; others are about a record.
+const OF_THE_INDEX: &[&str] = &["no write index", "pipeline with id"];
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -167,6 +172,8 @@ mod tests {
             ("index_closed_exception", "closed"),
             ("illegal_argument_exception", "no write index is defined for alias [audit]. The write index may be explicitly \
              disabled"),
+            // As IngestService words it, where `index.default_pipeline` names one that was deleted.
+            ("illegal_argument_exception", "pipeline with id [enrich] does not exist"),
             ("validation_exception", "Validation Failed: 1: this action would add [2] shards, but this cluster currently has \
              [1000]/[1000] maximum normal shards open;"),
         ] {
