@@ -16,7 +16,7 @@ use crate::{config::Config, ledger::lock::DataLock, record::Seq, secret::Secret}
 
 /// The admin API answers from memory; re-driving is only noted by it, not waited for.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longer answers are not ours: a list of 100,000 parked records stays below it.
+/// Longer answers are not ours: a page of parked records stays far below it.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// The admin API of the configured service.

@@ -1,4 +1,4 @@
-//! `sinks`: how far every sink is, the two things an operator can do about one, and the proof of what was delivered.
+//! `sinks`: how far every sink is, what an operator can do about one, and the proof of what was delivered.
 //! Through the admin API of a running service, else on the files.
 
 use anyhow::Context as _;
@@ -18,6 +18,7 @@ use crate::{
     record::{OperatorAction, Seq},
 };
 
+mod parked;
 mod proof;
 mod reconcile;
 
@@ -30,6 +31,7 @@ Examples:
   refresh-audit sinks
   refresh-audit sinks --format json | jq '.[] | select(.pending > 0)'
   refresh-audit sinks redeliver audit-file --from 1000 --to 2000
+  refresh-audit sinks redeliver audit-file --cancel
   refresh-audit sinks parked hook
   refresh-audit sinks parked hook --retry --all
   refresh-audit sinks proof ef73f801-92d6-4a7e-8d52-6c1f0b7e9a44
@@ -47,16 +49,20 @@ enum Action {
     /// Deliver a range of records once more; they keep their idempotency keys
     #[command(after_help = "\
 Examples:
-  refresh-audit sinks redeliver audit-file --from 1000 --to 2000")]
+  refresh-audit sinks redeliver audit-file --from 1000 --to 2000
+  refresh-audit sinks redeliver audit-file --cancel")]
     Redeliver {
         /// The sink
         name: String,
         /// The first record
-        #[arg(long, value_name = "SEQ")]
-        from: Seq,
+        #[arg(long, value_name = "SEQ", required_unless_present = "cancel")]
+        from: Option<Seq>,
         /// The last record; without it the last one there is
         #[arg(long, value_name = "SEQ")]
         to: Option<Seq>,
+        /// Take back whatever waits to be delivered again, parked records that are tried again among it
+        #[arg(long, conflicts_with_all = ["from", "to"])]
+        cancel: bool,
     },
     /// Show for every sink when it took an event's record, in which batch, and what it said
     ///
@@ -137,8 +143,6 @@ const STATUS_COLUMNS: &[&str] = &[
     "checkpoint",
     "last_error",
 ];
-/// Members of a parked record.
-const PARKED_COLUMNS: &[&str] = &["seq", "parked_at", "key", "reason"];
 
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
@@ -156,47 +160,44 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             };
             show(given.format, STATUS_COLUMNS, with_types(rows, config))
         }
-        Some(Action::Redeliver { name, from, to }) => {
-            let entry = sink(config, name)?;
-            let asked = admin.post(&format!("/api/sinks/{name}/redeliver"), &json!({ "from": from, "to": to })).await;
-            let to_text = to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
-            let action = action("redeliver", name, format!("from {from} to {to_text}"));
-            let check = |journal: &Journal| files(config, entry, journal).check_redeliver(*from, *to);
-            let redeliver = |journal: &Journal| files(config, entry, journal).redeliver(*from, *to);
-            let count = done(asked, config, &action, check, redeliver)?;
-            print(&format!("{name}: {count} records will be delivered again"))?;
-            Ok(Ended::Well)
-        }
+        Some(Action::Redeliver { name, from: Some(from), to, .. }) => redeliver(config, &admin, name, *from, *to).await,
+        Some(Action::Redeliver { name, from: None, .. }) => cancel(config, &admin, name).await,
         Some(Action::Proof { id, seq }) => proof::run(given.format, config, &admin, id.as_deref(), *seq).await,
         Some(Action::Reconcile { name, from, to, files_only }) => {
             let asked = (!files_only).then(|| *from..=to.unwrap_or(Seq::MAX));
             reconcile::run(given.format, config, &admin, sink(config, name)?, asked).await
         }
         Some(Action::Parked { name, retry: false, drop: false, .. }) => {
-            let entry = sink(config, name)?;
-            let rows = match admin.get(&format!("/api/sinks/{name}/parked")).await? {
-                Some(rows) => rows,
-                None => values(&files(config, entry, &journal(config)?).parked()?)?,
-            };
-            show(given.format, PARKED_COLUMNS, rows)
+            parked::list(given.format, config, &admin, sink(config, name)?).await
         }
         Some(Action::Parked { name, retry, seqs, all, .. }) => {
-            let entry = sink(config, name)?;
             let which = if *all { Which::All } else { Which::Seqs(seqs.clone()) };
-            let asked = json!({ "action": if *retry { "retry" } else { "drop" }, "seqs": seqs, "all": all });
-            let asked = admin.post(&format!("/api/sinks/{name}/parked"), &asked).await;
-            let detail = if *all { "all".to_owned() } else { format!("{seqs:?}") };
-            let action = action(if *retry { "parked_retry" } else { "parked_drop" }, name, detail);
-            let check = |journal: &Journal| files(config, entry, journal).check_parked(&which);
-            let count = done(asked, config, &action, check, |journal| {
-                let files = files(config, entry, journal);
-                let count = if *retry { files.retry(&which) } else { files.drop_parked(&which) };
-                count.map(|count| count as u64)
-            })?;
-            print(&format!("{name}: {count} records {}", if *retry { "will be tried again" } else { "given up" }))?;
-            Ok(Ended::Well)
+            parked::change(config, &admin, sink(config, name)?, *retry, &which).await
         }
     }
+}
+
+async fn redeliver(config: &Config, admin: &Admin, name: &str, from: Seq, to: Option<Seq>) -> anyhow::Result<Ended> {
+    let entry = sink(config, name)?;
+    let asked = admin.post(&format!("/api/sinks/{name}/redeliver"), &json!({ "from": from, "to": to })).await;
+    let to_text = to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
+    let action = action("redeliver", name, format!("from {from} to {to_text}"));
+    let check = |journal: &Journal| files(config, entry, journal).check_redeliver(from, to);
+    let count =
+        done(asked, config, check, |_| Some(action), |journal| files(config, entry, journal).redeliver(from, to))?;
+    print(&format!("{name}: {count} records will be delivered again"))?;
+    Ok(Ended::Well)
+}
+
+async fn cancel(config: &Config, admin: &Admin, name: &str) -> anyhow::Result<Ended> {
+    let entry = sink(config, name)?;
+    let asked = admin.post(&format!("/api/sinks/{name}/redeliver"), &json!({ "cancel": true })).await;
+    let check = |journal: &Journal| files(config, entry, journal).check_cancel();
+    // Where nothing waits, nothing is done.
+    let said = |waiting| (waiting > 0).then(|| action("redeliver_cancel", name, format!("{waiting} records")));
+    let count = done(asked, config, check, said, |journal| files(config, entry, journal).cancel())?;
+    print(&format!("{name}: {count} records will not be delivered again"))?;
+    Ok(Ended::Well)
 }
 
 /// What the journal says of a change, as a running service would say it.
@@ -205,12 +206,13 @@ fn action(action: &str, sink: &str, detail: String) -> OperatorAction {
 }
 
 /// How many records a running service says a change is about; without one, the change is journaled, unless it would be
-/// refused, and then made on the files, under the data directory's lock.
+/// refused, and then made on the files, under the data directory's lock. `said` is what the journal says of it, if it is
+/// one, by the number of records that `check` finds.
 fn done(
     asked: anyhow::Result<Option<Value>>,
     config: &Config,
-    action: &OperatorAction,
     check: impl FnOnce(&Journal) -> Result<u64, RequestError>,
+    said: impl FnOnce(u64) -> Option<OperatorAction>,
     change: impl FnOnce(&Journal) -> Result<u64, RequestError>,
 ) -> anyhow::Result<u64> {
     let _lock = match admin::told(asked, config)? {
@@ -219,8 +221,8 @@ fn done(
     };
     offline::renew_if_put_back(&config.data_dir, &positions(&config.data_dir))?;
     let before = journal(config)?;
-    check(&before)?;
-    offline::record_operator(&config.data_dir, &config.node, &config.journal, action)
+    let Some(action) = said(check(&before)?) else { return Ok(0) };
+    offline::record_operator(&config.data_dir, &config.node, &config.journal, &action)
         .context("the change cannot be journaled, so it is not made")?;
     Ok(change(&before)?)
 }

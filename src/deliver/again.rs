@@ -27,6 +27,8 @@ pub(super) struct Redo {
     end: Option<Seq>,
     /// Asked for, but not to be had any more.
     missing: Vec<Seq>,
+    /// [`Books::cancels`] when it was asked for.
+    cancels: u64,
 }
 
 impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
@@ -37,10 +39,13 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         if self.failing() && !self.stands_still() {
             return false;
         }
-        if !self.shared.redriving() {
-            // Done, or given up by an operator: nothing is left that could go well.
+        let cancelled = self.redo.as_ref().is_some_and(|redo| redo.cancels != self.shared.cancels());
+        if cancelled || !self.shared.redriving() {
+            // Done, or given up or taken back by an operator: nothing is left of it that could go well.
             self.redo = None;
             self.again_well();
+        }
+        if !self.shared.redriving() {
             return false;
         }
         if !self.again.ready(Instant::now()) {
@@ -100,7 +105,8 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
 
     async fn next_redo(&mut self) -> Result<Option<Redo>, String> {
         let limits = self.config.batch;
-        let again = self.shared.books(move |books| books.next_again(limits.records)).await.flatten();
+        let next = self.shared.books(move |books| (books.cancels(), books.next_again(limits.records))).await;
+        let (cancels, again) = next.unwrap_or_default();
         let selection = std::sync::Arc::clone(&self.selection);
         match again {
             None => Ok(None),
@@ -108,7 +114,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                 let bytes = limits.bytes.len();
                 let read = self.shared.books(move |books| parked_batch(books, &seqs, &selection, bytes)).await;
                 let (batch, missing) = read.ok_or("the sink's files could not be worked on")??;
-                Ok(Some(Redo { work: Work::new(batch, |rest| self.sink.fits(rest)), end: None, missing }))
+                Ok(Some(Redo { work: Work::new(batch, |rest| self.sink.fits(rest)), end: None, missing, cancels }))
             }
             Some(Again::Range(range)) => {
                 let (reader, dir) = (self.reader(None), self.shared.context.journal_dir.clone());
@@ -122,6 +128,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
                     work: Work::new(batch, |rest| self.sink.fits(rest)),
                     end: Some(end),
                     missing: Vec::new(),
+                    cancels,
                 }))
             }
         }
@@ -132,11 +139,11 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         std::mem::replace(self.reader.get_mut().unwrap_or_else(PoisonError::into_inner), next)
     }
 
-    async fn note(&self, redo: &Redo, part: Range<usize>, refused: &[(usize, String)], ack: (Ack, u32)) {
+    async fn note(&mut self, redo: &Redo, part: Range<usize>, refused: &[(usize, String)], ack: (Ack, u32)) {
         let batch = &redo.work.batch;
         let last = part.end == batch.messages.len();
         let seq_at = |at: usize| batch.seqs(at..at + 1).next();
-        let mut step = Redriven { refused: redo.missing.clone(), ack, ..Redriven::default() };
+        let mut step = Redriven { refused: redo.missing.clone(), ack, cancels: redo.cancels, ..Redriven::default() };
         for (at, reason) in refused {
             let seq = seq_at(*at).unwrap_or_default();
             tracing::warn!(sink = &*self.shared.name, seq, reason, "refused again; it stays what it was");
@@ -149,8 +156,9 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             None => None,
         };
         self.shared.state(SinkState::Delivering, refused.first().map(|(_, reason)| reason.clone()));
+        self.unsaved = true;
         if let Some(Err(error)) = self.shared.books(move |books| books.redriven(&step)).await {
-            // It is written with the next step; a crash before that delivers this one once more.
+            // It is written later; a crash before that delivers this one once more.
             tracing::error!(sink = &*self.shared.name, %error, "the progress of delivering again cannot be written");
         }
     }

@@ -5,7 +5,6 @@
 //! seq is counted once. Blocking.
 
 use std::{
-    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +17,6 @@ use super::{
     parked::{Parked, ParkedRecord},
     place,
     redrive::{Range, Redrive},
-    requests::RequestError,
 };
 use crate::{files, record::Seq, sink::Ack, time::ReceivedAt};
 
@@ -62,6 +60,8 @@ pub struct Redriven {
     pub refused: Vec<Seq>,
     /// The range is done before this one.
     pub reached: Option<Seq>,
+    /// [`Books::cancels`] when it was asked what is next.
+    pub cancels: u64,
     /// What the other side said of those delivered, and at which attempt.
     pub ack: (Ack, u32),
 }
@@ -78,6 +78,10 @@ pub struct Books {
     journal_dir: PathBuf,
     pub(super) halted: Option<String>,
     pub(super) dirty: bool,
+    /// Re-driving has come further than its file says.
+    pub(super) redrive_dirty: bool,
+    /// How often an operator took back what was asked for, in this run.
+    pub(super) cancels: u64,
     /// `next` of the cursor on disk.
     pub(super) durable: Seq,
 }
@@ -99,6 +103,8 @@ impl Books {
             journal_dir: journal.dir.clone(),
             halted: None,
             dirty: false,
+            redrive_dirty: false,
+            cancels: 0,
             durable: 1,
             name: name.to_owned(),
             dir,
@@ -119,7 +125,7 @@ impl Books {
                     place::first(journal, start).map_err(|error| format!("cannot read the journal: {error}"))?;
                 self.cursor = Cursor::new(&journal.id, first);
                 self.dirty = true;
-                // Parked copies of an earlier life are set aside when the new cursor is written.
+                // What is left of an earlier life is set aside when the new cursor is written.
                 return Ok(());
             }
             Loaded::Corrupt(why) => {
@@ -225,13 +231,29 @@ impl Books {
         self.redrive.ranges.iter().map(|range| range.next).fold(self.durable, Seq::min)
     }
 
-    /// Writes the proofs of delivery and then the cursor, if it has moved.
+    /// Counts what an operator took back: a step that was begun before is of no request any more.
+    pub fn cancels(&self) -> u64 {
+        self.cancels
+    }
+
+    /// Seqs that the next [`Books::save`] writes one by one.
+    pub fn listed(&self) -> usize {
+        self.cursor.settled.len() + if self.redrive_dirty { self.redrive.retry.len() } else { 0 }
+    }
+
+    /// Writes the proofs of delivery and then the cursor, if it has moved; then how far re-driving has come: a crash in
+    /// between sends a little of a range again, and what is parked no more is not tried again.
     pub fn save(&mut self) -> io::Result<()> {
-        if self.dirty && self.halted.is_none() {
-            self.acks.save(&self.journal_dir)?;
-            self.cursor.save(&self.cursor_path())?;
-            (self.dirty, self.durable) = (false, self.cursor.next);
+        if !self.dirty || self.halted.is_some() {
+            return Ok(());
         }
+        self.acks.save(&self.journal_dir)?;
+        self.cursor.save(&self.cursor_path())?;
+        self.durable = self.cursor.next;
+        if self.redrive_dirty {
+            self.redrive.save(&self.redrive_path())?;
+        }
+        (self.dirty, self.redrive_dirty) = (false, false);
         Ok(())
     }
 
@@ -270,16 +292,9 @@ impl Books {
         Some(Again::Retry(self.redrive.retry.iter().copied().take(records).collect()))
     }
 
-    /// Every parked record in full, in order.
-    pub fn parked_records(&self) -> Result<Vec<ParkedRecord>, RequestError> {
-        if let Some(reason) = &self.halted {
-            return Err(RequestError::Refused(reason.clone()));
-        }
-        Ok(self.parked.seqs().filter_map(|seq| self.parked.read(seq).transpose()).collect::<io::Result<_>>()?)
-    }
-
     /// Notes a step of re-driving. A parked record that arrived counts as delivered from now on; nothing else changes
-    /// the counts.
+    /// the counts. On disk with the next [`Books::save`], at once when it was the last step: each writes every seq that is
+    /// tried again, and there may be a step for each of them.
     pub fn redriven(&mut self, step: &Redriven) -> io::Result<()> {
         let mut runs = Vec::new();
         step.delivered.iter().for_each(|seq| extend(&mut runs, (*seq, *seq)));
@@ -291,17 +306,17 @@ impl Books {
         }
         let parked: Vec<Seq> = step.delivered.iter().copied().filter(|seq| self.parked.contains(*seq)).collect();
         self.cursor.parked -= self.settle(parked);
-        let done: BTreeSet<Seq> = step.delivered.iter().chain(&step.refused).copied().collect();
-        self.redrive.retry.retain(|seq| !done.contains(seq));
-        if let (Some(range), Some(reached)) = (self.redrive.ranges.first_mut(), step.reached) {
-            range.next = reached;
-            if range.next > range.to {
-                self.redrive.ranges.remove(0);
-            }
+        self.redrive.done(&step.delivered, None);
+        // Of what an operator took back meanwhile, no more than that it arrived: what waits now was asked for later.
+        if step.cancels == self.cancels {
+            self.redrive.done(&step.refused, step.reached);
         }
         self.cursor.delivered_at = Some(ReceivedAt::wall());
-        self.redrive.save(&self.redrive_path())?;
-        self.tidy_when_due()
+        (self.dirty, self.redrive_dirty) = (true, true);
+        if self.redrive.is_empty() {
+            self.save()?;
+        }
+        self.tidy_when_due(!self.redrive.is_empty())
     }
 
     fn settle(&mut self, seqs: Vec<Seq>) -> u64 {
@@ -312,9 +327,10 @@ impl Books {
         settled
     }
 
-    pub(super) fn tidy_when_due(&mut self) -> io::Result<()> {
-        self.save()?;
-        if self.parked.untidy(!self.redrive.retry.is_empty()) {
+    /// `more` = more is to be settled soon.
+    pub(super) fn tidy_when_due(&mut self, more: bool) -> io::Result<()> {
+        if self.parked.untidy(more) {
+            self.save()?;
             self.tidy()?;
             self.save()?;
         }
@@ -329,6 +345,12 @@ impl Books {
     }
 
     pub(super) fn set_aside(&mut self) -> io::Result<()> {
+        let redrive = self.redrive_path();
+        if redrive.exists() {
+            tracing::warn!(sink = self.name, "what was to be delivered again of an earlier cursor is not");
+        }
+        self.redrive = Redrive::default();
+        self.redrive.save(&redrive)?;
         let path = self.parked_path();
         if path.exists() {
             let aside = self.dir.join(format!("parked.{}.jsonl", ReceivedAt::wall().micros()));

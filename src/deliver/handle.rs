@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::{sync::Notify, task};
@@ -10,7 +10,7 @@ use tokio::{sync::Notify, task};
 use super::{
     Context,
     books::Books,
-    parked::ParkedRecord,
+    parked::{Listed, Page},
     requests::{RequestError, Which},
     status::{SinkState, Status},
 };
@@ -25,6 +25,8 @@ pub(super) struct Shared {
     books: Mutex<Books>,
     view: Mutex<View>,
     redriving: AtomicBool,
+    cancels: AtomicU64,
+    listed: AtomicUsize,
 }
 
 /// How the sink stands as of the last change; read without waiting for a disk.
@@ -47,6 +49,8 @@ impl Shared {
             wake: Notify::new(),
             view: Mutex::default(),
             redriving: AtomicBool::new(false),
+            cancels: AtomicU64::new(0),
+            listed: AtomicUsize::new(0),
             books: Mutex::new(books),
         };
         shared.after(&lock(&shared.books));
@@ -74,6 +78,8 @@ impl Shared {
         let name = Some(&*self.name);
         self.context.consumers.set(&self.name, books.needed());
         self.redriving.store(!books.redriving().is_empty(), Ordering::Relaxed);
+        self.cancels.store(books.cancels(), Ordering::Relaxed);
+        self.listed.store(books.listed(), Ordering::Relaxed);
         let alarms = &self.context.alarms;
         match books.halted() {
             Some(reason) => {
@@ -106,6 +112,16 @@ impl Shared {
 
     pub(super) fn redriving(&self) -> bool {
         self.redriving.load(Ordering::Relaxed)
+    }
+
+    /// As [`Books::cancels`].
+    pub(super) fn cancels(&self) -> u64 {
+        self.cancels.load(Ordering::Relaxed)
+    }
+
+    /// As [`Books::listed`].
+    pub(super) fn listed(&self) -> usize {
+        self.listed.load(Ordering::Relaxed)
     }
 
     pub(super) fn parked(&self) -> u64 {
@@ -187,9 +203,19 @@ impl SinkHandle {
         self.ask(move |books| books.check_parked(&which)).await
     }
 
-    /// What is parked, in order.
-    pub async fn parked(&self) -> Result<Vec<ParkedRecord>, RequestError> {
-        self.ask(|books| books.parked_records()).await
+    /// How many records [`SinkHandle::cancel`] would be about; says why it would not be done.
+    pub async fn check_cancel(&self) -> Result<u64, RequestError> {
+        self.ask(|books| books.check_cancel()).await
+    }
+
+    /// Takes back whatever waits to be delivered again. On disk when it returns: how many records.
+    pub async fn cancel(&self) -> Result<u64, RequestError> {
+        self.ask(Books::cancel).await
+    }
+
+    /// What is parked, a page of it: the loop works on between two.
+    pub async fn parked(&self, page: Page) -> Result<Vec<Listed>, RequestError> {
+        self.ask(move |books| books.parked_page(page)).await
     }
 
     /// Tries parked records again. On disk when it returns: how many.

@@ -50,6 +50,8 @@ pub mod proof;
 pub mod reconcile;
 pub mod redrive;
 pub mod requests;
+#[cfg(test)]
+mod requests_tests;
 pub mod run;
 pub mod status;
 mod unordered;

@@ -5,7 +5,6 @@ use std::path::Path;
 use super::{
     Start,
     books::{Books, Journal},
-    parked::ParkedRecord,
     requests::{RequestError, Which},
     status::{SinkState, Status},
 };
@@ -47,14 +46,14 @@ impl SinkFiles<'_> {
         status
     }
 
-    /// What is parked, in order; changes nothing and needs no lock.
-    pub fn parked(&self) -> Result<Vec<ParkedRecord>, RequestError> {
-        self.load().parked_records()
-    }
-
     /// Says why [`SinkFiles::redeliver`] would not be done; changes nothing and needs no lock.
     pub fn check_redeliver(&self, from: Seq, to: Option<Seq>) -> Result<u64, RequestError> {
         self.load().check_redeliver(from, to, self.journal)
+    }
+
+    /// How many records [`SinkFiles::cancel`] would be about; changes nothing and needs no lock.
+    pub fn check_cancel(&self) -> Result<u64, RequestError> {
+        self.load().check_cancel()
     }
 
     /// Says why a command on these parked records would not be done; changes nothing and needs no lock.
@@ -67,6 +66,11 @@ impl SinkFiles<'_> {
         self.open().redeliver(from, to, self.journal)
     }
 
+    /// Takes back what the next run would deliver again; see [`Books::cancel`].
+    pub fn cancel(&self) -> Result<u64, RequestError> {
+        self.open().cancel()
+    }
+
     /// Asks for parked records to be tried again by the next run. How many.
     pub fn retry(&self, which: &Which) -> Result<usize, RequestError> {
         self.open().retry(which)
@@ -77,7 +81,8 @@ impl SinkFiles<'_> {
         self.open().drop_parked(which)
     }
 
-    pub(super) fn load(&self) -> Books {
+    /// Its books as they are; changes nothing and needs no lock.
+    pub fn load(&self) -> Books {
         Books::load(self.data_dir, self.name, self.journal, self.start)
     }
 

@@ -31,6 +31,44 @@ pub struct ParkedRecord {
     pub record: Box<RawValue>,
 }
 
+/// Which of them a list is to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// From this seq on.
+    pub from: Seq,
+    /// So many at most, and [`PAGE_MAX`].
+    pub limit: usize,
+    /// With the records themselves.
+    pub full: bool,
+}
+
+/// Parked records in one list at most: there may be millions of them.
+pub const PAGE_MAX: usize = 1_000;
+/// About so many bytes of records are in one list, however few those are.
+const PAGE_BYTES: usize = 4 << 20;
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { from: 1, limit: 100, full: false }
+    }
+}
+
+/// A [`ParkedRecord`] in a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    /// Its seq.
+    pub seq: Seq,
+    /// Its idempotency key.
+    pub key: String,
+    /// When it was parked.
+    pub parked_at: ReceivedAt,
+    /// Why.
+    pub reason: String,
+    /// The journal's line, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Box<RawValue>>,
+}
+
 /// Where a line is in the file.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -138,9 +176,25 @@ impl Parked {
         let Some(place) = self.index.get(&seq) else {
             return Ok(None);
         };
-        let mut line = vec![0; place.len];
-        File::open(&self.path)?.read_exact_at(&mut line, place.offset)?;
-        Ok(Some(serde_json::from_slice(&line)?))
+        read_at(&File::open(&self.path)?, *place).map(Some)
+    }
+
+    /// Some of them, in order. No more than [`PAGE_MAX`], and fewer where they are large: an empty list is the end.
+    pub fn page(&self, page: Page) -> io::Result<Vec<Listed>> {
+        let mut places = self.index.range(page.from..).take(page.limit.clamp(1, PAGE_MAX)).peekable();
+        if places.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        let (file, mut bytes, mut listed) = (File::open(&self.path)?, 0, Vec::new());
+        for (_, place) in places {
+            let ParkedRecord { seq, key, parked_at, reason, record } = read_at(&file, *place)?;
+            listed.push(Listed { seq, key, parked_at, reason, record: page.full.then_some(record) });
+            bytes += if page.full { place.len } else { 0 };
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+        }
+        Ok(listed)
     }
 
     /// No longer parked; how many of them were. The file is tidied later, by [`Parked::tidy`].
@@ -180,6 +234,12 @@ impl Parked {
         (self.index, self.len, self.stale) = (index, len, 0);
         Ok(())
     }
+}
+
+fn read_at(file: &File, place: Place) -> io::Result<ParkedRecord> {
+    let mut line = vec![0; place.len];
+    file.read_exact_at(&mut line, place.offset)?;
+    Ok(serde_json::from_slice(&line)?)
 }
 
 fn seq_of(line: &[u8]) -> serde_json::Result<Seq> {
@@ -257,5 +317,32 @@ mod tests {
         assert!(!text.contains("\"seq\":13"));
         fs::write(&path, format!("garbage\n{FIXTURE}")).unwrap();
         assert_eq!(Parked::load(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_page_is_bounded_by_number_and_by_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut parked = Parked::none(&dir.path().join("parked.jsonl"));
+        assert!(parked.page(Page::default()).unwrap().is_empty(), "no file");
+        // 1,500 records of a megabyte each would be 1.5 GB: five of them are large, every third seq is parked.
+        let large = |seq| ParkedRecord {
+            record: RawValue::from_string(format!("\"{}\"", "x".repeat(1 << 20))).unwrap(),
+            ..record(seq, "r")
+        };
+        let records: Vec<_> = (1..=1_500).map(|at| if at <= 5 { large(3 * at) } else { record(3 * at, "r") }).collect();
+        parked.append(&records).unwrap();
+        let seqs = |from, limit, full| {
+            let page = parked.page(Page { from, limit, full }).unwrap();
+            assert!(page.iter().all(|listed| listed.record.is_some() == full));
+            (page.len(), page.first().map(|listed| listed.seq), page.last().map(|listed| listed.seq))
+        };
+        assert_eq!(seqs(1, 2, false), (2, Some(3), Some(6)));
+        assert_eq!(seqs(7, 2, false), (2, Some(9), Some(12)));
+        assert_eq!(seqs(1, usize::MAX, false), (1_000, Some(3), Some(3_000)));
+        assert_eq!(seqs(3_001, 1_000, true), (500, Some(3_003), Some(4_500)));
+        assert_eq!(seqs(4_501, 1_000, true), (0, None, None));
+        assert_eq!(seqs(1, 0, true), (1, Some(3), Some(3)));
+        // Four whole megabytes are enough.
+        assert_eq!(seqs(1, 1_000, true), (4, Some(3), Some(12)));
     }
 }

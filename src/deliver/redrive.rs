@@ -1,7 +1,7 @@
 //! `sinks/<name>/redrive.json`: what an operator asked to be delivered again, and how far that has come. On disk before
 //! the command says so, so that no crash loses the request; done again in part at worst.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +16,9 @@ pub struct Redrive {
     /// Ranges of the journal, the first one under way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<Range>,
-    /// Parked records to try again, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub retry: Vec<Seq>,
+    /// Parked records to try again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub retry: BTreeSet<Seq>,
 }
 
 /// One range.
@@ -60,6 +60,19 @@ impl Redrive {
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty() && self.retry.is_empty()
+    }
+
+    /// These parked records need no further try, and the first range is done before `reached`.
+    pub fn done(&mut self, retried: &[Seq], reached: Option<Seq>) {
+        for seq in retried {
+            self.retry.remove(seq);
+        }
+        if let (Some(range), Some(reached)) = (self.ranges.first_mut(), reached) {
+            range.next = reached;
+            if range.next > range.to {
+                self.ranges.remove(0);
+            }
+        }
     }
 
     /// Records still to go, as far as can be told without reading them.

@@ -1,4 +1,5 @@
-//! What an operator can ask of a sink's books: deliver a range again, try parked records again, give them up.
+//! What an operator can ask of a sink's books: what is parked, deliver a range again, try parked records again, take that
+//! back, give them up.
 
 use std::io;
 
@@ -6,6 +7,7 @@ use super::{
     acks::Run,
     books::{Books, Journal},
     cursor::Cursor,
+    parked::{Listed, Page},
     redrive::{RANGES_MAX, Range, Redrive},
 };
 use crate::{files, ledger::segment, record::Seq};
@@ -108,18 +110,40 @@ impl Books {
     fn restart(&mut self, from: Seq, journal: &Journal) -> Result<(), RequestError> {
         files::create_dir(&self.dir)?;
         self.set_aside()?;
-        let none = Redrive::default();
-        none.save(&self.redrive_path())?;
         let cursor = Cursor::new(&journal.id, from);
         cursor.save(&self.cursor_path())?;
-        (self.cursor, self.redrive, self.dirty, self.durable, self.halted) = (cursor, none, false, from, None);
+        (self.cursor, self.dirty, self.durable, self.halted) = (cursor, false, from, None);
         Ok(())
     }
 
+    /// The cursor first: it holds what became of what `asked` leaves out as done.
     fn ask(&mut self, asked: Redrive) -> io::Result<()> {
+        self.save()?;
         asked.save(&self.redrive_path())?;
         self.redrive = asked;
         Ok(())
+    }
+
+    /// How many records [`Books::cancel`] would be about; says why it would not be done. Changes nothing.
+    pub fn check_cancel(&self) -> Result<u64, RequestError> {
+        self.stands()?;
+        Ok(self.redrive.left())
+    }
+
+    /// Takes back whatever waits to be delivered again, ranges and parked records: the journal is not kept for it any more.
+    /// What is under way at this moment may still arrive. How many.
+    pub fn cancel(&mut self) -> Result<u64, RequestError> {
+        let left = self.check_cancel()?;
+        self.ask(Redrive::default())?;
+        self.cancels += 1;
+        self.tidy_when_due(false)?;
+        Ok(left)
+    }
+
+    /// A page of what is parked.
+    pub fn parked_page(&self, page: Page) -> Result<Vec<Listed>, RequestError> {
+        self.stands()?;
+        Ok(self.parked.page(page)?)
     }
 
     /// Asks for parked records to be tried again. How many.
@@ -127,8 +151,6 @@ impl Books {
         let seqs = self.named(which)?;
         let mut asked = self.redrive.clone();
         asked.retry.extend(&seqs);
-        asked.retry.sort_unstable();
-        asked.retry.dedup();
         self.ask(asked)?;
         Ok(seqs.len())
     }
@@ -143,16 +165,19 @@ impl Books {
         let parked = &self.parked;
         self.redrive.retry.retain(|seq| parked.contains(*seq));
         self.cursor.settled.extend(seqs);
-        self.dirty = true;
-        self.redrive.save(&self.redrive_path())?;
-        self.tidy_when_due()?;
+        (self.dirty, self.redrive_dirty) = (true, true);
+        self.save()?;
+        self.tidy_when_due(!self.redrive.retry.is_empty())?;
         Ok(dropped)
     }
 
+    fn stands(&self) -> Result<(), RequestError> {
+        let refused = |reason| RequestError::Refused(format!("the sink stands still: {reason}"));
+        self.halted.as_ref().map_or(Ok(()), |reason| Err(refused(reason)))
+    }
+
     fn named(&self, which: &Which) -> Result<Vec<Seq>, RequestError> {
-        if let Some(reason) = &self.halted {
-            return Err(RequestError::Refused(format!("the sink stands still: {reason}")));
-        }
+        self.stands()?;
         let mut seqs = match which {
             Which::All => return Ok(self.parked.seqs().collect()),
             Which::Seqs(seqs) => seqs.clone(),

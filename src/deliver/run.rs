@@ -37,6 +37,16 @@ use crate::{
 
 /// While records flow the cursor is written this often at most; a crash delivers that much again.
 const SAVE_EVERY: Duration = Duration::from_millis(100);
+/// What is written holds the seq of each parked record that is tried again: so many of them cost another [`SAVE_EVERY`], so
+/// that the disk, on which answers to events wait, has the rest of the time.
+const LISTED_PER_SAVE: usize = 10_000;
+/// However many are tried again, a crash delivers no more again than this long brought.
+const SAVE_EVERY_MAX: Duration = Duration::from_secs(10);
+
+fn save_every(listed: usize) -> Duration {
+    let times = u32::try_from(1 + listed / LISTED_PER_SAVE).unwrap_or(u32::MAX);
+    SAVE_EVERY.saturating_mul(times).min(SAVE_EVERY_MAX)
+}
 
 /// One sink and its place in the journal.
 pub struct Deliverer<S = AnySink> {
@@ -115,7 +125,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     }
 
     async fn turn(&mut self, stop: &mut watch::Receiver<bool>) {
-        let due = self.unsaved && self.saved_at.elapsed() >= SAVE_EVERY;
+        let due = self.unsaved && self.save_at() <= Instant::now();
         if due && !self.save().await {
             // What is delivered and not written down would be delivered again: no more of it before the disk is back.
             return wait(stop, POLL).await;
@@ -226,7 +236,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             let due = async {
                 tokio::select! {
                     () = stopping(stop) => {}
-                    () = sleep_until(self.saved_at + SAVE_EVERY), if self.unsaved => {}
+                    () = sleep_until(self.save_at()), if self.unsaved => {}
                 }
             };
             tokio::select! {
@@ -291,6 +301,11 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         self.shared.state(SinkState::Delivering, None);
     }
 
+    /// When what is not written down yet is due.
+    fn save_at(&self) -> Instant {
+        self.saved_at + save_every(self.shared.listed())
+    }
+
     pub(super) async fn save(&mut self) -> bool {
         self.saved_at = Instant::now();
         match self.shared.books(Books::save).await {
@@ -321,7 +336,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             self.pass_retry_at,
             self.again.retry_at(),
             self.vouching.retry_at(),
-            self.unsaved.then(|| self.saved_at + SAVE_EVERY),
+            self.unsaved.then(|| self.save_at()),
         ];
         let due = retries.into_iter().flatten().filter(|at| *at > now).fold(now + POLL, Instant::min);
         let waiting = !self.has_work();
@@ -365,5 +380,19 @@ async fn wait(stop: &mut watch::Receiver<bool>, time: Duration) {
     tokio::select! {
         () = stopping(stop) => {}
         () = sleep(time) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_is_listed_the_less_often_it_is_written() {
+        let millis = |listed| save_every(listed).as_millis();
+        assert_eq!(
+            [0, 9_999, 10_000, 100_000, 10_000_000, usize::MAX].map(millis),
+            [100, 100, 200, 1_100, 10_000, 10_000]
+        );
     }
 }

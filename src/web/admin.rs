@@ -29,7 +29,7 @@ use super::{
     scan::scan,
 };
 use crate::{
-    deliver::{RequestError, SinkHandle, Which},
+    deliver::{RequestError, SinkHandle, Which, parked::Page},
     host::{Addresses, is_this_machine},
     ledger::Ledger,
     record::{Kind, OperatorAction, Record, Seq, Wanted},
@@ -215,18 +215,52 @@ async fn journal(shared: &Shared, action: &str, sink: &SinkHandle, detail: Strin
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Redeliver {
-    from: Seq,
+struct AskedRedeliver {
+    from: Option<Seq>,
     to: Option<Seq>,
+    #[serde(default)]
+    cancel: bool,
 }
 
-async fn redeliver(request: HttpRequest, shared: web::Data<Shared>, range: web::Json<Redeliver>) -> HttpResponse {
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "AskedRedeliver")]
+enum Redeliver {
+    Range { from: Seq, to: Option<Seq> },
+    Cancel,
+}
+
+impl TryFrom<AskedRedeliver> for Redeliver {
+    type Error = &'static str;
+
+    fn try_from(asked: AskedRedeliver) -> Result<Self, &'static str> {
+        match asked {
+            AskedRedeliver { from: Some(from), to, cancel: false } => Ok(Self::Range { from, to }),
+            AskedRedeliver { from: None, to: None, cancel: true } => Ok(Self::Cancel),
+            AskedRedeliver { cancel: true, .. } => Err("`cancel` takes back whatever waits: leave `from` and `to` out"),
+            AskedRedeliver { from: None, .. } => Err("missing field `from`, or `cancel`"),
+        }
+    }
+}
+
+async fn redeliver(request: HttpRequest, shared: web::Data<Shared>, asked: web::Json<Redeliver>) -> HttpResponse {
     let change = async {
         let sink = sink(&shared, &request)?;
-        sink.check_redeliver(range.from, range.to).await.map_err(|error| refused(&error))?;
-        let to = range.to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
-        journal(&shared, "redeliver", sink, format!("from {} to {to}", range.from)).await?;
-        sink.redeliver(range.from, range.to).await.map_err(|error| refused(&error))
+        match *asked {
+            Redeliver::Range { from, to } => {
+                sink.check_redeliver(from, to).await.map_err(|error| refused(&error))?;
+                let to_text = to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
+                journal(&shared, "redeliver", sink, format!("from {from} to {to_text}")).await?;
+                sink.redeliver(from, to).await.map_err(|error| refused(&error))
+            }
+            Redeliver::Cancel => {
+                let waiting = sink.check_cancel().await.map_err(|error| refused(&error))?;
+                if waiting == 0 {
+                    return Ok(0);
+                }
+                journal(&shared, "redeliver_cancel", sink, format!("{waiting} records")).await?;
+                sink.cancel().await.map_err(|error| refused(&error))
+            }
+        }
     };
     match change.await {
         Ok(records) => HttpResponse::Ok().json(serde_json::json!({ "records": records })),
@@ -234,8 +268,20 @@ async fn redeliver(request: HttpRequest, shared: web::Data<Shared>, range: web::
     }
 }
 
-async fn parked(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
-    let listed = async { sink(&shared, &request)?.parked().await.map_err(|error| refused(&error)) };
+/// What a sink's parked records may be asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ParkedQuery {
+    from: Option<Seq>,
+    limit: Option<usize>,
+    full: bool,
+}
+
+async fn parked(request: HttpRequest, shared: web::Data<Shared>, Asked(query): Asked<ParkedQuery>) -> HttpResponse {
+    let usual = Page::default();
+    let page =
+        Page { from: query.from.unwrap_or(usual.from), limit: query.limit.unwrap_or(usual.limit), full: query.full };
+    let listed = async { sink(&shared, &request)?.parked(page).await.map_err(|error| refused(&error)) };
     listed.await.map_or_else(|response| response, |records| HttpResponse::Ok().json(records))
 }
 

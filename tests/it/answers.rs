@@ -221,6 +221,12 @@ fn the_operators_paths_say_as_json_what_is_wrong() {
         ("PUT /api/records", json, "", 405, "PUT"),
         ("POST /api/gate", json, "{}", 400, "`action`"),
         ("POST /api/gate", ("Content-Type", "text/plain"), r#"{"action":"stop"}"#, 400, "application/json"),
+        ("GET /api/sinks/audit-file/parked?from=1&limit=ten", json, "", 400, "`limit`"),
+        ("GET /api/sinks/audit-file/parked?full=yes", json, "", 400, "`full`"),
+        ("GET /api/sinks/audit-file/parked?form=1", json, "", 400, "`form`"),
+        ("POST /api/sinks/audit-file/redeliver", json, "{}", 400, "`from`"),
+        ("POST /api/sinks/audit-file/redeliver", json, r#"{"from":1,"cancel":true}"#, 400, "`cancel`"),
+        ("POST /api/sinks/none/redeliver", json, r#"{"cancel":true}"#, 404, "`none`"),
         ("POST /api/sinks/none/redeliver", json, r#"{"from":1}"#, 404, "`none`"),
     ] {
         let answer = Client::connect(app.admin).unwrap().request(request, &[kind], body.as_bytes()).unwrap();

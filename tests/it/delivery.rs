@@ -10,7 +10,7 @@ use std::{
 };
 
 use refresh_audit::{
-    deliver::{SinkState, Which},
+    deliver::{SinkState, Which, parked::Page},
     record::Kind,
     sink::{Ack, Message, Sink, SinkError},
 };
@@ -375,7 +375,7 @@ async fn no_reason_is_told_at_any_length() {
     });
     let running = world.start("s", CONFIG, sink.clone());
     let status = running.until("stuck", |status| status.state == SinkState::Stuck).await;
-    let parked = running.handle.parked().await.unwrap();
+    let parked = running.handle.parked(Page::default()).await.unwrap();
     let alarm = world.context.alarms.raised().iter().find(|alarm| alarm.name == "sink_stuck").unwrap().message.clone();
     for told in [&status.last_error.unwrap(), &parked[0].reason, &alarm] {
         assert!(told.len() < 1_200 && !told.contains('\u{1b}') && told.contains("no [31m yy"), "{told}");

@@ -6,7 +6,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
-    app::{Settings, TestApp},
+    app::{Settings, TestApp, free_port},
     event::Event,
     eventually, seed,
 };
@@ -45,6 +45,92 @@ fn what_is_refused_is_not_journaled() {
     assert_eq!(actions(&app), 1, "without a service");
     assert!(app.run(&["sinks", "redeliver", "audit-file", "--from", "2"]).status.success());
     assert_eq!(actions(&app), 2);
+}
+
+#[test]
+fn what_waits_to_be_delivered_again_is_taken_back_and_that_is_journaled() {
+    let mut rng = StdRng::seed_from_u64(seed("taken back"));
+    let mut app = TestApp::start(Settings::new());
+    for _ in 0..6 {
+        assert!(app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded());
+    }
+    eventually("the sink has them", || app.file_sink_lines().len() == 6);
+    let sinks = |app: &TestApp, arguments: &[&str], code: i32| {
+        let output = app.run(&[&["sinks", "redeliver", "audit-file"], arguments].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for arguments in [&[][..], &["--to", "2"], &["--cancel", "--from", "1"], &["--cancel", "--to", "2"]] {
+        sinks(&app, arguments, 2);
+    }
+    let nothing = "audit-file: 0 records will not be delivered again\n";
+    assert_eq!((sinks(&app, &["--cancel"], 0).as_str(), actions(&app)), (nothing, 0), "by the running service");
+    app.stop();
+    assert_eq!((sinks(&app, &["--cancel"], 0).as_str(), actions(&app)), (nothing, 0), "without a service");
+    sinks(&app, &["--from", "2", "--to", "3"], 0);
+    assert_eq!(sinks(&app, &["--cancel"], 0), "audit-file: 2 records will not be delivered again\n");
+    assert_eq!(actions(&app), 2);
+
+    // The sink is one that nobody answers for: what is asked for waits, and is taken back from the running service.
+    sinks(&app, &["--from", "4", "--to", "6"], 0);
+    let config = fs::read_to_string(app.path("config.toml")).unwrap();
+    let nobody = format!("type = \"http\"\nurl = \"http://{}/\"", free_port());
+    fs::write(app.path("config.toml"), config.replace("type = \"file\"\npath = \"data/audit.jsonl\"", &nobody))
+        .unwrap();
+    app.launch();
+    assert_eq!(sinks(&app, &["--cancel"], 0), "audit-file: 3 records will not be delivered again\n");
+    assert_eq!((sinks(&app, &["--cancel"], 0).as_str(), actions(&app)), (nothing, 4));
+    let output = app.run(&["records", "--kind", "operator"]);
+    let last = String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned();
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    let said = serde_json::json!({ "action": "redeliver_cancel", "subject": "audit-file", "detail": "3 records" });
+    assert_eq!(last["operator"], said);
+}
+
+/// More than a page of them; the files are written by hand.
+#[test]
+fn parked_records_are_shown_in_full_but_a_page_at_a_time() {
+    const PARKED: u64 = 1_100;
+    let mut app = TestApp::start(Settings::new());
+    let sent = app.run(&["send", "--example", "--repeat", &PARKED.to_string(), "--concurrency", "8"]);
+    assert!(sent.status.success(), "{sent:?}");
+    app.stop();
+    let cursor = app.path("data/sinks/audit-file/cursor");
+    let mut counts: serde_json::Value = serde_json::from_slice(&fs::read(&cursor).unwrap()).unwrap();
+    (counts["start"], counts["next"]) = (1.into(), (PARKED + 1).into());
+    (counts["delivered"], counts["parked"]) = (0.into(), PARKED.into());
+    counts.as_object_mut().unwrap().remove("last");
+    fs::write(&cursor, counts.to_string()).unwrap();
+    let line = |seq| {
+        format!(
+            "{{\"seq\":{seq},\"key\":\"k{seq}\",\"parked_at\":\"2026-11-22T06:40:00.000000Z\",\"reason\":\"no\",\"record\":{{\"seq\":{seq}}}}}\n"
+        )
+    };
+    fs::write(app.path("data/sinks/audit-file/parked.jsonl"), (1..=PARKED).map(line).collect::<String>()).unwrap();
+    let shown = |app: &TestApp, arguments: &[&str]| {
+        let output = app.run(&[&["sinks", "parked", "audit-file"], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (json, table) = (shown(&app, &["--format", "json"]), shown(&app, &[]));
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert!((1..).zip(&rows).all(|(seq, row): (u64, _)| row["seq"] == seq && row["record"]["seq"] == seq));
+    assert_eq!((rows.len() as u64, table.lines().count() as u64), (PARKED, PARKED + 1));
+    assert_eq!(json, serde_json::to_string_pretty(&rows).unwrap() + "\n", "one array");
+
+    app.launch();
+    assert_eq!((shown(&app, &["--format", "json"]), shown(&app, &[])), (json, table), "by the running service");
+    let page = |query: &str| {
+        let (status, text) = app.get(&format!("/api/sinks/audit-file/parked{query}")).unwrap();
+        assert_eq!(status, 200, "{query}: {text}");
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let full = rows.iter().filter(|row| !row["record"].is_null()).count();
+        (rows.len(), full, rows.first().map(|row| row["seq"].clone()))
+    };
+    assert_eq!(page(""), (100, 0, Some(1.into())));
+    assert_eq!(page("?limit=5000&full=true"), (1_000, 1_000, Some(1.into())));
+    assert_eq!(page("?from=1095&full=true"), (6, 6, Some(1095.into())));
+    assert_eq!(page("?from=1101"), (0, 0, None));
 }
 
 #[test]

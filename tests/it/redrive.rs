@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use refresh_audit::{
-    deliver::{SinkState, Status, Which},
+    deliver::{SinkState, Status, Which, parked::Page},
     sink::{Ack, SinkError},
 };
 use tokio::sync::Semaphore;
@@ -25,11 +25,16 @@ async fn a_partial_refusal_parks_those_and_no_others() {
     let running = world.start("s", CONFIG, sink.clone());
     assert_eq!(counts(&running.drained().await), [4, 0, 4, 0, 0, 0]);
     assert_eq!((sink.taken(), sink.calls()), (vec![2, 4, 6, 8], 2));
-    let parked = running.handle.parked().await.unwrap();
+    let parked = running.handle.parked(Page { full: true, ..Page::default() }).await.unwrap();
     let said: Vec<_> = parked.iter().map(|record| (record.seq, record.reason.as_str(), record.key.clone())).collect();
     assert_eq!(said[1], (3, "odd 3", World::event_id(3)));
     assert!(
-        parked[1].record.get().starts_with(r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n","seq":3,"#)
+        parked[1]
+            .record
+            .as_ref()
+            .unwrap()
+            .get()
+            .starts_with(r#"{"schema":"refresh-audit/1","journal":"3f9a1c2e","node":"n","seq":3,"#)
     );
 }
 
@@ -54,7 +59,8 @@ async fn parked_records_are_tried_again_or_dropped() {
 
     // The same without a service; what it asks for is done by the next run.
     let journal = world.context.journal();
-    assert_eq!(files(&world, &journal).parked().unwrap().iter().map(|record| record.seq).collect::<Vec<_>>(), [5]);
+    let parked = files(&world, &journal).load().parked_page(Page::default()).unwrap();
+    assert_eq!(parked.iter().map(|record| record.seq).collect::<Vec<_>>(), [5]);
     assert_eq!(files(&world, &journal).retry(&Which::All).unwrap(), 1);
     sink.now(accept);
     let running = world.start("s", CONFIG, sink.clone());
@@ -247,6 +253,83 @@ async fn what_is_given_up_is_an_alarm_no_more() {
     assert_eq!(sink.calls(), calls, "what is given up is not sent");
     world.events(2);
     assert_eq!(counts(&running.drained().await), [7, 0, 0, 1, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_is_taken_back_is_an_alarm_no_more_and_lets_the_journal_go() {
+    let mut world = World::new();
+    world.events(6);
+    let sink = Scripted::new(refuse(&[2]));
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    sink.now(|batch| if batch[0].seq < 7 { Err(no_such_key()) } else { Ok(()) });
+    running.handle.redeliver(1, None).await.unwrap();
+    running.handle.retry(Which::All).await.unwrap();
+    running.until("stuck", |status| status.state == SinkState::Stuck).await;
+    assert_eq!(raised(&world), ["sink_stuck", "record_parked"]);
+    assert_eq!(world.context.consumers.lowest(), Some(1));
+    let calls = sink.calls();
+    // Six of the range, and the parked one.
+    assert_eq!(running.handle.cancel().await.unwrap(), 7);
+    eventually("no more stuck", || (raised(&world) == ["record_parked"]).then_some(())).await;
+    assert_eq!((running.handle.status().redriving, world.context.consumers.lowest()), (0, Some(7)));
+    // Longer than it would have waited.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(sink.calls(), calls, "what is taken back is not sent");
+    assert_eq!(running.handle.cancel().await.unwrap(), 0);
+    world.events(2);
+    assert_eq!(counts(&running.drained().await), [7, 0, 1, 0, 0, 0]);
+    // It can be asked for again, from its beginning.
+    sink.taken.lock().unwrap().clear();
+    sink.now(accept);
+    running.handle.redeliver(2, Some(6)).await.unwrap();
+    let status = running.until("done again", |status| status.redriving == 0).await;
+    assert_eq!((sink.taken(), counts(&status)), (vec![2, 3, 4, 5, 6], [8, 0, 0, 0, 0, 0]));
+}
+
+#[tokio::test]
+async fn what_is_under_way_when_it_is_taken_back_may_arrive_and_moves_no_later_request() {
+    let mut world = World::new();
+    world.events(10);
+    let sink = Scripted::new(accept);
+    let running = world.start("s", CONFIG, sink.clone());
+    running.drained().await;
+    let calls = sink.calls();
+    sink.gate.forget_permits(Semaphore::MAX_PERMITS);
+    sink.taken.lock().unwrap().clear();
+    running.handle.redeliver(1, None).await.unwrap();
+    eventually("under way", || (sink.calls() > calls).then_some(())).await;
+    assert_eq!(running.handle.cancel().await.unwrap(), 10);
+    running.handle.redeliver(2, Some(6)).await.unwrap();
+    sink.gate.add_permits(1_000);
+    let status = running.until("done again", |status| status.redriving == 0).await;
+    assert_eq!((sink.taken(), counts(&status)), (vec![1, 2, 3, 4, 2, 3, 4, 5, 6], [10, 0, 0, 0, 0, 0]));
+}
+
+#[tokio::test]
+async fn a_crash_while_many_are_tried_again_counts_each_once() {
+    let mut world = World::new();
+    world.events(60);
+    let sink = Scripted::new(|_| Err(SinkError::Refused { reason: "no".into() }));
+    let config = "batch = { records = 1, wait = '0ms' }";
+    let running = world.start("s", config, sink.clone());
+    assert_eq!(counts(&running.drained().await), [0, 0, 60, 0, 0, 0]);
+    sink.now(accept);
+    sink.gate.forget_permits(Semaphore::MAX_PERMITS);
+    sink.gate.add_permits(30);
+    running.handle.retry(Which::All).await.unwrap();
+    eventually("half of it", || (sink.taken().len() == 30).then_some(())).await;
+    running.crash().await;
+    sink.gate.add_permits(1_000);
+    let running = world.start("s", config, sink.clone());
+    let status = running.until("nothing parked", |status| status.parked == 0).await;
+    assert_eq!(counts(&status), [60, 0, 0, 0, 0, 0]);
+    assert_eq!(counts(&running.stop().await), [60, 0, 0, 0, 0, 0]);
+    let mut taken = sink.taken();
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!(taken, (1..=60).collect::<Vec<_>>());
+    assert!(!world.sink_file("s", "parked.jsonl").exists() && !world.sink_file("s", "redrive.json").exists());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use refresh_audit::{
-    deliver::Deliverer,
+    deliver::{Deliverer, parked::Page},
     record::Seq,
     sink::{Ack, Message, Sink, SinkConfig, SinkError},
 };
@@ -152,7 +152,8 @@ async fn refusals_are_parked_alone_and_failures_wait_alone() {
     sink.now(|batch| if batch[0].seq >= 41 { accept(batch) } else { fail(batch) });
     let status = running.drained().await;
     assert_eq!(counts(&status), [57, 0, 3, 0, 0, 0]);
-    let parked: Vec<Seq> = running.handle.parked().await.unwrap().iter().map(|record| record.seq).collect();
+    let parked: Vec<Seq> =
+        running.handle.parked(Page::default()).await.unwrap().iter().map(|record| record.seq).collect();
     assert_eq!((parked, raised(&world)), (vec![17, 30, 31], vec!["record_parked".to_owned()]));
     running.stop().await;
     let expected: Vec<Seq> = (1..=60).filter(|seq| ![17, 30, 31].contains(seq)).collect();
