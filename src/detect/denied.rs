@@ -3,7 +3,7 @@
 use super::{
     Engine,
     facts::Facts,
-    learn,
+    learn, rename,
     score::Rates,
     state::{State, application::Application, session::Session, user::User},
 };
@@ -19,12 +19,13 @@ pub struct Before {
 }
 
 impl Engine {
-    /// What is known of a refresh's session, user and application, to be put back should the gate refuse it.
-    pub fn before(&self, facts: &Facts) -> Before {
+    /// What is known of a refresh's session, user and application, to be put back should the gate refuse it. What it is called by a
+    /// new key stays.
+    pub fn before(&mut self, facts: &Facts, at: u32) -> Before {
+        rename::rename(&mut self.state, &self.limits, facts, at);
         let State { sessions, users, applications, .. } = &self.state;
-        let mut keys = [facts.session].into_iter().chain(facts.old.iter().map(|old| old.session));
         Before {
-            session: keys.find_map(|key| sessions.get(key)).cloned(),
+            session: sessions.get(facts.session).cloned(),
             user: users.get(facts.user).cloned(),
             application: applications.get(facts.application).cloned(),
             rates: self.state.rates.clone(),

@@ -13,7 +13,7 @@ const CLOUD: Place =
     Place { ip: 9, near: 9, wide: 9, country: 9, city: 9, cell: None, labels: labels::HOSTING | labels::NUMBERED };
 
 fn refused(engine: &mut Engine, facts: &Facts) -> signals::Signals {
-    let before = engine.before(facts);
+    let before = engine.before(facts, facts.occurred as u32);
     let signals = observe(engine, facts);
     engine.denied(facts, before);
     signals

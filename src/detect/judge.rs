@@ -233,7 +233,7 @@ impl Judge {
             Decider::Gate(_) => self.policy.gate.enforces() && !self.gate.stopped,
             Decider::Record(action) => action == Action::Deny,
         };
-        let before = may_deny.then(|| self.engine.before(facts));
+        let before = may_deny.then(|| self.engine.before(facts, secs));
         let mut judgement = self.engine.observe(event, facts, evidence, at);
         let failed_rules = if evidence.stale { 0 } else { self.own_rules(case, &mut judgement) };
         let mut findings = judgement.findings;
