@@ -203,17 +203,19 @@ fn what_a_record_opened_is_what_goes_on_and_is_closed() {
     let incident = record.incident.unwrap();
     let mut incidents = Incidents::default();
     incidents.recorded(&incident);
-    let escalated = Incident { change: IncidentChange::Escalated, events: incident.events + 1, ..incident.clone() };
+    let (hour, day) = (std::time::Duration::from_secs(3_600), std::time::Duration::from_secs(86_400));
+    let last_seen = incident.last_seen.plus(hour);
+    let change = IncidentChange::Escalated;
+    let escalated = Incident { change, last_seen, events: incident.events + 1, ..incident.clone() };
     incidents.recorded(&escalated);
     assert_eq!(incidents.how_many(), 1);
     let listed = incidents.snapshot().first(1..=Seq::MAX, 9, |_| true);
     assert_eq!((&listed[0].id, listed[0].change, listed[0].events), (&incident.id, escalated.change, escalated.events));
     let mut told = Vec::new();
-    incidents.close_idle(
-        &Config::default(),
-        incident.last_seen.plus(std::time::Duration::from_secs(86_400)),
-        &mut told,
-    );
+    // By its last record, a day of nothing is over an hour later.
+    incidents.close_idle(&Config::default(), incident.last_seen.plus(day), &mut told);
+    assert!(told.is_empty());
+    incidents.close_idle(&Config::default(), last_seen.plus(day), &mut told);
     assert_eq!((&told[0].id, told[0].change, &told[0].rules), (&incident.id, IncidentChange::Closed, &incident.rules));
     assert_eq!(incidents.how_many(), 0);
 }
