@@ -90,8 +90,8 @@ impl Made {
         }
     }
 
-    /// Whoever has to know has been told.
-    pub fn is_told(data_dir: &Path) -> io::Result<()> {
+    /// Whoever has to know has been told: the next start has nothing to say of it.
+    pub fn told(data_dir: &Path) -> io::Result<()> {
         match fs::remove_file(data_dir.join(MADE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(ensure_default_keys(&config).unwrap(), all);
         // The next start knows, too, until one of them has said so.
         assert_eq!(ensure_default_keys(&config).unwrap(), all);
-        Made::is_told(&config.data_dir).unwrap();
+        Made::told(&config.data_dir).unwrap();
         // A file that comes and goes leaves the directory changed.
         let before = std::time::SystemTime::UNIX_EPOCH;
         fs::File::open(&config.data_dir).unwrap().set_modified(before).unwrap();

@@ -18,7 +18,7 @@ mod head;
 mod incident;
 mod text;
 
-pub use about::Wanted;
+pub use about::RecordFilter;
 pub use brief::{Brief, EventBrief};
 pub use head::{EventHead, Head, IncidentHead, Kept};
 pub use incident::{Changed, ConfigChange, Incident, IncidentChange, IncidentKey, IncidentKeyKind};

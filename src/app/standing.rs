@@ -39,7 +39,7 @@ pub(super) fn of_start(made: Made, ledger: &Ledger, config: &Config, alarms: &Al
     of_fingerprint_key(made.fingerprint, ledger, config, alarms);
     of_checkpoint_key(made.checkpoint, ledger, config, alarms);
     of_webhook_key(made.webhook, ledger, config);
-    if let Err(error) = Made::is_told(&config.data_dir) {
+    if let Err(error) = Made::told(&config.data_dir) {
         tracing::warn!(%error, "the next start will say once more which keys are new");
     }
     of_what_is_gone(config, alarms);

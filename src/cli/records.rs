@@ -21,7 +21,7 @@ use crate::{
         read::{Item, Reader},
         segment,
     },
-    record::{Action, Kind, Record, Wanted},
+    record::{Action, Kind, Record, RecordFilter},
     time::ReceivedAt,
 };
 
@@ -70,9 +70,9 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> RecordFilter {
         let (user, session, rule) = (self.user.clone(), self.session.clone(), self.rule.clone());
-        Wanted { kind: self.kind, user, session, ip: self.ip, rule }
+        RecordFilter { kind: self.kind, user, session, ip: self.ip, rule }
     }
 }
 
@@ -143,7 +143,7 @@ struct Printer<'a> {
     given: &'a Arguments,
     /// Whether lines have to be parsed at all.
     parse: bool,
-    wanted: Wanted,
+    wanted: RecordFilter,
     left: u64,
     width: Option<usize>,
     damage: bool,

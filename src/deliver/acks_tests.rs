@@ -1,6 +1,9 @@
 //! The proof of delivery on disk: what a crash at any byte leaves, what is found, what is deleted.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Journal, Start,
@@ -45,8 +48,8 @@ fn the_first_release_s_file_is_read() {
     assert_eq!(String::from_utf8(again).unwrap(), FIXTURE);
 }
 
-#[test]
-fn a_cut_at_any_byte_leaves_whole_entries_up_to_the_cursor() {
+/// A directory, its journal's and the file of entries that end with 3, 6 and 9.
+fn three_entries() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("journal");
     let mut acks = Acks::none(dir.path().join("acks"));
@@ -56,6 +59,12 @@ fn a_cut_at_any_byte_leaves_whole_entries_up_to_the_cursor() {
     }
     acks.save(&journal).unwrap();
     let path = plain_path(&dir.path().join("acks"), 1);
+    (dir, journal, path)
+}
+
+#[test]
+fn a_cut_at_any_byte_leaves_whole_entries_up_to_the_cursor() {
+    let (dir, journal, path) = three_entries();
     let whole = fs::read(&path).unwrap();
     let ends: Vec<usize> = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
     for cut in 0..=whole.len() {
@@ -73,15 +82,7 @@ fn a_cut_at_any_byte_leaves_whole_entries_up_to_the_cursor() {
 
 #[test]
 fn a_damaged_proof_costs_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = dir.path().join("journal");
-    let mut acks = Acks::none(dir.path().join("acks"));
-    acks.mend(1).unwrap();
-    for first in [1, 4, 7] {
-        acks.push(&entry(first, first + 2, "one"));
-    }
-    acks.save(&journal).unwrap();
-    let path = plain_path(&dir.path().join("acks"), 1);
+    let (dir, journal, path) = three_entries();
     let mut bytes = fs::read(&path).unwrap();
     let second = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     bytes[second] = b'!';

@@ -155,6 +155,11 @@ pub struct Agent {
 }
 
 impl Facts {
+    /// Whose it is: the user, or the session of one who is not named. So that one with many sessions counts once.
+    pub fn whose(&self) -> u64 {
+        if self.user == 0 { self.session } else { self.user }
+    }
+
     /// Reads them from an event.
     pub fn of(event: &RefreshEvent) -> Self {
         let access = &event.tokens.access;

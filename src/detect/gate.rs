@@ -158,11 +158,6 @@ impl Denials {
     }
 }
 
-/// Whose denials are counted together.
-fn client(facts: &Facts) -> u64 {
-    if facts.user == 0 { facts.session } else { facts.user }
-}
-
 /// What is answered, and why not what the policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -214,7 +209,7 @@ impl Memory {
 
     /// Whether it is of a client that was refused again and again, and goes on.
     fn is_loop(&self, facts: &Facts, at: u32) -> bool {
-        self.loops.get(client(facts)).is_some_and(|denials| denials.until(at).is_loop())
+        self.loops.get(facts.whose()).is_some_and(|denials| denials.until(at).is_loop())
     }
 
     /// Remembers what was done. True for a denial that makes a loop.
@@ -222,7 +217,7 @@ impl Memory {
         if action == Action::Allow {
             return false;
         }
-        let entry = self.loops.entry(client(facts), at, LOOPS, || Denials { from: at, last: at, count: 0 });
+        let entry = self.loops.entry(facts.whose(), at, LOOPS, || Denials { from: at, last: at, count: 0 });
         let mut denials = entry.until(at);
         let was_loop = denials.is_loop();
         (denials.last, denials.count) = (at, denials.count.saturating_add(1));

@@ -209,7 +209,7 @@ fn learn_tokens(application: &mut Application, session: &mut Session, facts: &Fa
 /// Whether clients of this application leave out the parent after all, sooner or later: of how many users who sent it
 /// often enough, how many have; and whether two tokens of one session are in use.
 fn learn_lapses(application: &mut Application, session: &mut Session, facts: &Facts, learned: &Learned) {
-    let user = if facts.user == 0 { facts.session } else { facts.user };
+    let user = facts.whose();
     if facts.parent != 0 && session.originals + 1 == STEADY_ORIGINALS {
         application.steady.add(user);
     }

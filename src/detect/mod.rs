@@ -350,8 +350,7 @@ fn surge(state: &mut State, config: &Config, limits: &StateLimits, facts: &Facts
     let crowd = state.tenants.entry(facts.tenant, at, limits.tenants, Crowd::default);
     let (before, _) = crowd.now(at, HOUR_SECS);
     // Whoever has many sessions is one.
-    let who = if facts.user == 0 { facts.session } else { facts.user };
-    let (count, usual) = crowd.add(who, at, HOUR_SECS);
+    let (count, usual) = crowd.add(facts.whose(), at, HOUR_SECS);
     let rule = &config.ra602;
     let much = |count: u32| count >= rule.findings && f64::from(count) > rule.factor * f64::from(usual);
     if much(count) && !much(before) {

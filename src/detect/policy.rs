@@ -88,9 +88,14 @@ impl Suppression {
     }
 }
 
+/// In the evidence of what is suppressed: why.
+const SUPPRESSED: &str = "suppressed";
+/// In the evidence of a rule that is tried out: the severity that it would have.
+pub const SHADOW: &str = "shadow";
+
 /// Whether a finding is only there to be seen: suppressed, or of a rule that is tried out.
 pub fn is_silent(finding: &Finding) -> bool {
-    ["suppressed", "shadow"].iter().any(|mark| finding.evidence.contains_key(*mark))
+    [SUPPRESSED, SHADOW].iter().any(|mark| finding.evidence.contains_key(*mark))
 }
 
 impl Policy {
@@ -99,7 +104,7 @@ impl Policy {
         for finding in findings {
             if let Some(silenced) = self.suppressions.iter().find(|one| one.is_about(finding, event, at)) {
                 finding.severity = Severity::Info;
-                finding.evidence.insert("suppressed".to_owned(), silenced.reason.clone().into());
+                finding.evidence.insert(SUPPRESSED.to_owned(), silenced.reason.clone().into());
             }
         }
     }

@@ -18,6 +18,7 @@ use super::{
     features::Features,
     incidents::subject,
     key::key,
+    policy::SHADOW,
     state::table::{Limits, Table},
 };
 use crate::{
@@ -233,7 +234,7 @@ fn is_news(rule: &Rule, event: &RefreshEvent, now: u32, said: &mut Said) -> bool
 fn finding(rule: &Rule) -> Finding {
     let mut evidence = BTreeMap::new();
     if rule.shadow {
-        evidence.insert("shadow".to_owned(), rule.severity.as_str().into());
+        evidence.insert(SHADOW.to_owned(), rule.severity.as_str().into());
     }
     Finding {
         rule: rule.id.clone(),

@@ -157,8 +157,8 @@ pub fn load(dir: &Path, journal: &str, last: Seq) -> Option<Remembered> {
     })
 }
 
-/// What an operator had decided as of the newest copy that is not from after `last`, though no version of before can be read
-/// otherwise: the configuration, and whether the gate is stopped.
+/// What an operator had decided as of the newest copy that is not from after `last`, whichever version wrote it: the configuration,
+/// and whether the gate is stopped.
 pub fn decided(dir: &Path, journal: &str, last: Seq) -> Option<Remembered> {
     let copies = list(dir).unwrap_or_default();
     copies.into_iter().rev().filter(|(_, seq)| *seq <= last).find_map(|(path, seq)| {

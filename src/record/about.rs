@@ -48,7 +48,7 @@ impl Record {
 
 /// What somebody looks for among records; what is absent is any.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct RecordFilter {
     /// Of this kind.
     pub kind: Option<Kind>,
     /// About this user, in any case.
@@ -61,7 +61,7 @@ pub struct Wanted {
     pub rule: Option<String>,
 }
 
-impl Wanted {
+impl RecordFilter {
     /// Whether a record is what is looked for.
     pub fn takes(&self, record: &Record) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {

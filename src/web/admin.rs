@@ -24,15 +24,15 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    asked::{Asked, refusal, said_as_json},
-    reading,
+    asked::{Asked, said_as_json},
+    reading, refusal,
     scan::scan,
 };
 use crate::{
     deliver::{RequestError, SinkHandle, Which, parked::Page},
     host::{Addresses, is_this_machine},
     ledger::Ledger,
-    record::{Kind, OperatorAction, Record, Seq, Wanted},
+    record::{Kind, OperatorAction, Record, RecordFilter, Seq},
     secret::Secret,
     telemetry::{Alarms, Metrics},
 };
@@ -160,7 +160,7 @@ async fn records(shared: web::Data<Shared>, Asked(query): Asked<Query>) -> HttpR
     let synced = *ledger.synced().borrow();
     let (from, limit) = (query.from.unwrap_or(1), query.limit.unwrap_or(100).clamp(1, RECORDS_MAX));
     let Query { kind, user, session, ip, rule, .. } = query;
-    let wanted = Wanted { kind, user, session, ip, rule };
+    let wanted = RecordFilter { kind, user, session, ip, rule };
     let found = scan(ledger, (from, synced), Vec::new(), move |found: &mut Vec<Record>, record| {
         if wanted.takes(&record) {
             found.push(record);
@@ -176,7 +176,11 @@ async fn records(shared: web::Data<Shared>, Asked(query): Asked<Query>) -> HttpR
 }
 
 pub(super) fn starting() -> HttpResponse {
-    HttpResponse::ServiceUnavailable().json(serde_json::json!({ "error": "starting or stopping; try again" }))
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "starting or stopping; try again")
+}
+
+pub(super) fn not_journaled() -> HttpResponse {
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "the change cannot be journaled now, so it is not made; try again")
 }
 
 /// What is raised now.
@@ -192,13 +196,14 @@ async fn sinks(shared: web::Data<Shared>) -> HttpResponse {
 fn sink<'a>(shared: &'a Shared, request: &HttpRequest) -> Result<&'a SinkHandle, HttpResponse> {
     let name = request.match_info().get("name").unwrap_or_default();
     let Some(sinks) = shared.sinks.get() else { return Err(starting()) };
-    sinks.iter().find(|sink| sink.name() == name).ok_or_else(|| {
-        HttpResponse::NotFound().json(serde_json::json!({ "error": format!("no sink is named `{name}`") }))
-    })
+    sinks
+        .iter()
+        .find(|sink| sink.name() == name)
+        .ok_or_else(|| refusal(StatusCode::NOT_FOUND, &format!("no sink is named `{name}`")))
 }
 
 fn refused(error: &RequestError) -> HttpResponse {
-    HttpResponse::UnprocessableEntity().json(serde_json::json!({ "error": error.to_string() }))
+    refusal(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string())
 }
 
 /// Journals what an operator does: what would be refused is none, and it comes before it is done.
@@ -208,8 +213,7 @@ async fn journal(shared: &Shared, action: &str, sink: &SinkHandle, detail: Strin
         OperatorAction { action: action.to_owned(), subject: Some(sink.name().to_owned()), detail: Some(detail) };
     match ledger.operator(action).await {
         crate::ledger::Admission::Accepted { .. } => Ok(()),
-        _ => Err(HttpResponse::ServiceUnavailable()
-            .json(serde_json::json!({ "error": "the change cannot be journaled now, so it is not made; try again" }))),
+        _ => Err(not_journaled()),
     }
 }
 

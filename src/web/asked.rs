@@ -3,7 +3,7 @@
 use std::future::{Ready, ready};
 
 use actix_web::{
-    Error, FromRequest, HttpRequest, HttpResponse,
+    Error, FromRequest, HttpRequest,
     body::{BoxBody, MessageBody},
     dev::{Payload, ServiceResponse},
     error::{ErrorBadRequest, JsonPayloadError},
@@ -56,9 +56,4 @@ pub fn said_as_json<B: MessageBody + 'static>(answer: ServiceResponse<B>) -> Ser
         head.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         BoxBody::new(json!({ "error": reason }).to_string())
     })
-}
-
-/// A refusal with these words.
-pub fn refusal(status: StatusCode, reason: &str) -> HttpResponse {
-    HttpResponse::build(status).json(json!({ "error": reason }))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    admin::{ANSWER_WAIT_MAX, Shared, starting},
+    admin::{ANSWER_WAIT_MAX, Shared, not_journaled, starting},
     asked::Asked,
     reading,
     scan::scan,
@@ -170,7 +170,6 @@ async fn gate(shared: web::Data<Shared>, to: web::Json<Switch>) -> HttpResponse 
     };
     match ledger.operator(OperatorAction { action: action.to_owned(), subject: None, detail: None }).await {
         Admission::Accepted { seq } => HttpResponse::Ok().json(json!({ "seq": seq })),
-        _ => HttpResponse::ServiceUnavailable()
-            .json(json!({ "error": "the change cannot be journaled now, so it is not made; try again" })),
+        _ => not_journaled(),
     }
 }

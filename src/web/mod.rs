@@ -6,7 +6,11 @@ use std::{
     path::PathBuf,
 };
 
-use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, http::header, web};
+use actix_web::{
+    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
+    http::{StatusCode, header},
+    web,
+};
 use serde::Deserialize;
 
 use crate::{
@@ -92,6 +96,11 @@ where
     Arguments: FromRequest + 'static,
 {
     web::resource(path).route(web::get().to(handler.clone())).route(web::head().to(handler))
+}
+
+/// Why there is nothing else: on both listeners in the same form.
+fn refusal(status: StatusCode, reason: &str) -> HttpResponse {
+    HttpResponse::build(status).json(serde_json::json!({ "error": reason }))
 }
 
 /// Echoed where a sender sets it.

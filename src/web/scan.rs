@@ -2,10 +2,9 @@
 
 use std::io;
 
-use actix_web::{HttpResponse, web};
-use serde_json::json;
+use actix_web::{HttpResponse, http::StatusCode, web};
 
-use super::admin::starting;
+use super::{admin::starting, refusal};
 use crate::{
     ledger::{Ledger, read::Item},
     record::{Record, Seq},
@@ -47,7 +46,7 @@ pub async fn scan<T: Send + 'static>(
     });
     match read.await {
         Ok(Ok(read)) => Ok(read),
-        Ok(Err(error)) => Err(HttpResponse::InternalServerError().json(json!({ "error": error.to_string() }))),
+        Ok(Err(error)) => Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())),
         Err(_) => Err(starting()),
     }
 }

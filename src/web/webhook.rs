@@ -220,5 +220,5 @@ const ERROR_CHARS_MAX: usize = 300;
 
 fn error(code: StatusCode, text: &str) -> HttpResponse {
     let text: String = text.chars().take(ERROR_CHARS_MAX).collect();
-    HttpResponse::build(code).json(serde_json::json!({ "error": text }))
+    super::refusal(code, &text)
 }

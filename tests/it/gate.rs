@@ -1,12 +1,13 @@
 //! The gate and incidents through the real service: who is refused, when it is on disk, what is told of it, and that none
 //! of it is forgotten or differs after a crash.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::{Value, json};
 
 use crate::support::{
     app::{Settings, TestApp},
+    copy_dir,
     event::Event,
     eventually,
     http::Verdict,
@@ -263,19 +264,6 @@ fn an_incident_that_a_kill_cut_off_is_told_although_the_gate_was_stopped_since()
     assert_eq!(kinds()[0], "operator");
 }
 
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// What was judged of a record, without what no two runs share.
 fn judged(record: &Value) -> Value {
     let mut incident = record["incident"].clone();
@@ -319,7 +307,7 @@ fn copies_of_a_journal_with_and_without_state_judge_what_comes_alike() {
     let mut outcomes = Vec::new();
     for with_state in [true, false] {
         let mut copy = TestApp::prepare(settings());
-        copy_dir(&app.data(), &copy.data());
+        copy_dir(&app.data(), &copy.data(), &|_| true);
         if with_state {
             assert!(fs::read_dir(copy.data().join("state")).unwrap().count() > 0);
         } else {

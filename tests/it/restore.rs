@@ -1,7 +1,7 @@
 //! A journal that was put back from an older copy, or whose end was cut off: no sink goes on as if nothing had happened, and
 //! no name is given to two records.
 
-use std::{collections::HashSet, fs, io, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::{
     scripted::{CONFIG, Scripted, accept, counts, raised},
     support::{
         app::{Settings, TestApp},
+        copy_dir,
         event::Event,
         eventually, journal,
         load::Load,
@@ -177,24 +178,6 @@ async fn a_sink_that_was_behind_goes_on_and_one_that_had_other_records_does_not(
     }
 }
 
-/// Copies what a directory holds and `wants` names, however deep. Again from the start where a file went away meanwhile.
-fn copy(from: &Path, to: &Path, wants: &dyn Fn(&str) -> bool) {
-    let some = |from: &Path, to: &Path| -> io::Result<()> {
-        fs::create_dir_all(to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            let name = entry.file_name().into_string().unwrap();
-            match (wants(&name), entry.file_type()?.is_dir()) {
-                (false, _) => {}
-                (true, true) => copy(&entry.path(), &to.join(&name), &|_| true),
-                (true, false) => drop(fs::copy(entry.path(), to.join(&name))?),
-            }
-        }
-        Ok(())
-    };
-    eventually("a copy of it", || some(from, to).is_ok());
-}
-
 /// The order that the README gives. In another one, the copy knows of records that it does not have.
 #[test]
 fn a_copy_of_a_running_service_starts_without_an_alarm() {
@@ -206,12 +189,12 @@ fn a_copy_of_a_running_service_starts_without_an_alarm() {
     };
     goes_on();
     let (data, to) = (app.data(), app.path("copy"));
-    copy(&data, &to, &|name| !["journal", "index"].contains(&name));
+    copy_dir(&data, &to, &|name| !["journal", "index"].contains(&name));
     goes_on();
     let first = |name: &str| ["checkpoints", "begins"].contains(&name);
-    copy(&data.join("journal"), &to.join("journal"), &first);
+    copy_dir(&data.join("journal"), &to.join("journal"), &first);
     goes_on();
-    copy(&data.join("journal"), &to.join("journal"), &|name| !first(name));
+    copy_dir(&data.join("journal"), &to.join("journal"), &|name| !first(name));
     let had = load.recorded();
     load.end();
     app.stop();

@@ -15,7 +15,9 @@ pub mod session;
 pub mod shim;
 
 use std::{
+    fs, io,
     net::SocketAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -52,4 +54,22 @@ pub fn seed(test: &str) -> u64 {
     let seed = env_number("REFRESH_AUDIT_SEED", rand::random::<u32>().into());
     eprintln!("{test}: REFRESH_AUDIT_SEED={seed}");
     seed
+}
+
+/// Copies what a directory holds and `wants` names, however deep. Again from the start where a file went away meanwhile.
+pub fn copy_dir(from: &Path, to: &Path, wants: &dyn Fn(&str) -> bool) {
+    let some = |from: &Path, to: &Path| -> io::Result<()> {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().unwrap();
+            match (wants(&name), entry.file_type()?.is_dir()) {
+                (false, _) => {}
+                (true, true) => copy_dir(&entry.path(), &to.join(&name), &|_| true),
+                (true, false) => drop(fs::copy(entry.path(), to.join(&name))?),
+            }
+        }
+        Ok(())
+    };
+    eventually("a copy of it", || some(from, to).is_ok());
 }
