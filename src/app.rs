@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    mem::ManuallyDrop,
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -74,7 +75,7 @@ pub struct App {
     alarms: Alarms,
     metrics: Arc<Metrics>,
     made: Made,
-    _lock: DataLock,
+    lock: DataLock,
 }
 
 impl App {
@@ -120,7 +121,7 @@ impl App {
             metrics,
             made,
             config,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -139,6 +140,8 @@ impl App {
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
         let consumers = Consumers::default();
         let settings = self.settings(consumers.clone());
+        // Wherever this ends early, threads go on until the process ends, and until then nobody else may have the directory.
+        let lock = ManuallyDrop::new(self.lock);
         let front = Front {
             bound: self.public,
             tls: self.tls,
@@ -159,8 +162,6 @@ impl App {
             // As good as a crash, which recovery is made for; and it may be long.
             () = &mut stop => {
                 tracing::info!("stopped before the journal was recovered");
-                // Recovery's thread goes on until the process ends, and until then nobody else may have the directory.
-                std::mem::forget(self._lock);
                 return Ok(());
             }
         };
@@ -200,6 +201,7 @@ impl App {
         let _ = tokio::task::spawn_blocking(move || running.stop()).await;
         sinks.stop().await;
         operator.stop(false).await;
+        drop(ManuallyDrop::into_inner(lock));
         tracing::info!("stopped");
         ended
     }

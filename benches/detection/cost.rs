@@ -13,6 +13,7 @@ use refresh_audit::{
     config::Config,
     detect::{
         Facts, Policy,
+        gate::{self, Mode},
         judge::{Case, Judge, Memory},
         state::{State, spilled::Guests},
     },
@@ -30,21 +31,29 @@ use crate::{
     resident::resident_mb,
 };
 
-/// Judges all of it once, and prints how long that took; the first half is not counted: it fills what is remembered.
+/// Judges all of it, once where the gate observes and once where it enforces, and prints how long that took; the first half
+/// is not counted: it fills what is remembered.
 pub fn run(options: &Options) {
     let dir = tempfile::tempdir().unwrap();
     generate::write(&generate::traffic(options), dir.path()).unwrap();
     let cases = cases(dir.path());
-    let mut judge = Judge::new(&Policy::default(), Memory::default());
+    let enforcing = gate::Config { mode: Mode::Enforce, ..gate::Config::default() };
+    judge("observing", &Policy::default(), &cases);
+    judge("enforcing", &Policy { gate: enforcing, ..Policy::default() }, &cases);
+}
+
+fn judge(mode: &str, policy: &Policy, cases: &[(RefreshEvent, Facts, ReceivedAt)]) {
+    let mut judge = Judge::new(policy, Memory::default());
     let mut taken = Vec::with_capacity(cases.len());
-    let mut found = 0;
-    for (seq, (event, facts, at)) in (1..).zip(&cases) {
+    let (mut found, mut denied) = (0, 0);
+    for (seq, (event, facts, at)) in (1..).zip(cases) {
         let evidence = Evidence::default();
         let begun = Instant::now();
         let ruling =
             judge.event(Case { event, facts, evidence: &evidence, at: *at, seq }, Guests::default(), &|| false);
         taken.push(begun.elapsed());
         found += ruling.findings.len();
+        denied += usize::from(ruling.denies());
         judge.take_unwritten();
     }
     let hot = &mut taken[cases.len() / 2..];
@@ -58,7 +67,7 @@ pub fn run(options: &Options) {
     let at = |share: f64| hot[((hot.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1e3;
     let mean = hot.iter().sum::<Duration>().as_secs_f64() * 1e6 / f64::from(u32::try_from(hot.len()).unwrap());
     println!(
-        "{} of {} refreshes, {found} findings, {} sessions and users remembered",
+        "{mode}: {} of {} refreshes, {found} findings, {denied} refused, {} sessions and users remembered",
         hot.len(),
         cases.len(),
         judge.remembered()

@@ -49,11 +49,7 @@ impl Admin {
     pub(super) async fn synced_or_all(&self) -> Seq {
         match self.ask(Method::GET, "/metrics", None).await {
             Ok(None) => Seq::MAX,
-            Ok(Some(text)) => {
-                let mut lines = text.lines();
-                let synced = lines.find_map(|line| line.strip_prefix("refresh_audit_synced_seq ")?.trim().parse().ok());
-                synced.unwrap_or(Seq::MAX)
-            }
+            Ok(Some(text)) => synced(&text).unwrap_or(Seq::MAX),
             Err(error) => {
                 say(&format!("note: how far a running service has synced is not known: {error:#}"));
                 Seq::MAX
@@ -150,4 +146,23 @@ pub(super) fn expect_data(config: &Config) -> anyhow::Result<()> {
             config.data_dir.display()
         )
     })
+}
+
+/// What a service's metrics say of how far it has synced; nothing (0) while its start still reads the journal, of which no
+/// more is written meanwhile.
+fn synced(metrics: &str) -> Option<Seq> {
+    let value = metrics.lines().find_map(|line| line.strip_prefix("refresh_audit_synced_seq "))?;
+    value.trim().parse().ok().filter(|synced| *synced > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_starting_does_not_say_that_the_journal_is_empty() {
+        let metrics =
+            |value: &str| format!("# TYPE refresh_audit_synced_seq gauge\nrefresh_audit_synced_seq {value}\n# EOF\n");
+        assert_eq!([synced(&metrics("1017")), synced(&metrics("0")), synced("")], [Some(1017), None, None]);
+    }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigError, SinkEntry},
-    deliver::{Journal, RequestError, SinkFiles, Which, cursor::positions},
+    deliver::{Journal, RequestError, SinkFiles, Triage, Which, cursor::positions},
     ledger::{Meta, offline, recovery, segment},
     record::{OperatorAction, Seq},
 };
@@ -101,12 +101,13 @@ Examples:
         #[arg(long)]
         files_only: bool,
     },
-    /// Show the records that a sink refused for good, or try them again, or give them up
+    /// Show the records that a sink refused for good, try them again, give them up, or have one parked that holds up the rest
     #[command(after_help = "\
 Examples:
   refresh-audit sinks parked hook
   refresh-audit sinks parked hook --retry 1017 1018
-  refresh-audit sinks parked hook --drop --all")]
+  refresh-audit sinks parked hook --drop --all
+  refresh-audit sinks parked hook --park 1019")]
     Parked {
         /// The sink
         name: String,
@@ -116,6 +117,9 @@ Examples:
         /// Give them up; they stay in the journal
         #[arg(long, group = "what", requires = "which")]
         drop: bool,
+        /// Go on without these, which the sink neither takes nor refuses for good: `sinks` shows as NEXT where it is
+        #[arg(long, group = "what", requires = "which", conflicts_with = "all")]
+        park: bool,
         /// Which
         #[arg(value_name = "SEQ", group = "which", requires = "what", conflicts_with = "all")]
         seqs: Vec<Seq>,
@@ -167,12 +171,16 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             let asked = (!files_only).then(|| *from..=to.unwrap_or(Seq::MAX));
             reconcile::run(given.format, config, &admin, sink(config, name)?, asked).await
         }
-        Some(Action::Parked { name, retry: false, drop: false, .. }) => {
-            parked::list(given.format, config, &admin, sink(config, name)?).await
-        }
-        Some(Action::Parked { name, retry, seqs, all, .. }) => {
-            let which = if *all { Which::All } else { Which::Seqs(seqs.clone()) };
-            parked::change(config, &admin, sink(config, name)?, *retry, &which).await
+        Some(Action::Parked { name, retry, drop, park, seqs, all }) => {
+            let sink = sink(config, name)?;
+            let which = || if *all { Which::All } else { Which::Seqs(seqs.clone()) };
+            let triage = match (retry, drop, park) {
+                (true, ..) => Triage::Retry(which()),
+                (_, true, _) => Triage::Drop(which()),
+                (.., true) => Triage::Park(seqs.clone()),
+                _ => return parked::list(given.format, config, &admin, sink).await,
+            };
+            parked::change(config, &admin, sink, &triage).await
         }
     }
 }

@@ -169,6 +169,7 @@ const OWN: &[&str] = &[
     "sinks",
     "damaged",
     "lock",
+    "keys-made.json",
     "webhook.key",
     "fingerprint.key",
     "checkpoint.key",

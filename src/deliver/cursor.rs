@@ -3,7 +3,7 @@
 //! `start + delivered + skipped + parked + dropped + damaged == next`, always: each seq is counted once. The file is
 //! small JSON, replaced whole; one that does not add up is damage, and is never guessed at.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,9 @@ pub struct Cursor {
     /// No longer parked, though `parked.jsonl` may still hold them: this file decides, that one is tidied after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<Seq>,
+    /// Still to come, and to be parked unsent on an operator's word.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub to_park: BTreeSet<Seq>,
 }
 
 /// One record, and which.
@@ -101,6 +104,7 @@ impl Cursor {
             checkpoint: None,
             checkpoints_again: Vec::new(),
             settled: Vec::new(),
+            to_park: BTreeSet::new(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Cursor {
         self.delivered += delivered;
         self.parked += parked;
         self.next += passed.total() + delivered + parked;
+        self.to_park = self.to_park.split_off(&self.next);
     }
 
     /// Whether every seq from `start` on is counted once.

@@ -30,6 +30,11 @@ impl Halving {
         self.todo.last().cloned()
     }
 
+    /// All that is still to be tried.
+    pub fn left(&self) -> Range<usize> {
+        self.todo.last().map_or(0, |next| next.start)..self.todo.first().map_or(0, |last| last.end)
+    }
+
     /// The part is settled: delivered, or a single record refused.
     pub fn settled(&mut self) {
         self.todo.pop();

@@ -1,8 +1,11 @@
 //! What the rest of the program sees of a running sink: how it stands, and an operator's commands.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{sync::Notify, task};
@@ -11,7 +14,7 @@ use super::{
     Context,
     books::Books,
     parked::{Listed, Page},
-    requests::{RequestError, Which},
+    requests::{RequestError, Triage},
     status::{SinkState, Status},
 };
 use crate::{record::Seq, telemetry::Alarm, time::ReceivedAt};
@@ -35,6 +38,8 @@ struct View {
     status: Status,
     /// The oldest record that is read and not settled.
     oldest: Option<ReceivedAt>,
+    /// To be parked unsent.
+    to_park: Arc<BTreeSet<Seq>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,6 +113,14 @@ impl Shared {
             status.last_error = before.last_error.filter(|_| before.state != SinkState::Halted);
         }
         view.status = status;
+        if *view.to_park != books.cursor().to_park {
+            view.to_park = Arc::new(books.cursor().to_park.clone());
+        }
+    }
+
+    /// Records that an operator wants parked unsent.
+    pub(super) fn to_park(&self) -> Arc<BTreeSet<Seq>> {
+        Arc::clone(&lock(&self.view).to_park)
     }
 
     pub(super) fn redriving(&self) -> bool {
@@ -198,9 +211,16 @@ impl SinkHandle {
         self.ask(move |books| books.check_redeliver(from, to, &journal)).await
     }
 
-    /// Says why a command on these parked records would not be done.
-    pub async fn check_parked(&self, which: Which) -> Result<u64, RequestError> {
-        self.ask(move |books| books.check_parked(&which)).await
+    /// Says why [`SinkHandle::triage`] would not be done.
+    pub async fn check_triage(&self, triage: Triage) -> Result<u64, RequestError> {
+        let synced = self.0.context.journal().synced;
+        self.ask(move |books| books.check_triage(&triage, synced)).await
+    }
+
+    /// Decides about single records. On disk when it returns: how many.
+    pub async fn triage(&self, triage: Triage) -> Result<u64, RequestError> {
+        let synced = self.0.context.journal().synced;
+        self.ask(move |books| books.triage(&triage, synced)).await
     }
 
     /// How many records [`SinkHandle::cancel`] would be about; says why it would not be done.
@@ -216,16 +236,6 @@ impl SinkHandle {
     /// What is parked, a page of it: the loop works on between two.
     pub async fn parked(&self, page: Page) -> Result<Vec<Listed>, RequestError> {
         self.ask(move |books| books.parked_page(page)).await
-    }
-
-    /// Tries parked records again. On disk when it returns: how many.
-    pub async fn retry(&self, which: Which) -> Result<usize, RequestError> {
-        self.ask(move |books| books.retry(&which)).await
-    }
-
-    /// Gives parked records up; they count as dropped. On disk when it returns: how many.
-    pub async fn drop_parked(&self, which: Which) -> Result<usize, RequestError> {
-        self.ask(move |books| books.drop_parked(&which)).await
     }
 
     async fn ask<T: Send + 'static>(

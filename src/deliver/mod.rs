@@ -61,7 +61,7 @@ mod work;
 pub use books::Journal;
 pub use handle::SinkHandle;
 pub use offline::SinkFiles;
-pub use requests::{RequestError, Which};
+pub use requests::{RequestError, Triage, Which};
 pub use run::Deliverer;
 pub use status::{SinkState, Status};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     Start,
     books::{Books, Journal},
-    requests::{RequestError, Which},
+    requests::{RequestError, Triage},
     status::{SinkState, Status},
 };
 use crate::{
@@ -56,9 +56,9 @@ impl SinkFiles<'_> {
         self.load().check_cancel()
     }
 
-    /// Says why a command on these parked records would not be done; changes nothing and needs no lock.
-    pub fn check_parked(&self, which: &Which) -> Result<u64, RequestError> {
-        self.load().check_parked(which)
+    /// Says why [`SinkFiles::triage`] would not be done; changes nothing and needs no lock.
+    pub fn check_triage(&self, triage: &Triage) -> Result<u64, RequestError> {
+        self.load().check_triage(triage, self.journal.synced)
     }
 
     /// Asks for a range to be delivered again by the next run; see [`Books::redeliver`].
@@ -71,14 +71,9 @@ impl SinkFiles<'_> {
         self.open().cancel()
     }
 
-    /// Asks for parked records to be tried again by the next run. How many.
-    pub fn retry(&self, which: &Which) -> Result<usize, RequestError> {
-        self.open().retry(which)
-    }
-
-    /// Gives parked records up. How many.
-    pub fn drop_parked(&self, which: &Which) -> Result<usize, RequestError> {
-        self.open().drop_parked(which)
+    /// What the next run does about single records. How many.
+    pub fn triage(&self, triage: &Triage) -> Result<u64, RequestError> {
+        self.open().triage(triage, self.journal.synced)
     }
 
     /// Its books as they are; changes nothing and needs no lock.

@@ -18,15 +18,12 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
     /// Sends the next part of the journal. False when there is nothing to send, or not now.
     pub(super) async fn live_turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
         self.work = self.work.take().or_else(|| self.next.take());
+        self.park_asked();
         if !self.live.ready(Instant::now()) {
             return false;
         }
-        let wanted = self.work.is_none() || (self.next.is_none() && self.sink.begins_next());
-        if wanted
-            && !stopped(stop)
-            && let Ok(batch) = self.feed().try_recv()
-        {
-            self.received(batch);
+        if !stopped(stop) {
+            self.take_in();
         }
         if self.too_much_parked() {
             return false;
@@ -85,6 +82,27 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
             self.shared.oldest(self.next.as_ref().and_then(|next| next.batch.oldest));
         }
         true
+    }
+
+    /// The next batch, where it is wanted and there.
+    fn take_in(&mut self) {
+        let wanted = self.work.is_none() || (self.next.is_none() && self.sink.begins_next());
+        if wanted && let Ok(batch) = self.feed().try_recv() {
+            self.received(batch);
+            self.park_asked();
+        }
+    }
+
+    /// What an operator wants parked goes no further; what waited because of it is due now.
+    fn park_asked(&mut self) {
+        let to_park = self.shared.to_park();
+        if to_park.is_empty() {
+            return;
+        }
+        let parked = self.work.iter_mut().chain(&mut self.next).fold(false, |any, work| work.park(&to_park) || any);
+        if parked {
+            self.live.later(Instant::now(), Duration::ZERO);
+        }
     }
 
     /// At the end: what the sink may have begun is delivered, so that it does not come twice.

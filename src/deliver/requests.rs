@@ -1,7 +1,7 @@
 //! What an operator can ask of a sink's books: what is parked, deliver a range again, try parked records again, take that
 //! back, give them up.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use super::{
     acks::Run,
@@ -12,6 +12,9 @@ use super::{
 };
 use crate::{files, ledger::segment, record::Seq};
 
+/// Each is in the cursor's file, which is written again and again, until its turn has come: enough for a hand.
+const TO_PARK_MAX: usize = 1_000;
+
 /// Which parked records a command is about.
 #[derive(Clone, Debug)]
 pub enum Which {
@@ -19,6 +22,33 @@ pub enum Which {
     All,
     /// These.
     Seqs(Vec<Seq>),
+}
+
+/// What an operator decides about single records that a sink does not take.
+#[derive(Clone, Debug)]
+pub enum Triage {
+    /// Try parked records again.
+    Retry(Which),
+    /// Give parked records up; they count as dropped.
+    Drop(Which),
+    /// Park records that are still to come, unsent, when it is their turn: what the other side will never take, and never
+    /// refuses for good either.
+    Park(Vec<Seq>),
+}
+
+impl Triage {
+    /// What the journal calls it, and which records it is about.
+    pub fn told(&self) -> (&'static str, String) {
+        let which = |which: &Which| match which {
+            Which::All => "all".to_owned(),
+            Which::Seqs(seqs) => format!("{seqs:?}"),
+        };
+        match self {
+            Self::Retry(these) => ("parked_retry", which(these)),
+            Self::Drop(these) => ("parked_drop", which(these)),
+            Self::Park(seqs) => ("park", format!("{seqs:?}")),
+        }
+    }
 }
 
 /// Why a command on a sink's books was not done.
@@ -71,9 +101,28 @@ impl Books {
         Ok(to - from.max(first) + 1)
     }
 
-    /// How many parked records these are; says why a command on them would not be done. Changes nothing.
-    pub fn check_parked(&self, which: &Which) -> Result<u64, RequestError> {
-        self.named(which).map(|seqs| seqs.len() as u64)
+    /// How many records a decision is about; says why it would not be done. Changes nothing.
+    pub fn check_triage(&self, triage: &Triage, synced: Seq) -> Result<u64, RequestError> {
+        match triage {
+            Triage::Retry(which) | Triage::Drop(which) => self.named(which).map(|seqs| seqs.len() as u64),
+            Triage::Park(seqs) => self.check_park(seqs, synced),
+        }
+    }
+
+    /// Does what was decided. On disk when it returns: how many records it is about. What is under way at this moment may
+    /// still arrive.
+    pub fn triage(&mut self, triage: &Triage, synced: Seq) -> Result<u64, RequestError> {
+        let count = self.check_triage(triage, synced)?;
+        match triage {
+            Triage::Retry(which) => self.retry(which)?,
+            Triage::Drop(which) => self.drop_parked(which)?,
+            Triage::Park(seqs) => {
+                self.cursor.to_park.extend(seqs);
+                self.dirty = true;
+                self.save()?;
+            }
+        }
+        Ok(count)
     }
 
     /// Asks for a range to be delivered again; `to` is the last settled seq where it is not given. How many records
@@ -146,17 +195,13 @@ impl Books {
         Ok(self.parked.page(page)?)
     }
 
-    /// Asks for parked records to be tried again. How many.
-    pub fn retry(&mut self, which: &Which) -> Result<usize, RequestError> {
-        let seqs = self.named(which)?;
+    fn retry(&mut self, which: &Which) -> Result<(), RequestError> {
         let mut asked = self.redrive.clone();
-        asked.retry.extend(&seqs);
-        self.ask(asked)?;
-        Ok(seqs.len())
+        asked.retry.extend(self.named(which)?);
+        Ok(self.ask(asked)?)
     }
 
-    /// Gives parked records up: from now on they count as dropped. How many.
-    pub fn drop_parked(&mut self, which: &Which) -> Result<usize, RequestError> {
+    fn drop_parked(&mut self, which: &Which) -> Result<(), RequestError> {
         let seqs = self.named(which)?;
         let dropped = seqs.len();
         self.parked.remove(&seqs);
@@ -167,8 +212,25 @@ impl Books {
         self.cursor.settled.extend(seqs);
         (self.dirty, self.redrive_dirty) = (true, true);
         self.save()?;
-        self.tidy_when_due(!self.redrive.retry.is_empty())?;
-        Ok(dropped)
+        Ok(self.tidy_when_due(!self.redrive.retry.is_empty())?)
+    }
+
+    fn check_park(&self, seqs: &[Seq], synced: Seq) -> Result<u64, RequestError> {
+        self.stands()?;
+        let asked: BTreeSet<Seq> = seqs.iter().copied().collect();
+        let next = self.cursor.next;
+        if let Some(seq) = asked.iter().find(|seq| !(next..=synced).contains(seq)) {
+            let (name, parked) = (&self.name, self.parked.contains(*seq));
+            let why = if parked { "is parked already" } else { "does not wait to be delivered" };
+            let what = if next <= synced { format!("seqs {next} to {synced} do") } else { "nothing does".to_owned() };
+            return Err(RequestError::Refused(format!("{name}: {seq} {why}; {what}")));
+        }
+        if self.cursor.to_park.union(&asked).count() > TO_PARK_MAX {
+            return Err(RequestError::Refused(format!(
+                "{TO_PARK_MAX} records at most can be named ahead of their turn"
+            )));
+        }
+        Ok(asked.len() as u64)
     }
 
     fn stands(&self) -> Result<(), RequestError> {

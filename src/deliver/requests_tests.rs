@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tempfile::TempDir;
 
 use super::{
-    Start, Which,
+    Start, Triage, Which,
     acks::Entry,
     books::{Again, Books, Journal, Progress, Redriven},
     parked::ParkedRecord,
@@ -63,7 +63,7 @@ fn delivered(seqs: &[Seq]) -> Redriven {
 fn a_step_of_trying_again_is_written_with_the_next_save_and_not_before() {
     let sink = Settled::new(10);
     let mut books = sink.open();
-    assert_eq!(books.retry(&Which::All).unwrap(), 5);
+    assert_eq!(books.triage(&Triage::Retry(Which::All), 9).unwrap(), 5);
     assert_eq!(sink.on_disk(), (5, 5, 5));
     let files = || ["cursor", "redrive.json", "parked.jsonl"].map(|name| fs::read_to_string(sink.file(name)).unwrap());
     let before = files();
@@ -90,7 +90,7 @@ fn a_step_of_trying_again_is_written_with_the_next_save_and_not_before() {
 fn a_crash_after_the_cursor_and_before_the_request_s_file_counts_each_once() {
     let sink = Settled::new(10);
     let mut books = sink.open();
-    books.retry(&Which::All).unwrap();
+    books.triage(&Triage::Retry(Which::All), 9).unwrap();
     let asked = fs::read(sink.file("redrive.json")).unwrap();
     books.redriven(&delivered(&[1, 3])).unwrap();
     books.save().unwrap();
@@ -102,10 +102,10 @@ fn a_crash_after_the_cursor_and_before_the_request_s_file_counts_each_once() {
 fn another_request_leaves_nothing_behind_that_was_done() {
     let sink = Settled::new(10);
     let mut books = sink.open();
-    books.retry(&Which::Seqs(vec![1, 3])).unwrap();
+    books.triage(&Triage::Retry(Which::Seqs(vec![1, 3])), 9).unwrap();
     books.redriven(&delivered(&[1])).unwrap();
     // Had this written the requests alone, a crash would leave 1 parked, and nobody to try it.
-    books.retry(&Which::Seqs(vec![5])).unwrap();
+    books.triage(&Triage::Retry(Which::Seqs(vec![5])), 9).unwrap();
     assert_eq!(sink.on_disk(), (6, 4, 2));
 }
 
@@ -115,7 +115,7 @@ fn what_is_taken_back_pins_nothing_and_moves_nothing_that_is_asked_for_later() {
     let mut books = sink.open();
     assert_eq!(books.cancel().unwrap(), 0, "nothing waits");
     books.redeliver(2, Some(9), &sink.journal).unwrap();
-    books.retry(&Which::Seqs(vec![1, 3])).unwrap();
+    books.triage(&Triage::Retry(Which::Seqs(vec![1, 3])), 9).unwrap();
     // 2 to 9 is 8 records, and two parked ones.
     assert_eq!((books.check_cancel().unwrap(), books.needed()), (10, 2));
     let cancels = books.cancels();
@@ -124,7 +124,7 @@ fn what_is_taken_back_pins_nothing_and_moves_nothing_that_is_asked_for_later() {
     assert!(!sink.file("redrive.json").exists());
 
     books.redeliver(4, Some(10), &sink.journal).unwrap();
-    books.retry(&Which::Seqs(vec![5])).unwrap();
+    books.triage(&Triage::Retry(Which::Seqs(vec![5])), 9).unwrap();
     // What was under way arrives after all: 3 is delivered, 5 was refused to somebody who gave up.
     let late = Redriven { refused: vec![5], reached: Some(8), cancels, ..delivered(&[2, 3]) };
     books.redriven(&late).unwrap();

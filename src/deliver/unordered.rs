@@ -2,7 +2,11 @@
 //! as many as the other side takes well. The cursor stays the lowest seq that is not settled, so a crash delivers again
 //! at most what was under way, and every count is as it is in order.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     task::{self, JoinSet},
@@ -50,16 +54,17 @@ impl Unordered {
         (self.units.remove(&id).unwrap_or_default(), took, result)
     }
 
-    fn send<S: Sink + Send + Sync + 'static>(&mut self, sink: &Arc<S>, now: Instant) -> bool {
+    fn send<S: Sink + Send + Sync + 'static>(&mut self, sink: &Arc<S>, to_park: &BTreeSet<Seq>) -> bool {
         let limit = self.concurrency.limit();
         if self.sent.len() >= limit {
             return false;
         }
-        let Some((of, parcel)) = self.window.send(now, limit) else { return false };
+        let Some((of, parcel)) = self.window.send(Instant::now(), limit, to_park) else { return false };
         let sink = Arc::clone(sink);
         let task = self.sent.spawn(async move {
             let begun = Instant::now();
-            let result = sink.deliver(parcel.messages()).await;
+            let messages = parcel.messages();
+            let result = if messages.is_empty() { Ok(Ack::none()) } else { sink.deliver(messages).await };
             (begun.elapsed(), result)
         });
         self.units.insert(task.id(), of);
@@ -77,7 +82,9 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         }
         let mut busy = false;
         if !self.too_much_parked() {
-            while self.unordered.send(&self.sink, Instant::now()) {
+            let to_park = self.shared.to_park();
+            self.unordered.window.park(Instant::now(), &to_park);
+            while self.unordered.send(&self.sink, &to_park) {
                 busy = true;
             }
         }
@@ -125,12 +132,15 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
 
     /// Moves the cursor past what is settled without a gap. False when it stays.
     async fn pass(&mut self) -> bool {
+        if self.pass_retry_at.is_some_and(|at| at > Instant::now()) {
+            return false;
+        }
         let units = self.unordered.window.passable();
         let steps = units.flat_map(|unit| unit.steps.iter().map(|step| (&*unit.work.batch, step)));
         let steps: Vec<Progress> = steps
             .map(|(batch, step)| self.progress(batch, step.part.clone(), &step.refused, step.ack.clone()))
             .collect();
-        if steps.is_empty() || self.pass_retry_at.is_some_and(|at| at > Instant::now()) {
+        if steps.is_empty() {
             return false;
         }
         self.unsaved = true;

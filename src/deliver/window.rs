@@ -1,7 +1,13 @@
 //! Batches under way where order does not matter: which part may be sent next, and what of it is settled without a gap,
 //! so that the cursor is always the lowest seq that is not. Pure but for the dice of backing off.
 
-use std::{borrow::Cow, collections::VecDeque, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, VecDeque},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -74,8 +80,8 @@ impl Window {
     }
 
     /// Something to send, if there is, and whose: what failed and is due, else the next part, as long as fewer than
-    /// `limit` are not passed by the cursor.
-    pub(super) fn send(&mut self, now: Instant, limit: usize) -> Option<(u64, Parcel)> {
+    /// `limit` are not passed by the cursor. What is `to_park` is left out; that may leave nothing.
+    pub(super) fn send(&mut self, now: Instant, limit: usize, to_park: &BTreeSet<Seq>) -> Option<(u64, Parcel)> {
         let due = self.units.iter().position(|unit| unit.state == State::Waiting && unit.lane.ready(now));
         let at = match due {
             Some(at) => at,
@@ -83,6 +89,7 @@ impl Window {
             None => return None,
         };
         let unit = self.units.get_mut(at)?;
+        unit.work.park(to_park);
         unit.state = State::Sent;
         let part = unit.work.part();
         let parcel = match unit.work.open(part.clone()) {
@@ -132,6 +139,15 @@ impl Window {
             }
             steps -= unit.steps.len();
             self.units.pop_front();
+        }
+    }
+
+    /// What failed and holds something of this is due now.
+    pub(super) fn park(&mut self, now: Instant, to_park: &BTreeSet<Seq>) {
+        for unit in self.units.iter_mut().filter(|unit| unit.state == State::Waiting) {
+            if unit.work.park(to_park) {
+                unit.lane.later(now, Duration::ZERO);
+            }
         }
     }
 

@@ -31,6 +31,9 @@ pub(super) struct Work {
 /// Kept of a reason, whoever gives it: it goes into the log, the journal and every sink.
 const REASON_CHARS_MAX: usize = 1_000;
 
+/// Why a record is parked that was not sent.
+const PARKED_BY_OPERATOR: &str = "not sent: an operator had it parked";
+
 /// What is settled at the beginning of a part, as of [`Outcome::Settled`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ahead {
@@ -62,6 +65,17 @@ impl Work {
     /// A part of one, whole.
     pub(super) fn of(batch: Arc<Batch>, part: Range<usize>) -> Self {
         Self { halving: Halving::of(part), batch, settled: BTreeMap::new(), ack: Ack::none() }
+    }
+
+    /// Settles what an operator wants parked, as refused; whether something was.
+    pub(super) fn park(&mut self, seqs: &BTreeSet<Seq>) -> bool {
+        let before = self.settled.len();
+        for at in self.halving.left() {
+            if self.batch.messages.get(at).is_some_and(|message| seqs.contains(&message.seq)) {
+                self.settled.entry(at).or_insert_with(|| Some(PARKED_BY_OPERATOR.to_owned()));
+            }
+        }
+        self.settled.len() > before
     }
 
     /// What to send next; empty when only the cursor has to move.
@@ -285,6 +299,21 @@ mod tests {
         work.halving.refused();
         let Outcome::Settled(refused, _) = attempt(&mut work, whole()) else { panic!("not settled") };
         assert_eq!(refused, [(2, "too much".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_to_be_parked_is_settled_where_it_is_still_to_be_sent() {
+        let mut work = work(6);
+        assert!(matches!(attempt(&mut work, Ok(Ack::none())), Outcome::Settled(..)));
+        work.halving = Halving::new(6, |_| 2);
+        work.halving.settled();
+        assert!(!work.park(&BTreeSet::from([1, 2, 7])), "those are through, and this is not of it");
+        assert!(work.park(&BTreeSet::from([2, 4, 6])) && !work.park(&BTreeSet::from([4])));
+        assert_eq!(open(&work), [3]);
+        let Outcome::Settled(refused, _) = attempt(&mut work, Ok(Ack::none())) else { panic!("not settled") };
+        assert_eq!(refused, [(3, PARKED_BY_OPERATOR.to_owned())]);
+        work.halving.settled();
+        assert_eq!(open(&work), [5], "6 waits for its part's turn");
     }
 
     #[test]

@@ -110,6 +110,11 @@ impl Config {
             && self.deny.iter().any(|deny| deny.rule == finding.rule && finding.severity >= deny.severity)
     }
 
+    /// Whether this refresh can be refused.
+    pub fn enforces_on(&self, event: &RefreshEvent) -> bool {
+        self.mode_of(event) == Mode::Enforce && !self.allows(event)
+    }
+
     fn mode_of(&self, event: &RefreshEvent) -> Mode {
         let own = event.application_id.as_ref().and_then(|id| self.applications.get(id));
         own.copied().unwrap_or(self.mode)

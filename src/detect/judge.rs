@@ -230,7 +230,7 @@ impl Judge {
         let secs = at.secs();
         self.incidents.close_idle(&self.policy.detect.incidents, at, &mut self.unwritten);
         let may_deny = match decider {
-            Decider::Gate(_) => self.policy.gate.enforces() && !self.gate.stopped,
+            Decider::Gate(_) => self.policy.gate.enforces_on(event) && !self.gate.stopped,
             Decider::Record(action) => action == Action::Deny,
         };
         let before = may_deny.then(|| self.engine.before(facts, secs));

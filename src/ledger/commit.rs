@@ -15,6 +15,7 @@ use super::{
     keeper::Job,
     recovery,
     reply::{Answer, Reply},
+    start,
 };
 use crate::{
     files,
@@ -144,7 +145,9 @@ impl Admitter {
     fn reopen(&mut self) -> io::Result<()> {
         let (first, len) = self.cut_to;
         recovery::cut_back(&self.places.journal_dir(), first, len)?;
-        let (core, _, store) = core::load(&self.places, self.clock.last())?;
+        let (core, found, store) = core::load(&self.places, self.clock.last())?;
+        start::report(&found, &self.settings.alarms);
+        self.settings.consumers.copied(found.copied);
         self.keep = self.keep.anew(store)?;
         self.cut_to = core.synced;
         self.keeper.opened(core.synced.0);

@@ -2,13 +2,12 @@
 //! copies of the dedupe filters, deletes what retention lets go, looks for damage, and watches the disk.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufReader, Read},
-    path::{Path, PathBuf},
+    fs, io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -18,18 +17,18 @@ use super::{
     Consumers, JournalConfig, begin,
     chain::Hash,
     checkpoint::{self, Checkpoint},
+    compress::compress,
     disk::{Disk, Room},
     filter::{self, Filters},
     read::started,
     recovery,
     scrub::Scrub,
-    segment::{self, OpenFrom, Segment, compressed_path, plain_path, sync_dir},
+    segment::{self, OpenFrom, Segment, sync_dir},
     spill::Needed,
     state,
 };
 use crate::{
     detect::judge::Memory,
-    files,
     record::Seq,
     telemetry::{Alarm, Alarms, Metrics},
     time::ReceivedAt,
@@ -43,11 +42,8 @@ const DISK_EVERY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait for what a copy of detection's state needs: what was evicted before has to be written first.
 const NEEDED_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Bytes read at a time while compressing: a tenth of a millisecond's work.
-const COPY_BYTES: usize = 64 << 10;
-/// Leaves the core to others before each of these. Whoever wakes while work goes on has to wait for its slice of time,
-/// however low its priority, and on few cores that is what the slowest answers wait for.
-const BREATH: Duration = Duration::from_micros(100);
+/// How often to look whether it is.
+const NEEDED_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Priority of the thread (on Linux of the thread alone): 10 steps below the rest of the service.
 const NICENESS: i32 = 10;
 
@@ -127,9 +123,17 @@ impl Keeper {
         self.forgets_at.store(at.micros(), Ordering::Release);
     }
 
-    /// Hands a job over; false when too many wait.
-    pub fn hand(&self, job: Job) -> bool {
-        self.jobs.try_send(job).is_ok()
+    /// Hands a job over; it is left undone where too many wait.
+    pub fn hand(&self, job: Job) {
+        let Err(TrySendError::Full(job)) = self.jobs.try_send(job) else { return };
+        let what = match job {
+            Job::Checkpoint(_) => "a checkpoint",
+            Job::SaveFilters(_) => "a copy of the dedupe filters",
+            Job::SaveState(..) => "a copy of detection's state",
+            // The next look does it all.
+            Job::Sealed | Job::Look | Job::Stop => return,
+        };
+        tracing::warn!("housekeeping is behind: {what} is left out; the next one covers it");
     }
 
     /// Whether the journal may not grow by more than what is staged.
@@ -160,6 +164,15 @@ struct Work {
     disk: Disk,
     /// By which instant retention goes: the ledger's, see [`Clock::forgets_at`](super::clock::Clock::forgets_at).
     forgets_at: Arc<AtomicI64>,
+    /// A copy of detection's state whose needs are still being written.
+    saving: Option<Saving>,
+}
+
+struct Saving {
+    seq: Seq,
+    memory: Box<Memory>,
+    needed: Receiver<Needed>,
+    since: Instant,
 }
 
 impl Work {
@@ -167,7 +180,7 @@ impl Work {
         let told = (home.alarms.clone(), Arc::clone(&home.metrics));
         let (dir, open) = (home.journal_dir.clone(), home.open.clone());
         let disk = Disk::new(dir, open, home.config.clone(), home.consumers.clone(), told);
-        Self { home, checkpoints, scrub, disk, forgets_at: Arc::new(AtomicI64::new(NEVER)) }
+        Self { home, checkpoints, scrub, disk, forgets_at: Arc::new(AtomicI64::new(NEVER)), saving: None }
     }
 
     fn run(&mut self, inbox: &Receiver<Job>) {
@@ -180,15 +193,18 @@ impl Work {
             tracing::warn!(%error, "whether the last sealed segment has its checkpoint is not known");
         }
         loop {
-            match inbox.recv_timeout(DISK_EVERY) {
+            match inbox.recv_timeout(if self.saving.is_some() { NEEDED_LOOK_EVERY } else { DISK_EVERY }) {
                 Ok(Job::Sealed) => (tidied, watched) = (None, None),
                 Ok(Job::Look) => watched = None,
                 Ok(Job::Checkpoint(checkpoint)) => self.checkpoint(&checkpoint),
                 Ok(Job::SaveFilters(filters)) => self.save(&filters),
-                Ok(Job::SaveState(seq, memory, needed)) => self.save_state(seq, &memory, &needed),
-                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Job::SaveState(seq, memory, needed)) => {
+                    self.saving = Some(Saving { seq, memory, needed, since: Instant::now() });
+                }
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return self.save_state(NEEDED_WAIT_MAX),
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            self.save_state(Duration::ZERO);
             if tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY_EVERY) {
                 tidied = Some(Instant::now());
                 if let Err(error) = self.tidy() {
@@ -222,10 +238,19 @@ impl Work {
         }
     }
 
-    fn save_state(&self, seq: Seq, memory: &Memory, needed: &Receiver<Needed>) {
+    /// Keeps the copy as soon as what it needs is written; nothing else waits for that, unless `wait` says so.
+    fn save_state(&mut self, wait: Duration) {
+        let Some(saving) = self.saving.take() else { return };
+        let needed = match saving.needed.recv_timeout(wait) {
+            Err(RecvTimeoutError::Timeout) if saving.since.elapsed() + wait < NEEDED_WAIT_MAX => {
+                self.saving = Some(saving);
+                return;
+            }
+            needed => needed.map_err(|_| io::Error::other("what it needs is not known")),
+        };
+        let Saving { seq, memory, .. } = saving;
         let home = &self.home;
-        let needed = needed.recv_timeout(NEEDED_WAIT_MAX).map_err(|_| io::Error::other("what it needs is not known"));
-        match needed.and_then(|needed| state::save(&home.state_dir, &home.journal, seq, memory, &needed)) {
+        match needed.and_then(|needed| state::save(&home.state_dir, &home.journal, seq, &memory, &needed)) {
             Ok(()) => home.consumers.copied(seq),
             Err(error) => {
                 tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");
@@ -349,47 +374,6 @@ impl End {
         }
         Ok(())
     }
-}
-
-/// Takes a breath before each read.
-struct Unhurried<R>(R);
-
-impl<R: Read> Read for Unhurried<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        thread::sleep(BREATH);
-        self.0.read(buffer)
-    }
-}
-
-/// Replaces a plain segment by its compressed form.
-fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
-    let temporary = dir.join(format!("{:020}.tmp", segment.first));
-    if let Err(error) = write_compressed(segment, &temporary) {
-        // Half of it only takes the room that may be wanting.
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    fs::rename(&temporary, compressed_path(dir, segment.first))?;
-    sync_dir(dir)?;
-    fs::remove_file(plain_path(dir, segment.first))?;
-    sync_dir(dir)
-}
-
-/// Writes the compressed form, and reads it back.
-fn write_compressed(segment: &Segment, to: &Path) -> io::Result<()> {
-    let mut source = BufReader::with_capacity(COPY_BYTES, Unhurried(File::open(&segment.path)?));
-    let target = files::make_anew(to)?;
-    let mut encoder = zstd::Encoder::new(target, files::ZSTD_LEVEL)?;
-    encoder.include_checksum(true)?;
-    let plain_bytes = io::copy(&mut source, &mut encoder)?;
-    encoder.finish()?.sync_all()?;
-
-    // Reading it back checks the frame's checksum over the plain content.
-    let back = io::copy(&mut zstd::Decoder::new(Unhurried(File::open(to)?))?, &mut io::sink());
-    if !back.is_ok_and(|bytes| bytes == plain_bytes) {
-        return Err(io::Error::other("a compressed segment does not read back as it was; the plain one is kept"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

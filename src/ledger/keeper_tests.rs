@@ -1,8 +1,14 @@
 //! Which segments are compressed, and which are deleted, worked out by hand.
 
+use std::path::Path;
+
 use super::*;
 use crate::{
-    ledger::{WhenFull, chain, verify},
+    ledger::{
+        WhenFull, chain,
+        segment::{compressed_path, plain_path},
+        verify,
+    },
     units::{ByteSize, Span},
 };
 
@@ -237,4 +243,30 @@ fn what_was_deleted_is_told_from_what_was_let_go() {
     fs::write(begin::path(&journal_dir), note.replace("\n3\n", "\n6\n")).unwrap();
     let problems = verified(dir.path(), &verifier, &[]).problems;
     assert_eq!(problems[0].what, "the signature of the file `begins` is wrong");
+}
+
+#[test]
+fn nothing_waits_for_what_a_copy_of_the_state_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut work = work(dir.path(), 1);
+    fs::create_dir(&work.home.state_dir).unwrap();
+    let (written, needed) = sync_channel(1);
+    let begun = Instant::now();
+    work.saving = Some(Saving { seq: 7, memory: Box::default(), needed, since: begun });
+    work.save_state(Duration::ZERO);
+    assert!(begun.elapsed() < NEEDED_WAIT_MAX / 2 && work.saving.is_some());
+    assert_eq!(fs::read_dir(&work.home.state_dir).unwrap().count(), 0);
+
+    written.send(Needed { files: Default::default(), newest: 0 }).unwrap();
+    work.save_state(Duration::ZERO);
+    assert!(work.saving.is_none());
+    assert_ne!(fs::read_dir(&work.home.state_dir).unwrap().count(), 0);
+    // It has the copy by now: no segment has to be kept for it.
+    assert_eq!(work.home.consumers.lowest(), Some(8));
+
+    let (_written, needed) = sync_channel(1);
+    let since = begun.checked_sub(NEEDED_WAIT_MAX).unwrap();
+    work.saving = Some(Saving { seq: 9, memory: Box::default(), needed, since });
+    work.save_state(Duration::ZERO);
+    assert!(work.saving.is_none(), "given up");
 }

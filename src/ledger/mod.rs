@@ -4,7 +4,7 @@
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
 //! `state`, [`spill`] (what detection remembers), `core` (what is in memory, and how it comes back), `cellar`, `admit`, `judging`,
-//! `cold`, `resolve` and `commit` (the thread), `keeper` (housekeeping), `scrub` (looking for damage), `disk` (what fits on it),
+//! `cold`, `resolve` and `commit` (the thread), `keeper` (housekeeping), `compress`, `scrub` (looking for damage), `disk` (what fits on it),
 //! [`checkpoint`], [`notes`], `start`, [`offline`], [`verify`].
 
 use std::{
@@ -44,6 +44,7 @@ mod cold;
 #[cfg(test)]
 mod cold_tests;
 mod commit;
+mod compress;
 mod core;
 #[cfg(test)]
 mod damage_tests;

@@ -180,7 +180,7 @@ fn restore_alarms(places: &Places, alarms: &Alarms) {
     alarms.clear(Alarm::StorageFailed, None, "the journal was opened again");
 }
 
-fn report(found: &Found, alarms: &Alarms) {
+pub(super) fn report(found: &Found, alarms: &Alarms) {
     if let Some(cut) = &found.cut {
         tracing::warn!(bytes = cut.bytes, kept = %cut.kept.display(), "a torn tail was cut off the journal; a copy is kept");
     }

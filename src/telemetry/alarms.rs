@@ -1,7 +1,7 @@
 //! Every alarm, named in one list; which are raised, and the changes that the journal has not taken yet.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -96,9 +96,11 @@ struct AlarmsState {
     /// Changes that the journal has not taken, each with its number, which counts from 1.
     pending: VecDeque<(u64, Alarm, AlarmChange)>,
     changes: u64,
+    /// The last change that the ledger has asked for.
+    staged: u64,
 }
 
-/// Changes kept for a journal that cannot be written; past it the oldest are dropped (they were logged all the same).
+/// Changes kept for a journal that cannot be written; past it only how each alarm stands in the end is (all were logged).
 const PENDING_CHANGES_MAX: usize = 1_024;
 
 impl Alarms {
@@ -140,7 +142,8 @@ impl Alarms {
     /// The changes after number `after` that wait for the journal, with their numbers, oldest first. The ledger confirms with
     /// [`Alarms::journaled`].
     pub fn pending(&self, after: u64) -> Vec<(u64, AlarmChange)> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.staged = state.changes;
         let waiting = state.pending.iter().filter(|(number, ..)| *number > after);
         waiting.map(|(number, _, change)| (*number, change.clone())).collect()
     }
@@ -198,12 +201,32 @@ fn listed(messages: &Messages) -> Vec<RaisedAlarm> {
 
 impl AlarmsState {
     fn push(&mut self, alarm: Alarm, subject: Option<&str>, state: AlarmState, message: String) {
-        if self.pending.len() == PENDING_CHANGES_MAX {
-            self.pending.pop_front();
+        if self.pending.len() >= PENDING_CHANGES_MAX {
+            self.keep_last();
         }
         self.changes += 1;
         let (name, subject) = (alarm.name().to_owned(), subject.map(str::to_owned));
         self.pending.push_back((self.changes, alarm, AlarmChange { name, subject, state, message }));
+    }
+
+    /// Of each alarm the last change, unless it is as the journal says. What the ledger writes at this moment stays.
+    fn keep_last(&mut self) {
+        let mut journal: BTreeSet<_> = self.recorded.keys().cloned().collect();
+        let mut last = BTreeMap::new();
+        for (number, alarm, change) in &self.pending {
+            let key = (*alarm, change.subject.clone());
+            match (*number <= self.staged, change.state) {
+                (true, AlarmState::Raised) => drop(journal.insert(key)),
+                (true, AlarmState::Cleared) => drop(journal.remove(&key)),
+                (false, _) => drop(last.insert(key, *number)),
+            }
+        }
+        let staged = self.staged;
+        self.pending.retain(|(number, alarm, change)| {
+            let key = (*alarm, change.subject.clone());
+            let news = journal.contains(&key) != (change.state == AlarmState::Raised);
+            *number <= staged || (news && last.get(&key) == Some(number))
+        });
     }
 }
 
@@ -233,16 +256,37 @@ mod tests {
         assert!(!alarms.any_pending(0));
     }
 
+    /// The journal cannot be written, and sinks come and go.
     #[test]
-    fn changes_that_were_dropped_while_others_were_staged_take_none_along() {
+    fn of_too_many_changes_each_alarm_s_last_one_is_kept_and_what_is_staged() {
         let alarms = Alarms::new(Metrics::new());
-        alarms.raise(Alarm::SinkStuck, Some("staged"), "refuses");
+        let raise = |name: &str| alarms.raise(Alarm::SinkStuck, Some(name), "refuses");
+        let clear = |name: &str| alarms.clear(Alarm::SinkStuck, Some(name), "takes");
+        raise("recorded");
+        raise("ended");
+        alarms.journaled(2);
+        clear("ended");
+        raise("staged");
         let staged = alarms.pending(0).last().unwrap().0;
-        for number in 0..PENDING_CHANGES_MAX {
-            alarms.raise(Alarm::SinkStuck, Some(&number.to_string()), "refuses");
+        clear("staged");
+        clear("recorded");
+        raise("recorded");
+        for _ in 0..PENDING_CHANGES_MAX {
+            raise("a");
+            clear("a");
         }
-        alarms.journaled(staged);
-        let left: Vec<_> = alarms.pending(0).into_iter().filter_map(|(_, change)| change.subject).collect();
-        assert_eq!(left, (0..PENDING_CHANGES_MAX).map(|number| number.to_string()).collect::<Vec<_>>());
+        raise("b");
+        let left = || alarms.pending(0).into_iter().map(|(_, change)| (change.subject.unwrap(), change.state));
+        let told = |change: &(String, AlarmState)| change.0 == "a";
+        let (of_a, others): (Vec<_>, Vec<_>) = left().partition(told);
+        let [raised, cleared] = [AlarmState::Raised, AlarmState::Cleared];
+        let named = |name: &str, state| (name.to_owned(), state);
+        assert!(of_a.len() < PENDING_CHANGES_MAX && of_a.len() % 2 == 0, "raised and cleared as often: {}", of_a.len());
+        assert_eq!(
+            others,
+            [named("ended", cleared), named("staged", raised), named("staged", cleared), named("b", raised)]
+        );
+        assert_eq!(subjects(alarms.journaled(staged)), ["recorded", "staged"]);
+        assert_eq!(subjects(alarms.journaled(u64::MAX)), ["b", "recorded"]);
     }
 }

@@ -29,7 +29,7 @@ use super::{
     scan::scan,
 };
 use crate::{
-    deliver::{RequestError, SinkHandle, Which, parked::Page},
+    deliver::{RequestError, SinkHandle, Triage, Which, parked::Page},
     host::{Addresses, is_this_machine},
     ledger::Ledger,
     record::{Kind, OperatorAction, Record, RecordFilter, Seq},
@@ -304,6 +304,7 @@ struct ChangeParked {
 enum ParkedAction {
     Retry,
     Drop,
+    Park,
 }
 
 async fn change_parked(
@@ -314,18 +315,15 @@ async fn change_parked(
     let change = async {
         let sink = sink(&shared, &request)?;
         let which = if asked.all { Which::All } else { Which::Seqs(asked.seqs.clone()) };
-        let detail = if asked.all { "all".to_owned() } else { format!("{:?}", asked.seqs) };
-        sink.check_parked(which.clone()).await.map_err(|error| refused(&error))?;
-        match asked.action {
-            ParkedAction::Retry => {
-                journal(&shared, "parked_retry", sink, detail).await?;
-                sink.retry(which).await.map_err(|error| refused(&error))
-            }
-            ParkedAction::Drop => {
-                journal(&shared, "parked_drop", sink, detail).await?;
-                sink.drop_parked(which).await.map_err(|error| refused(&error))
-            }
-        }
+        let triage = match asked.action {
+            ParkedAction::Retry => Triage::Retry(which),
+            ParkedAction::Drop => Triage::Drop(which),
+            ParkedAction::Park => Triage::Park(asked.seqs.clone()),
+        };
+        sink.check_triage(triage.clone()).await.map_err(|error| refused(&error))?;
+        let (action, detail) = triage.told();
+        journal(&shared, action, sink, detail).await?;
+        sink.triage(triage).await.map_err(|error| refused(&error))
     };
     match change.await {
         Ok(records) => HttpResponse::Ok().json(serde_json::json!({ "records": records })),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use refresh_audit::{
-    deliver::{SinkState, Which, parked::Page},
+    deliver::{SinkState, Triage, Which, parked::Page},
     record::Kind,
     sink::{Ack, Message, Sink, SinkError},
 };
@@ -143,7 +143,7 @@ async fn a_cursor_that_cannot_be_trusted_stops_its_sink_only() {
         assert_eq!(raised(&world), ["cursor_ahead"]);
         // Nobody knows what it still needs: the journal keeps everything.
         assert_eq!(world.context.consumers.lowest(), Some(1));
-        assert!(running.handle.retry(Which::All).await.is_err());
+        assert!(running.handle.triage(Triage::Retry(Which::All)).await.is_err());
         assert_eq!((sink.calls(), fs::read_to_string(&path).unwrap()), (0, cursor));
 
         assert!(running.handle.redeliver(7, None).await.is_err(), "past the end");

@@ -78,5 +78,6 @@ mod strangers;
 mod support;
 mod syslog_servers;
 mod syslog_sink;
+mod triage;
 mod unordered;
 mod wrong_sides;

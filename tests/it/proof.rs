@@ -7,7 +7,7 @@ use std::{
 };
 
 use refresh_audit::{
-    deliver::{Which, proof::ProofState, reconcile::Reconciled},
+    deliver::{Triage, Which, proof::ProofState, reconcile::Reconciled},
     ledger::{KeyScheme, search},
     record::{Kind, Seq},
     sink::{Ack, SinkError},
@@ -120,10 +120,10 @@ async fn an_attempt_a_retry_and_a_second_delivery_are_told() {
     let running = world.start("s", CONFIG, sink.clone());
     assert_eq!(counts(&running.drained().await), [6, 0, 2, 0, 0, 0]);
     sink.now(accept);
-    running.handle.retry(Which::Seqs(vec![2])).await.unwrap();
+    running.handle.triage(Triage::Retry(Which::Seqs(vec![2]))).await.unwrap();
     running.until("tried again", |status| status.redriving == 0).await;
     let retried = sink.calls();
-    running.handle.drop_parked(Which::Seqs(vec![3])).await.unwrap();
+    running.handle.triage(Triage::Drop(Which::Seqs(vec![3]))).await.unwrap();
     running.handle.redeliver(7, Some(8)).await.unwrap();
     running.until("delivered again", |status| status.redriving == 0).await;
     // Fails twice before it is taken.

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use refresh_audit::{
-    deliver::{SinkState, Status, Which, parked::Page},
+    deliver::{SinkState, Status, Triage, Which, parked::Page},
     sink::{Ack, SinkError},
 };
 use tokio::sync::Semaphore;
@@ -46,13 +46,21 @@ async fn parked_records_are_tried_again_or_dropped() {
     let running = world.start("s", CONFIG, sink.clone());
     assert_eq!(counts(&running.drained().await), [5, 0, 3, 0, 0, 0]);
     assert_eq!(raised(&world), ["record_parked"]);
-    assert!(running.handle.retry(Which::Seqs(vec![4])).await.unwrap_err().to_string().contains("4 is not parked"));
+    assert!(
+        running
+            .handle
+            .triage(Triage::Retry(Which::Seqs(vec![4])))
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("4 is not parked")
+    );
 
     sink.now(refuse(&[5, 6]));
-    assert_eq!(running.handle.retry(Which::All).await.unwrap(), 3);
+    assert_eq!(running.handle.triage(Triage::Retry(Which::All)).await.unwrap(), 3);
     let status = running.until("done again", |status| status.redriving == 0).await;
     assert_eq!(counts(&status), [6, 0, 2, 0, 0, 0]);
-    assert_eq!(running.handle.drop_parked(Which::Seqs(vec![6])).await.unwrap(), 1);
+    assert_eq!(running.handle.triage(Triage::Drop(Which::Seqs(vec![6]))).await.unwrap(), 1);
     assert_eq!(counts(&running.handle.status()), [6, 0, 1, 1, 0, 0]);
     assert_eq!(raised(&world), ["record_parked"]);
     running.stop().await;
@@ -61,7 +69,7 @@ async fn parked_records_are_tried_again_or_dropped() {
     let journal = world.context.journal();
     let parked = files(&world, &journal).load().parked_page(Page::default()).unwrap();
     assert_eq!(parked.iter().map(|record| record.seq).collect::<Vec<_>>(), [5]);
-    assert_eq!(files(&world, &journal).retry(&Which::All).unwrap(), 1);
+    assert_eq!(files(&world, &journal).triage(&Triage::Retry(Which::All)).unwrap(), 1);
     sink.now(accept);
     let running = world.start("s", CONFIG, sink.clone());
     let status = running.until("nothing parked", |status| status.parked == 0).await;
@@ -86,7 +94,7 @@ async fn too_many_parked_records_stop_the_sink_until_somebody_decides() {
     assert_eq!(raised(&world), ["sink_stuck", "record_parked"]);
     let calls = sink.calls();
     sink.now(accept);
-    running.handle.drop_parked(Which::Seqs(vec![1])).await.unwrap();
+    running.handle.triage(Triage::Drop(Which::Seqs(vec![1]))).await.unwrap();
     let status = running.until("idle", |status| status.state == SinkState::Idle).await;
     assert_eq!(counts(&status), [5, 0, 2, 1, 0, 0]);
     assert_eq!(raised(&world), ["record_parked"]);
@@ -112,7 +120,7 @@ async fn what_makes_room_among_the_parked_is_done_though_the_rest_of_a_batch_fai
     let running = world.start("s", &format!("{CONFIG}\nparked_max = 1"), sink.clone());
     running.until("stuck", |status| status.state == SinkState::Stuck && status.parked == 1).await;
     sink.now(accept);
-    running.handle.retry(Which::All).await.unwrap();
+    running.handle.triage(Triage::Retry(Which::All)).await.unwrap();
     let status = running.until("idle", |status| status.state == SinkState::Idle).await;
     assert_eq!(counts(&status), [4, 0, 0, 0, 0, 0]);
 }
@@ -180,7 +188,7 @@ async fn delivering_again_and_new_records_take_turns() {
     running.drained().await;
     // What fails again and again on its second way does not hold up new records.
     sink.now(|batch| if batch[0].seq < 6 { fail(batch) } else { Ok(()) });
-    running.handle.retry(Which::All).await.unwrap();
+    running.handle.triage(Triage::Retry(Which::All)).await.unwrap();
     running.until("an error", |status| status.last_error.is_some()).await;
     world.events(50);
     assert_eq!(counts(&running.drained().await), [55, 0, 1, 0, 0, 0]);
@@ -244,11 +252,11 @@ async fn what_is_given_up_is_an_alarm_no_more() {
     let running = world.start("s", CONFIG, sink.clone());
     running.drained().await;
     sink.now(|batch| if batch[0].seq == 2 { Err(no_such_key()) } else { Ok(()) });
-    running.handle.retry(Which::All).await.unwrap();
+    running.handle.triage(Triage::Retry(Which::All)).await.unwrap();
     running.until("stuck", |status| status.state == SinkState::Stuck).await;
     assert_eq!(raised(&world), ["sink_stuck", "record_parked"]);
     let calls = sink.calls();
-    running.handle.drop_parked(Which::All).await.unwrap();
+    running.handle.triage(Triage::Drop(Which::All)).await.unwrap();
     eventually("no alarm", || raised(&world).is_empty().then_some(())).await;
     // Longer than it would have waited.
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -266,7 +274,7 @@ async fn what_is_taken_back_is_an_alarm_no_more_and_lets_the_journal_go() {
     running.drained().await;
     sink.now(|batch| if batch[0].seq < 7 { Err(no_such_key()) } else { Ok(()) });
     running.handle.redeliver(1, None).await.unwrap();
-    running.handle.retry(Which::All).await.unwrap();
+    running.handle.triage(Triage::Retry(Which::All)).await.unwrap();
     running.until("stuck", |status| status.state == SinkState::Stuck).await;
     assert_eq!(raised(&world), ["sink_stuck", "record_parked"]);
     assert_eq!(world.context.consumers.lowest(), Some(1));
@@ -319,7 +327,7 @@ async fn a_crash_while_many_are_tried_again_counts_each_once() {
     sink.now(accept);
     sink.gate.forget_permits(Semaphore::MAX_PERMITS);
     sink.gate.add_permits(30);
-    running.handle.retry(Which::All).await.unwrap();
+    running.handle.triage(Triage::Retry(Which::All)).await.unwrap();
     eventually("half of it", || (sink.taken().len() == 30).then_some(())).await;
     running.crash().await;
     sink.gate.add_permits(1_000);
@@ -345,7 +353,7 @@ async fn what_is_delivered_again_has_a_backoff_of_its_own() {
         2 => Err(SinkError::Retry { reason: "later".into(), after: Some(Duration::from_secs(500)), fault: false }),
         _ => Ok(()),
     });
-    running.handle.retry(Which::All).await.unwrap();
+    running.handle.triage(Triage::Retry(Which::All)).await.unwrap();
     running.until("an error", |status| status.last_error.is_some()).await;
     for _ in 0..10 {
         world.events(4);

@@ -7,7 +7,7 @@ use crate::{
     cli::{admin::Admin, print},
     config::{Config, SinkEntry},
     deliver::{
-        Journal, Which,
+        Journal, Triage, Which,
         books::Books,
         parked::{PAGE_MAX, Page},
     },
@@ -79,34 +79,24 @@ impl Pages<'_> {
     }
 }
 
-/// Tries them again, or gives them up.
-pub(super) async fn change(
-    config: &Config,
-    admin: &Admin,
-    sink: &SinkEntry,
-    retry: bool,
-    which: &Which,
-) -> anyhow::Result<Ended> {
-    let (all, seqs) = match which {
-        Which::All => (true, &[][..]),
-        Which::Seqs(seqs) => (false, &seqs[..]),
+/// Does what the operator decided, and says so.
+pub(super) async fn change(config: &Config, admin: &Admin, sink: &SinkEntry, triage: &Triage) -> anyhow::Result<Ended> {
+    let none = Which::Seqs(Vec::new());
+    let (verb, which, done_is) = match triage {
+        Triage::Retry(which) => ("retry", which, "will be tried again"),
+        Triage::Drop(which) => ("drop", which, "given up"),
+        Triage::Park(_) => ("park", &none, "will be parked when it is their turn"),
     };
-    let asked = json!({ "action": if retry { "retry" } else { "drop" }, "seqs": seqs, "all": all });
+    let seqs = match (triage, which) {
+        (Triage::Park(seqs), _) | (_, Which::Seqs(seqs)) => &seqs[..],
+        (_, Which::All) => &[],
+    };
+    let asked = json!({ "action": verb, "seqs": seqs, "all": matches!(which, Which::All) });
     let asked = admin.post(&format!("/api/sinks/{}/parked", sink.name), &asked).await;
-    let detail = if all { "all".to_owned() } else { format!("{seqs:?}") };
-    let action = action(if retry { "parked_retry" } else { "parked_drop" }, &sink.name, detail);
-    let check = |journal: &Journal| files(config, sink, journal).check_parked(which);
-    let count = done(
-        asked,
-        config,
-        check,
-        |_| Some(action),
-        |journal| {
-            let files = files(config, sink, journal);
-            let count = if retry { files.retry(which) } else { files.drop_parked(which) };
-            count.map(|count| count as u64)
-        },
-    )?;
-    print(&format!("{}: {count} records {}", sink.name, if retry { "will be tried again" } else { "given up" }))?;
+    let (name, detail) = triage.told();
+    let action = action(name, &sink.name, detail);
+    let check = |journal: &Journal| files(config, sink, journal).check_triage(triage);
+    let count = done(asked, config, check, |_| Some(action), |journal| files(config, sink, journal).triage(triage))?;
+    print(&format!("{}: {count} records {done_is}", sink.name))?;
     Ok(Ended::Well)
 }
