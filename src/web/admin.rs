@@ -13,8 +13,7 @@ use actix_web::{
     Error, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    error::InternalError,
-    http::{StatusCode, header},
+    http::{ConnectionType, StatusCode, header},
     middleware::Next,
     web,
 };
@@ -25,6 +24,7 @@ use zeroize::Zeroizing;
 
 use super::{
     asked::{Asked, said_as_json},
+    held::hold,
     reading, refusal,
     scan::scan,
 };
@@ -62,23 +62,38 @@ pub(super) const ANSWER_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Who may ask. See the module.
 pub async fn guard(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
     let is_open = matches!(request.path(), "/healthz" | "/readyz");
-    let shared = request.app_data::<web::Data<Shared>>();
-    match shared.and_then(|shared| shared.token.as_ref()) {
-        _ if is_open => {}
-        Some(token) if !has_token(request.headers(), token) => {
+    if let Some(answer) = refused_by_head(&request, is_open) {
+        let (request, payload) = request.into_parts();
+        return Ok(ServiceResponse::new(request, hold(answer, payload)));
+    }
+    let mut answer = next.call(request).await.map(said_as_json)?;
+    if is_open {
+        // Anybody's: nobody is to keep the connections of whoever has the token.
+        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
+}
+
+fn refused_by_head(request: &ServiceRequest, is_open: bool) -> Option<HttpResponse> {
+    let headers = request.headers();
+    let token = request.app_data::<web::Data<Shared>>().and_then(|shared| shared.token.as_ref());
+    match token {
+        _ if headers.contains_key(header::TRANSFER_ENCODING) => {
+            Some(refusal(StatusCode::LENGTH_REQUIRED, "a body needs a Content-Length"))
+        }
+        _ if is_open => None,
+        Some(token) if !has_token(headers, token) => {
             let mut answer = refusal(StatusCode::UNAUTHORIZED, "a bearer token is needed: see admin.token_file");
             // A browser asks for it and sends it as a password; the user name says nothing.
             let basic = header::HeaderValue::from_static("Basic realm=\"refresh-audit\", charset=\"UTF-8\"");
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
-            return Err(InternalError::from_response("no token", answer).into());
+            Some(answer)
         }
-        None if !names_loopback(request.headers()) => {
-            let answer = refusal(StatusCode::FORBIDDEN, "the Host header must name a loopback address");
-            return Err(InternalError::from_response("another host", answer).into());
+        None if !names_loopback(headers) => {
+            Some(refusal(StatusCode::FORBIDDEN, "the Host header must name a loopback address"))
         }
-        _ => {}
+        _ => None,
     }
-    next.call(request).await.map(said_as_json)
 }
 
 fn has_token(headers: &header::HeaderMap, token: &Secret) -> bool {

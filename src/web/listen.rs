@@ -17,8 +17,9 @@ use super::{admin, webhook};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
-/// Connections per worker; past it new ones wait in the backlog.
-const CONNECTIONS_MAX: usize = 4_096;
+/// Connections of all workers together; past it new ones wait in the backlog. Each may have 128 KiB of a head that does not
+/// end (actix-http's limit): 256 MiB in all.
+const CONNECTIONS_MAX: usize = 2_048;
 /// Descriptors that no connection of a sender takes: the journal, the id index and the sinks must always have theirs.
 const FILES_RESERVED: u64 = 512;
 /// Connections of operators.
@@ -57,9 +58,9 @@ impl Bound {
 
 /// Connections that one of so many workers may have, out of so many descriptors (`None`: any number).
 fn connections_max(files: Option<u64>, workers: usize) -> usize {
-    let Some(files) = files else { return CONNECTIONS_MAX };
-    let left = files.saturating_sub(FILES_RESERVED).max(files / 4);
-    usize::try_from(left).unwrap_or(usize::MAX).checked_div(workers).unwrap_or_default().clamp(1, CONNECTIONS_MAX)
+    let left = files.map(|files| files.saturating_sub(FILES_RESERVED).max(files / 4));
+    let left = left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+    left.min(CONNECTIONS_MAX).checked_div(workers).unwrap_or_default().max(1)
 }
 
 /// The public server.
@@ -107,12 +108,12 @@ mod tests {
 
     #[test]
     fn connections_leave_files_for_the_rest() {
-        // (1,024 - 512) / 2; a quarter of 256; (20,000 - 512) / 2 and more are as many as a worker takes.
+        // (1,024 - 512) / 2; a quarter of 256, by two; 2,048 by two, and by one.
         for (files, workers, expected) in
-            [(1_024, 2, 256), (256, 2, 32), (20_000, 2, 4_096), (4, 8, 1), (u64::MAX, 1, 4_096)]
+            [(1_024, 2, 256), (256, 2, 32), (20_000, 2, 1_024), (4, 8, 1), (u64::MAX, 1, 2_048)]
         {
             assert_eq!(connections_max(Some(files), workers), expected, "{files} for {workers}");
         }
-        assert_eq!(connections_max(None, 4), 4_096);
+        assert_eq!(connections_max(None, 4), 512);
     }
 }

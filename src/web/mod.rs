@@ -23,6 +23,7 @@ mod applications;
 mod asked;
 pub mod certificate;
 mod findings;
+mod held;
 pub mod listen;
 pub mod page;
 mod scan;

@@ -10,7 +10,7 @@ use std::{
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
-        ConnectionType, Method, StatusCode,
+        Method, StatusCode,
         header::{self, ContentType},
     },
     web,
@@ -19,6 +19,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::held::hold;
 use crate::{
     intake::{Intake, Outcome, Slot},
     source::RawRequest,
@@ -81,17 +82,17 @@ impl Drop for Unasked {
 }
 
 /// Every request of the public listener ends here.
-pub async fn handle(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn handle(request: HttpRequest, mut payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
     if let Some(connection) = request.conn_data::<Unasked>() {
         connection.asked.set(true);
     }
     let request_id = super::request_id(&request);
-    let received = receive(&request, &request_id, payload, &shared).await;
+    let received = receive(&request, &request_id, &mut payload, &shared).await;
     let is_stranger = matches!(received, Err(_) | Ok(Outcome::Unauthenticated | Outcome::Unverified(..)));
     let mut response = received.map_or_else(|refusal| refusal, |outcome| respond(&outcome));
     if is_stranger {
         // Who has proved nothing keeps no connection open.
-        response.head_mut().set_connection_type(ConnectionType::Close);
+        response = hold(response, payload.into_inner());
     }
     if let Ok(value) = header::HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(super::REQUEST_ID, value);
@@ -102,7 +103,7 @@ pub async fn handle(request: HttpRequest, payload: web::Payload, shared: web::Da
 async fn receive(
     request: &HttpRequest,
     id: &str,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     shared: &Shared,
 ) -> Result<Outcome, HttpResponse> {
     let slot = accept(request, shared)?;
@@ -159,7 +160,7 @@ fn accept<'a>(request: &HttpRequest, shared: &'a Shared) -> Result<&'a Slot, Htt
 /// The body, and the room that it takes as long as it is there.
 async fn read_body<'a>(
     request: &HttpRequest,
-    mut payload: web::Payload,
+    payload: &mut web::Payload,
     Shared { body_bytes_max: max, room, .. }: &'a Shared,
 ) -> Result<(BytesMut, SemaphorePermit<'a>), HttpResponse> {
     let too_large = || error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than server.max_body");

@@ -39,6 +39,7 @@ mod formats;
 mod full;
 mod gate;
 mod hec_sink;
+mod held_connections;
 mod http_sink;
 mod index;
 mod isolation;
