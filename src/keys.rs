@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    config::Config,
+    config::{Config, SourceEntry},
     files,
     ledger::checkpoint::{self, NoteError, Signer, Verifier},
     secret::Secret,
@@ -67,7 +67,7 @@ pub enum KeyError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Made {
-    /// `webhook.key`: the operator must import it into FusionAuth.
+    /// `webhook.key`: the operator must give it to the sender, too.
     pub webhook: bool,
     /// `fingerprint.key`: fingerprints from before no longer compare.
     pub fingerprint: bool,
@@ -117,9 +117,12 @@ pub fn default_keys(config: &Config) -> Vec<PathBuf> {
     named.filter(|file| used.contains(file)).collect()
 }
 
-/// The one of them that FusionAuth must know, too.
-pub fn default_webhook_key(config: &Config) -> Option<PathBuf> {
-    default_keys(config).into_iter().find(|file| file.ends_with(WEBHOOK))
+/// The one of them that a sender must know, too, and the source that it sends to.
+pub fn default_webhook_key(config: &Config) -> Option<(PathBuf, &SourceEntry)> {
+    let key = default_keys(config).into_iter().find(|file| file.ends_with(WEBHOOK))?;
+    let uses = |source: &&SourceEntry| source.files.iter().any(|file| config.path(file) == key);
+    let source = config.sources.iter().find(uses)?;
+    Some((key, source))
 }
 
 /// Makes those of [`default_keys`] that do not exist. A missing key file anywhere else is left for its user to report. What

@@ -111,11 +111,12 @@ fn of_checkpoint_key(made: bool, ledger: &Ledger, config: &Config, alarms: &Alar
 
 /// Events were signed by another one before.
 fn of_webhook_key(made: bool, ledger: &Ledger, config: &Config) {
-    if let Some(key) = keys::default_webhook_key(config).filter(|_| made && *ledger.synced().borrow() > 0) {
+    if let Some((key, source)) = keys::default_webhook_key(config).filter(|_| made && *ledger.synced().borrow() > 0) {
         tracing::warn!(
-            "the webhook key {} was missing and made anew: put the old one back, or import this one into FusionAuth; until \
+            "the webhook key {} was missing and made anew: put the old one back, or import this one into {}; until \
              then what is signed with another key is refused",
-            key.display()
+            key.display(),
+            source.config.set_up().sender
         );
     }
 }

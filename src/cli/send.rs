@@ -16,16 +16,13 @@ use reqwest::{Certificate, Client, Url, header};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{
-    Ended, admin, block_on, print, printable, progress_bar,
-    sign::{HEADER, Signer},
-};
+use super::{Ended, admin, block_on, print, printable, progress_bar, sign::Signer};
 use crate::{
     config::{Config, ConfigError, SourceEntry},
     host::is_this_machine,
     secret::Secret,
     sink::tls,
-    source::{Alg, SourceConfig, fusionauth},
+    source::{Alg, fusionauth},
     time::ReceivedAt,
 };
 
@@ -190,7 +187,7 @@ async fn post(client: &Client, url: &Url, signer: &Signer, body: Vec<u8>) -> any
     let request = client
         .post(url.clone())
         .header(header::CONTENT_TYPE, "application/json")
-        .header(HEADER, signer.sign(&body)?)
+        .header(signer.header(), signer.sign(&body)?)
         .body(body);
     let answer = request.send().await.map_err(|error| {
         let advice = match certificate_refused(&error) {
@@ -261,35 +258,28 @@ fn signer(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> 
     if given.alg.is_none() && secret.expose().starts_with(b"-----BEGIN") {
         bail!("{} is a PEM: say its --alg", file.display());
     }
-    Ok(Signer::new(alg, given.kid.clone(), &decoded(secret, given.encoding == Some(Encoding::Base64))?)?)
+    let secret = decoded(secret, given.encoding == Some(Encoding::Base64))?;
+    // A key of its own needs no configuration, so none says what signs otherwise.
+    Ok(Signer::new(fusionauth::SIGNATURE, alg, given.kid.clone(), &secret)?)
 }
 
 /// Whether the configuration alone is enough to sign with.
 pub(super) fn can_sign(config: &Config) -> bool {
-    config.sources.first().is_some_and(|source| {
-        let SourceConfig::Fusionauth(fusionauth) = &source.config;
-        fusionauth.keys.iter().any(|key| key.alg.is_hmac())
-    })
+    config
+        .sources
+        .first()
+        .is_some_and(|source| source.config.signature().is_some() && !source.config.shared_keys().is_empty())
 }
 
-/// The source's first key that can sign: an HMAC key, since of the others only the public half is configured.
+/// The source's first key that can sign.
 fn configured_signer(given: &Arguments, config: &Config) -> anyhow::Result<Signer> {
-    let SourceConfig::Fusionauth(fusionauth) = &source(given, config)?.config;
-    for key in &fusionauth.keys {
-        if !key.alg.is_hmac() {
-            continue;
-        }
-        let secret = match (&key.secret_file, &key.secret_env) {
-            (Some(file), _) => Secret::from_file(&config.path(file))?,
-            (None, Some(name)) => Secret::from_env(name)?,
-            (None, None) => continue,
-        };
-        let base64 =
-            given.encoding.map_or(key.encoding == Some(fusionauth::Encoding::Base64), |e| e == Encoding::Base64);
-        let kid = given.kid.clone().or_else(|| key.kid.clone());
-        return Ok(Signer::new(given.alg.unwrap_or(key.alg), kid, &decoded(secret, base64)?)?);
-    }
-    bail!("the configuration has no secret to sign with: give --key-file (a private key) and --alg")
+    let source = &source(given, config)?.config;
+    let (Some(form), Some(key)) = (source.signature(), source.shared_keys().into_iter().next()) else {
+        bail!("the configuration has no secret to sign with: give --key-file (a private key) and --alg");
+    };
+    let is_base64 = given.encoding.map_or(key.is_base64, |given| given == Encoding::Base64);
+    let secret = decoded(key.secret.read(&config.base)?, is_base64)?;
+    Ok(Signer::new(form, given.alg.unwrap_or(key.alg), given.kid.clone().or(key.kid), &secret)?)
 }
 
 /// The source that the URL names by its last segment, or the first one.

@@ -126,8 +126,9 @@ fn log_addresses(config: &Config, made: Made, public: SocketAddr, operator: Sock
     let webhooks = webhooks(config, public).collect::<Vec<_>>().join(" ");
     let data = config.data_dir.display();
     tracing::info!(webhooks, admin = %format!("http://{operator}/"), %data, "bound; not yet ready");
-    if let Some(key) = keys::default_webhook_key(config).filter(|_| made.webhook) {
-        tracing::info!(key = %key.display(), "made a webhook key: import it into FusionAuth (Key Master, HMAC, HS256)");
+    if let Some((key, source)) = keys::default_webhook_key(config).filter(|_| made.webhook) {
+        let at = source.config.set_up();
+        tracing::info!(key = %key.display(), "made a webhook key: import it into {} ({})", at.sender, at.key_goes_to);
     }
 }
 
@@ -136,16 +137,12 @@ fn welcome(config: &Config, file: Option<&Path>, made: Made, (public, operator):
     let mut lines: Vec<String> = webhooks(config, public).map(|url| format!("  webhook    {url}")).collect();
     lines.push(format!("  admin      http://{operator}/"));
     lines.push(format!("  data       {}", config.data_dir.display()));
-    if let Some(key) = keys::default_webhook_key(config) {
+    if let Some((key, source)) = keys::default_webhook_key(config) {
         let new = if made.webhook { " (made now)" } else { "" };
         lines.push(format!("  key        {}{new}", key.display()));
-        lines.push("In FusionAuth:".to_owned());
-        lines.push("  Settings > Key Master > Import HMAC: the text of that file as the secret, HS256".to_owned());
-        lines.push(
-            "  Settings > Webhooks > Add: the URL above; Events: jwt.refresh; Security: Sign events, that key"
-                .to_owned(),
-        );
-        lines.push("  Tenants > Edit > Webhooks: this webhook, and the event jwt.refresh".to_owned());
+        let at = source.config.set_up();
+        lines.push(format!("In {}:", at.sender));
+        lines.extend(at.steps.iter().map(|step| format!("  {step}")));
     }
     if !send::can_sign(config) {
         return lines.join("\n");

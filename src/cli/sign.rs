@@ -1,5 +1,5 @@
-//! Signs bodies as FusionAuth does, for `send`: a compact JWS whose one claim is the body's SHA-256. Knows keys and bytes,
-//! nothing of events.
+//! Signs bodies as a source's senders do, for `send`: a compact JWS whose one claim is the body's SHA-256. Knows keys and
+//! bytes, nothing of events and of no source.
 
 use aws_lc_rs::{
     hmac,
@@ -18,13 +18,14 @@ use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::{secret::Secret, source::Alg};
-
-/// The header that a signature travels in.
-pub(super) const HEADER: &str = "X-FusionAuth-Signature-JWT";
+use crate::{
+    secret::Secret,
+    source::{Alg, Signature},
+};
 
 /// A key, ready to sign.
 pub(super) struct Signer {
+    form: Signature,
     alg: Alg,
     kid: Option<String>,
     key: Key,
@@ -50,7 +51,7 @@ pub(super) enum SignError {
 
 impl Signer {
     /// `key` is the secret's bytes for HMAC, a PKCS#8 PEM for the others.
-    pub(super) fn new(alg: Alg, kid: Option<String>, key: &Secret) -> Result<Self, SignError> {
+    pub(super) fn new(form: Signature, alg: Alg, kid: Option<String>, key: &Secret) -> Result<Self, SignError> {
         let rsa = |encoding: &'static dyn RsaEncoding| {
             let pair = RsaKeyPair::from_pkcs8(pkcs8(key)?.secret_pkcs8_der());
             pair.map(|pair| Key::Rsa(pair, encoding)).map_err(|_| SignError::WrongKey(alg.name()))
@@ -75,7 +76,12 @@ impl Signer {
                 Key::Ed25519(pair.map_err(|_| SignError::WrongKey(alg.name()))?)
             }
         };
-        Ok(Self { alg, kid, key })
+        Ok(Self { form, alg, kid, key })
+    }
+
+    /// The header that the signature travels in.
+    pub(super) fn header(&self) -> &'static str {
+        self.form.header
     }
 
     /// The signature header's value for a body.
@@ -84,7 +90,7 @@ impl Signer {
         if let Some(kid) = &self.kid {
             header["kid"] = json!(kid);
         }
-        let payload = json!({ "request_body_sha256": STANDARD.encode(Sha256::digest(body)) });
+        let payload = json!({ self.form.body_claim: STANDARD.encode(Sha256::digest(body)) });
         let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(payload));
         let signature = self.signature(signed.as_bytes())?;
@@ -120,7 +126,8 @@ mod tests {
     fn an_hs256_header_is_what_openssl_makes() {
         // h={"alg":"HS256","typ":"JWT"}, p={"request_body_sha256":"<openssl dgst -sha256 -binary | base64>"}, both
         // base64url, then openssl dgst -sha256 -hmac key.
-        let signer = Signer::new(Alg::Hs256, None, &Secret::new(b"key".to_vec())).unwrap();
+        let form = Signature { header: "X-Signature", body_claim: "request_body_sha256" };
+        let signer = Signer::new(form, Alg::Hs256, None, &Secret::new(b"key".to_vec())).unwrap();
         let expected = concat!(
             "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",
             "eyJyZXF1ZXN0X2JvZHlfc2hhMjU2IjoiUkJOdm8xV3paNG9SUnEwVzkraGtucFQ3VDhJZjUzNkRFTUJnOWh5cS80bz0ifQ.",

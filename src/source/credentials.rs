@@ -121,7 +121,7 @@ impl Credentials {
 
     fn check_basic(&self, request: &RawRequest<'_>) -> Result<(), SourceError> {
         let Some(wanted) = &self.basic else { return Ok(()) };
-        let fix = "set the webhook's HTTP Basic user name and password in FusionAuth to those of basic_auth";
+        let fix = "set the HTTP Basic user name and password at the sender to those of basic_auth";
         let Some(value) = only(request, "authorization") else {
             return refuse("basic auth", format!("there is not exactly one Authorization header: {fix}"));
         };

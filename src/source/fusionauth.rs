@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 
 use self::keep::Keep;
 use super::{
-    Authentic, Decoded, RawRequest, Source, SourceError,
+    Authentic, Decoded, RawRequest, Signature, Source, SourceError,
     credentials::{Credentials, only},
     json::Value,
     jwks::Jwks,
@@ -27,10 +27,9 @@ use super::{
 };
 use crate::{record::Evidence, secret::Fingerprinter};
 
-/// The header's name in lower case.
-const SIGNATURE_HEADER: &str = "x-fusionauth-signature-jwt";
-/// The claim that ties the signature to the body.
-const BODY_CLAIM: &str = "request_body_sha256";
+/// How FusionAuth signs: the claim ties the signature to the body.
+pub const SIGNATURE: Signature =
+    Signature { header: "X-FusionAuth-Signature-JWT", body_claim: "request_body_sha256" };
 
 /// A FusionAuth instance that sends webhooks.
 pub struct Fusionauth {
@@ -117,8 +116,8 @@ impl Fusionauth {
 /// The one signature of a request, taken apart.
 fn signature<'a>(request: &RawRequest<'a>) -> Result<Jws<'a>, SourceError> {
     const STEP: &str = "signature header";
-    let Some(value) = only(request, SIGNATURE_HEADER) else {
-        return match request.header_values(SIGNATURE_HEADER).next() {
+    let Some(value) = only(request, SIGNATURE.header) else {
+        return match request.header_values(SIGNATURE.header).next() {
             Some(_) => refuse(STEP, "X-FusionAuth-Signature-JWT came more than once: see what the proxy in between adds"),
             None => refuse(
                 STEP,
@@ -202,7 +201,7 @@ fn shown(jws: &Jws<'_>) -> String {
 /// The signature is right; now whether it is for this body, and now.
 fn check_claims(jws: &Jws<'_>, hash: &[u8; 32]) -> Result<(), SourceError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let same_body = jws.claims(now, |claims| match claims.get(BODY_CLAIM) {
+    let same_body = jws.claims(now, |claims| match claims.get(SIGNATURE.body_claim) {
         Some(Value::Text(claimed)) => Ok(bool::from(STANDARD.encode(hash).as_bytes().ct_eq(claimed.as_bytes()))),
         Some(_) => Err("its claim request_body_sha256 is not a string"),
         None => Err("it has no claim request_body_sha256: it is a token for something else, not a webhook's signature"),

@@ -106,11 +106,11 @@ impl<'a> Jws<'a> {
             Some(_) => Err("`exp`, `nbf` or `iat` is not a number"),
         };
         if time("exp")?.is_some_and(|exp| now_seconds >= exp + LEEWAY_SECONDS) {
-            return Err("it has expired: compare the clocks of FusionAuth and of this machine");
+            return Err("it has expired: compare the clocks of the sender and of this machine");
         }
         for name in ["nbf", "iat"] {
             if time(name)?.is_some_and(|from| now_seconds < from - LEEWAY_SECONDS) {
-                return Err("it is from the future: compare the clocks of FusionAuth and of this machine");
+                return Err("it is from the future: compare the clocks of the sender and of this machine");
             }
         }
         check(&claims)

@@ -13,7 +13,11 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{event::RefreshEvent, record::Evidence, secret::Fingerprinter};
+use crate::{
+    event::RefreshEvent,
+    record::Evidence,
+    secret::{Fingerprinter, SecretRef},
+};
 
 /// One delivery, as it came off the wire.
 pub struct RawRequest<'a> {
@@ -150,6 +154,38 @@ impl From<crate::secret::SecretError> for BuildError {
     }
 }
 
+/// How a sender signs: a compact JWS in a header, one of whose claims is the body's SHA-256 in base64.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature {
+    /// The header's name.
+    pub header: &'static str,
+    /// The claim's name.
+    pub body_claim: &'static str,
+}
+
+/// A secret that a sender signs with, as it is configured: what `send` needs to sign in the sender's place.
+pub struct SharedKey {
+    /// HS256, HS384 or HS512.
+    pub alg: Alg,
+    /// The key id it goes by.
+    pub kid: Option<String>,
+    /// Where the secret is.
+    pub secret: SecretRef,
+    /// Whether what is there is base64 of it.
+    pub is_base64: bool,
+}
+
+/// What an operator does at the sender, in words: shown where a key was made for it.
+#[derive(Clone, Copy, Debug)]
+pub struct SetUp {
+    /// What the sender is called.
+    pub sender: &'static str,
+    /// Where in it a shared secret goes.
+    pub key_goes_to: &'static str,
+    /// What to do there, a line each.
+    pub steps: &'static [&'static str],
+}
+
 mod claims;
 mod credentials;
 mod json;
@@ -185,6 +221,21 @@ macro_rules! sources {
             /// What reads its bodies.
             pub fn decoder(&self) -> Result<AnyDecoder, BuildError> {
                 match self { $(Self::$variant(config) => config.decoder().map(AnyDecoder::$variant)),* }
+            }
+
+            /// How its senders sign; `None` where they do not, or in a way of their own.
+            pub fn signature(&self) -> Option<Signature> {
+                match self { $(Self::$variant(_) => $module::Config::SIGNATURE),* }
+            }
+
+            /// The secrets that its senders may sign with, in the order of the configuration.
+            pub fn shared_keys(&self) -> Vec<SharedKey> {
+                match self { $(Self::$variant(config) => config.shared_keys()),* }
+            }
+
+            /// What is to be done at its sender.
+            pub fn set_up(&self) -> &'static SetUp {
+                match self { $(Self::$variant(_) => &$module::Config::SET_UP),* }
             }
 
             /// Every `type` there is.

@@ -12,12 +12,12 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::types::meant_by;
-use super::{Alg, Credentials, Decoder, Fusionauth, Jwks, Keep, Key, Signed};
+use super::{Alg, Credentials, Decoder, Fusionauth, Jwks, Keep, Key, SIGNATURE, Signature, Signed};
 use crate::{
     host::Addresses,
     secret::{Secret, SecretRef},
     source::{
-        BuildError,
+        BuildError, SetUp, SharedKey,
         credentials::{BasicAuth, Wanted},
     },
     units::Span,
@@ -105,6 +105,34 @@ fn wrong<T>(problem: impl Into<String>) -> Result<T, BuildError> {
 }
 
 impl Config {
+    /// How its senders sign.
+    pub const SIGNATURE: Option<Signature> = Some(SIGNATURE);
+
+    /// What is to be done in FusionAuth's administration.
+    pub const SET_UP: SetUp = SetUp {
+        sender: "FusionAuth",
+        key_goes_to: "Key Master, HMAC, HS256",
+        steps: &[
+            "Settings > Key Master > Import HMAC: the text of that file as the secret, HS256",
+            "Settings > Webhooks > Add: the URL above; Events: jwt.refresh; Security: Sign events, that key",
+            "Tenants > Edit > Webhooks: this webhook, and the event jwt.refresh",
+        ],
+    };
+
+    /// Its keys that can sign: of the others only the public half is configured.
+    pub fn shared_keys(&self) -> Vec<SharedKey> {
+        let shared = self.keys.iter().filter(|key| key.alg.is_hmac()).filter_map(|key| {
+            let secret = match (&key.secret_file, &key.secret_env) {
+                (Some(file), _) => SecretRef::File(file.clone()),
+                (None, Some(name)) => SecretRef::Env(name.clone()),
+                (None, None) => return None,
+            };
+            let is_base64 = key.encoding == Some(Encoding::Base64);
+            Some(SharedKey { alg: key.alg, kid: key.kid.clone(), secret, is_base64 })
+        });
+        shared.collect()
+    }
+
     /// Reads the keys and checks that what is asked for can be had; relative paths are relative to `base`. Of those that are
     /// `unmade` all is checked but what is in them.
     pub fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<Fusionauth, BuildError> {
