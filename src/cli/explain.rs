@@ -10,8 +10,7 @@ use super::{Ended, print, printable, progress_bar, scan};
 use crate::{
     config::{Config, ConfigError},
     detect::{
-        Facts,
-        catalogue::CATALOGUE,
+        Facts, catalogue,
         facts::{Meaning, STOPPED},
     },
     event::{RefreshEvent, Token},
@@ -152,7 +151,7 @@ fn said(finding: &Finding, config: &Config) -> Vec<String> {
         finding.severity.as_str(),
         printable(&finding.reason)
     )];
-    if let Some(rule) = CATALOGUE.iter().find(|rule| rule.id == finding.rule) {
+    if let Some(rule) = catalogue::rule(&finding.rule) {
         lines.push(format!("  looks for: {}", rule.about.trim()));
     }
     if let Some(rule) = config.policy.rules.iter().find(|rule| rule.id == finding.rule) {

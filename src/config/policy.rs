@@ -3,9 +3,7 @@
 
 use super::{document::Document, error::ConfigError, thresholds};
 use crate::detect::{
-    Policy,
-    catalogue::CATALOGUE,
-    gate,
+    Policy, catalogue, gate,
     policy::{SUPPRESSIONS_MAX, Suppression},
     rules::{self, Rule, RuleError, Rules},
 };
@@ -102,7 +100,7 @@ fn is_off(policy: &Policy, id: &str) -> bool {
 }
 
 fn is_rule(document: &Document<'_>, path: &str, id: &str, policy: &Policy) -> Result<(), ConfigError> {
-    if CATALOGUE.iter().any(|rule| rule.id == id) || policy.rules.iter().any(|rule| rule.id == id) {
+    if catalogue::rule(id).is_some() || policy.rules.iter().any(|rule| rule.id == id) {
         return Ok(());
     }
     Err(document

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::catalogue::{Configured, Rule};
+use super::catalogue::{Configured, Family, Rule, rule};
 use crate::record::{Finding, Severity};
 
 /// Of a rule that has no numbers.
@@ -15,13 +15,6 @@ pub const NO_EVIDENCE: [(&str, Value); 0] = [];
 pub struct Findings {
     list: Vec<Finding>,
     is_new_user: bool,
-}
-
-/// Of a user of whom little is known, places, times and software say little: these rules say no more than medium then.
-/// What tokens say of themselves, a crowd and a script need no history.
-fn needs_history(rule: &str) -> bool {
-    let says_more = ["RA405", "RA503", "RA602"].contains(&rule);
-    !says_more && ["RA3", "RA4", "RA5", "RA6"].iter().any(|family| rule.starts_with(family))
 }
 
 impl Findings {
@@ -40,8 +33,7 @@ impl Findings {
     ) {
         if rule.enabled() {
             let evidence = evidence.into_iter().filter(|(_, value)| !value.is_null());
-            let most =
-                if self.is_new_user && needs_history(R::RULE.id) { Severity::Medium } else { Severity::Critical };
+            let most = if self.is_new_user && R::RULE.needs_history { Severity::Medium } else { Severity::Critical };
             debug_assert!(severity <= R::RULE.worst, "{} says {severity:?}", R::RULE.id);
             self.push(R::RULE, rule.severity().unwrap_or(severity.min(most)), reason.into(), evidence);
         }
@@ -72,7 +64,8 @@ impl Findings {
 
     /// The worst of those about lineage (RA1xx).
     pub fn worst_of_lineage(&self) -> Option<Severity> {
-        self.list.iter().filter(|finding| finding.rule.starts_with("RA1")).map(|finding| finding.severity).max()
+        let is_lineage = |finding: &&Finding| rule(&finding.rule).is_some_and(|rule| rule.family == Family::Lineage);
+        self.list.iter().filter(is_lineage).map(|finding| finding.severity).max()
     }
 
     /// All of them.

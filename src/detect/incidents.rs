@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    catalogue::{KEYED_BY, rule},
     key::key,
     policy::is_silent,
     state::table::{Limits, Table},
@@ -97,7 +98,8 @@ impl Incidents {
             }
         }
         let speaks = |finding: &Finding| {
-            let is_ordinary = happened.risk.is_some_and(|risk| risk < config.risk) && is_weighed(&finding.rule);
+            let is_weighed = || rule(&finding.rule).is_some_and(|rule| rule.is_weighed);
+            let is_ordinary = happened.risk.is_some_and(|risk| risk < config.risk) && is_weighed();
             finding.severity == Severity::Critical || !is_ordinary
         };
         groups.retain(|key, members| {
@@ -237,17 +239,8 @@ fn micros(span: Span) -> i64 {
     i64::try_from(span.get().as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Whether the score weighs what this rule is about: when, from where, by what, and without which token. A parent that is
-/// spent twice (RA101, RA102) is seldom enough to be told each time.
-fn is_weighed(rule: &str) -> bool {
-    let unweighed = ["RA405", "RA504", "RA505"];
-    let is_of = |family: &&str| rule.len() == 5 && rule.starts_with(*family);
-    ["RA103", "RA104", "RA3", "RA4", "RA5"].iter().any(is_of) && !unweighed.contains(&rule)
-}
-
-/// What a finding's incident is kept under: rules that look across users have the network or the application, all others
-/// the session, else the user, else the network.
-fn key_for(rule: &str, event: &RefreshEvent) -> Option<IncidentKey> {
+/// What a finding's incident is kept under: the first of what its rule names that the event has.
+fn key_for(of: &str, event: &RefreshEvent) -> Option<IncidentKey> {
     use IncidentKeyKind::{Application, Network, Session, User};
     let text = |kind| match kind {
         Session => event.session_id.as_ref().map(ToString::to_string),
@@ -256,12 +249,7 @@ fn key_for(rule: &str, event: &RefreshEvent) -> Option<IncidentKey> {
         Network => network_of(event).map(|net| net.to_string()).or_else(|| event.ip.clone()),
         Application => event.application_id.as_ref().map(ToString::to_string),
     };
-    let kinds: &[IncidentKeyKind] = match rule {
-        "RA405" | "RA505" => &[Network, Session, User],
-        "RA602" => &[Application, Session, User],
-        _ => &[Session, User, Network],
-    };
-    kinds.iter().find_map(|kind| {
+    rule(of).map_or(KEYED_BY, |rule| rule.keyed_by).iter().find_map(|kind| {
         let value = text(*kind)?.chars().take(VALUE_CHARS_MAX).collect();
         Some(IncidentKey { kind: *kind, value })
     })
@@ -283,9 +271,12 @@ fn number_for(of: &IncidentKey, tenant: Option<&TenantId>) -> u64 {
     key(&["incident", of.kind.as_str(), tenant, &of.value])
 }
 
-/// The kind of evidence: the hundreds of our own rules, each other rule by itself.
-fn family(rule: &str) -> &str {
-    if rule.len() == 5 && rule.starts_with("RA") { rule.get(..3).unwrap_or(rule) } else { rule }
+/// Whether two rules bring evidence of one kind: those of one family; each of an operator's own is a kind by itself.
+fn is_same_kind(one: &str, other: &str) -> bool {
+    match (rule(one), rule(other)) {
+        (Some(one), Some(other)) => one.family == other.family,
+        _ => one == other,
+    }
 }
 
 #[cfg(test)]

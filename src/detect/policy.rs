@@ -143,7 +143,7 @@ impl Policy {
         }
         let set = serde_json::to_value(&self.detect).unwrap_or_default();
         let set = serde_json::from_value(set[id]["severity"].clone()).ok();
-        set.or_else(|| catalogue::CATALOGUE.iter().find(|rule| rule.id == id).map(|rule| rule.worst))
+        set.or_else(|| catalogue::rule(id).map(|rule| rule.worst))
     }
 
     /// What differs from `before`, part by part.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, family};
+use super::{Happened, is_same_kind};
 use crate::{
     detect::key::key,
     event::{ApplicationId, SessionId, TenantId, UserId},
@@ -122,7 +122,7 @@ impl Open {
             // It could not be told from the ones before the next time.
             return false;
         }
-        let is_other = !self.rules.iter().any(|rule| family(rule) == family(&finding.rule));
+        let is_other = !self.rules.iter().any(|rule| is_same_kind(rule, &finding.rule));
         self.rules.insert(at, finding.rule.clone());
         is_other
     }
