@@ -132,7 +132,12 @@ pub fn temporary(path: &Path) -> PathBuf {
 
 /// Makes creations, renames and deletions beside `path` durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(named(path.parent().unwrap_or(Path::new("."))))?.sync_all()
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes creations, renames and deletions in a directory durable.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(named(dir))?.sync_all()
 }
 
 /// The parent of a bare name is the working directory.

@@ -7,10 +7,13 @@
 //!                                                                                 journal -> deliver -> sink
 //! ```
 //!
-//! The modules, in reading order. Arrows: `main -> cli -> app -> {web, ledger, deliver}`, `web -> intake`,
+//! The modules, in reading order. Arrows: `main -> cli -> app -> {web, ledger, deliver}`,
+//! `web -> {intake, and for the operator's listener deliver and ledger}`,
 //! `intake -> {source, scope, enrich, privacy, ledger's handle}`, `deliver -> {sink, format, scope, the journal's reader}`.
-//! Everything may use `event`, `host`, `record`, `slice`, `time` and `units`; those use nothing of ours but each other.
+//! Everything may use `build_error`, `event`, `files`, `host`, `record`, `slice`, `time` and `units`; those use nothing of
+//! ours but each other. All of it is checked by `tests/tidy.rs`.
 
+pub mod build_error;
 pub mod event;
 pub mod files;
 pub mod host;

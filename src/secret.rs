@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::event::Fingerprint;
+use crate::{build_error::BuildError, event::Fingerprint};
 
 /// Bytes that must not be seen.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -35,6 +35,12 @@ pub enum SecretError {
     /// There is nothing in it.
     #[error("the secret from {0} is empty")]
     Empty(String),
+}
+
+impl From<SecretError> for BuildError {
+    fn from(error: SecretError) -> Self {
+        Self(error.to_string())
+    }
 }
 
 impl Secret {

@@ -18,10 +18,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const REASON_ABOVE_LINES: usize = 12;
 
 /// What everything may name, besides the modules in [`ARROWS`]; these name nothing of ours but what ARROWS says.
-const BASE: &[&str] = &["event", "files", "host", "record", "slice", "time", "units"];
+const BASE: &[&str] = &["build_error", "event", "files", "host", "record", "slice", "time", "units"];
 
 /// Which modules of ours each module may name. A module not listed here is a complaint: say where it belongs.
 const ARROWS: &[(&str, &str)] = &[
+    ("build_error", ""),
     ("slice", ""),
     ("time", ""),
     ("units", ""),
@@ -34,7 +35,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("scope", ""),
     ("privacy", "secret"),
     ("source", "secret"),
-    ("sink", "secret source"),
+    ("sink", "secret"),
     ("format", ""),
     ("enrich", ""),
     ("detect", ""),

@@ -209,7 +209,7 @@ fn row(record: &Record, width: Option<usize>) -> String {
     let is_denied = record.verdict.as_ref().is_some_and(|verdict| verdict.action == Action::Deny);
     let outcome = match event {
         Some(_) if is_denied => "denied".to_owned(),
-        Some(event) => format!("{:?}", event.outcome).to_lowercase(),
+        Some(event) => event.outcome.as_str().to_owned(),
         None => String::new(),
     };
     let received = record.received_at.to_string();
@@ -230,7 +230,7 @@ fn row(record: &Record, width: Option<usize>) -> String {
 fn what(record: &Record) -> String {
     if let Some(alarm) = &record.alarm {
         let subject = alarm.subject.as_ref().map(|subject| format!(" {subject}")).unwrap_or_default();
-        return format!("{}{subject} {:?}: {}", alarm.name, alarm.state, alarm.message);
+        return format!("{}{subject} {}: {}", alarm.name, alarm.state.as_str(), alarm.message);
     }
     if let Some(operator) = &record.operator {
         return [Some(&operator.action), operator.subject.as_ref(), operator.detail.as_ref()]

@@ -134,7 +134,7 @@ fn write_extension(to: &mut Extension<'_>, gist: &Gist<'_>, key: &str) {
     }
     to.put(&["cat"], LENGTH, &record.kind.as_str());
     to.maybe("act", 63, gist.verdict());
-    to.maybe("outcome", 63, record.event.as_ref().map(|event| plain::outcome(event.outcome)));
+    to.maybe("outcome", 63, record.event.as_ref().map(|event| event.outcome.as_str()));
     to.maybe("reason", LENGTH, record.event.as_ref().and_then(|event| event.failure.as_ref()).map(plain::reason));
     to.maybe("msg", LENGTH, gist.message.as_ref());
     match gist.ip() {

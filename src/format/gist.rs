@@ -164,7 +164,7 @@ fn action(record: &Record) -> &'static str {
 
 fn title<'r>(record: &'r Record, worst: Option<&'r Finding>) -> Cow<'r, str> {
     match (&record.alarm, &record.operator, &record.config, &record.incident) {
-        (Some(alarm), ..) => format!("Alarm {}: {}", state(alarm.state), alarm.name).into(),
+        (Some(alarm), ..) => format!("Alarm {}: {}", alarm.state.as_str(), alarm.name).into(),
         (_, Some(operator), ..) => format!("Operator: {}", operator.action).into(),
         (.., Some(config), _) => format!("Configuration changed: {}", config.what).into(),
         (.., Some(incident)) => format!("Incident {}", incident.change.as_str()).into(),
@@ -202,14 +202,6 @@ fn message<'r>(record: &'r Record, worst: Option<&'r Finding>) -> Option<Cow<'r,
             Some(format!("the event id of record {} came again with another body", replay.of).into())
         }
         (None, None) => None,
-    }
-}
-
-/// Its text in titles.
-pub const fn state(state: AlarmState) -> &'static str {
-    match state {
-        AlarmState::Raised => "raised",
-        AlarmState::Cleared => "cleared",
     }
 }
 

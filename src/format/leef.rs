@@ -127,7 +127,7 @@ fn write_attributes(to: &mut Attributes<'_>, gist: &Gist<'_>, key: &str) {
     to.put("action", &gist.action);
     to.maybe("verdict", gist.verdict());
     if let Some(event) = &record.event {
-        to.put("outcome", &plain::outcome(event.outcome));
+        to.put("outcome", &event.outcome.as_str());
         to.maybe("reason", event.failure.as_ref().map(plain::reason));
     }
     to.put("title", &gist.title);

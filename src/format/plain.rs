@@ -7,10 +7,7 @@ use std::{
 };
 
 use super::gist::Gist;
-use crate::{
-    event::{Failure, Outcome},
-    record::Severity,
-};
+use crate::{event::Failure, record::Severity};
 
 /// How a value is put into a line.
 pub trait Style {
@@ -111,16 +108,6 @@ pub const fn severity(severity: Severity) -> u8 {
 /// What identifies the kind of thing that happened: the worst finding's rule, else the action.
 pub fn class<'g>(gist: &Gist<'g>) -> &'g str {
     gist.worst.map_or(gist.action, |worst| &worst.rule)
-}
-
-/// Its text in the record.
-pub const fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Attempted => "attempted",
-        Outcome::Success => "success",
-        Outcome::Failure => "failure",
-        Outcome::Unknown => "unknown",
-    }
 }
 
 /// Class and code in one.

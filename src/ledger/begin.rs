@@ -12,7 +12,6 @@ use std::{
 use super::{
     chain::Hash,
     checkpoint::{self, Checkpoint, Found, Signer, Verifier},
-    segment::sync_dir,
 };
 use crate::{files, record::Seq};
 
@@ -34,7 +33,7 @@ pub fn write(journal_dir: &Path, signer: &Signer, of: (&str, &str), (seq, hash):
     let note = signer.note(&Checkpoint { origin: format!("{node}/{journal}{ENDING}"), seq, hash });
     files::replace(&path(journal_dir), note.as_bytes())?;
     // An old one that came back would accuse us of what is deleted next.
-    sync_dir(journal_dir)
+    files::sync_dir(journal_dir)
 }
 
 /// The last record of those that may be missing; none where nobody said so. An error in words where what is there is no such

@@ -211,7 +211,7 @@ impl Log {
         let len = if is_end_bad { len } else { from + end as u64 };
         file.set_len(len)?;
         file.sync_data()?;
-        super::segment::sync_dir(journal_dir)?;
+        files::sync_dir(journal_dir)?;
         Ok(Self { file, len, is_end_bad, signer })
     }
 

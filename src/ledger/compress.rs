@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::segment::{Segment, compressed_path, plain_path, sync_dir};
+use super::segment::{Segment, compressed_path, plain_path};
 use crate::files;
 
 /// Bytes read at a time while compressing: a tenth of a millisecond's work.
@@ -35,9 +35,9 @@ pub(super) fn compress(dir: &Path, segment: &Segment) -> io::Result<()> {
         return Err(error);
     }
     fs::rename(&temporary, compressed_path(dir, segment.first))?;
-    sync_dir(dir)?;
+    files::sync_dir(dir)?;
     fs::remove_file(plain_path(dir, segment.first))?;
-    sync_dir(dir)
+    files::sync_dir(dir)
 }
 
 /// Writes the compressed form, and reads it back.

@@ -12,9 +12,10 @@ use std::{
 
 use super::{
     Consumers, JournalConfig, WhenFull,
-    segment::{self, OpenFrom, sync_dir},
+    segment::{self, OpenFrom},
 };
 use crate::{
+    files,
     record::Seq,
     telemetry::{Alarm, Alarms, Metrics},
 };
@@ -178,7 +179,7 @@ impl Disk {
             fs::remove_file(&oldest.path)?;
             self.dropped(oldest.first, following.first - 1);
         }
-        sync_dir(&self.journal_dir)
+        files::sync_dir(&self.journal_dir)
     }
 
     /// One alarm for as long as it goes on; each deletion is logged.

@@ -14,7 +14,6 @@ use fastbloom::BloomFilter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::segment::sync_dir;
 use crate::{files, record::Seq};
 
 /// 128 bits of SHA-256 over source and event id: what the window remembers.
@@ -175,7 +174,7 @@ pub fn save(filters: &Filters, dir: &Path, journal: &str, bucket_secs: u64) -> i
     }
     let list = dir.join(MANIFEST);
     files::replace(&list, &serde_json::to_vec(&manifest)?)?;
-    sync_dir(dir)?;
+    files::sync_dir(dir)?;
     let needed: Vec<PathBuf> = manifest.filters.iter().map(|saved| saved.path(dir)).chain([list]).collect();
     for entry in fs::read_dir(dir)? {
         // What a stop left half-written, too.
@@ -190,7 +189,7 @@ pub fn save(filters: &Filters, dir: &Path, journal: &str, bucket_secs: u64) -> i
 /// Makes a durable copy be none.
 pub fn forget(dir: &Path) -> io::Result<()> {
     fs::remove_file(dir.join(MANIFEST))?;
-    sync_dir(dir)
+    files::sync_dir(dir)
 }
 
 /// Reads a durable copy of this very journal back; `None` when there is none or anything about it is doubtful.

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    chain::Hash,
-    segment::{plain_path, sync_dir},
-};
+use super::{chain::Hash, segment::plain_path};
 use crate::{files, record::Seq, time::ReceivedAt};
 
 /// A segment is sealed at this age at the latest.
@@ -49,7 +46,7 @@ impl Writer {
         let file = files::open_or_make(&path)?;
         file.set_len(len)?;
         file.sync_all()?;
-        sync_dir(dir)?;
+        files::sync_dir(dir)?;
         Ok(Self { dir: dir.to_owned(), file, first, started, len, segment_bytes })
     }
 

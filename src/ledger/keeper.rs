@@ -23,12 +23,13 @@ use super::{
     read::started,
     recovery,
     scrub::Scrub,
-    segment::{self, OpenFrom, Segment, sync_dir},
+    segment::{self, OpenFrom, Segment},
     spill::Needed,
     state,
 };
 use crate::{
     detect::judge::Memory,
+    files,
     record::Seq,
     telemetry::{Alarm, Alarms, Metrics},
     time::ReceivedAt,
@@ -295,7 +296,7 @@ impl Work {
             for old in &segments[..passed] {
                 tracing::info!(first = old.first, "a segment has passed its retention");
                 fs::remove_file(&old.path)?;
-                sync_dir(&self.home.journal_dir)?;
+                files::sync_dir(&self.home.journal_dir)?;
             }
             if signed.is_err() {
                 end.let_go(&self.home, &mut self.checkpoints)?;

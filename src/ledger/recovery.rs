@@ -18,7 +18,7 @@ use super::{
     checkpoint,
     journal::{Tail, Writer},
     read::LineReader,
-    segment::{self, Segment, sync_dir},
+    segment::{self, Segment},
 };
 use crate::{
     files,
@@ -171,7 +171,7 @@ fn remove_leftovers(journal_dir: &Path) -> io::Result<()> {
             fs::remove_file(&path)?;
         }
     }
-    sync_dir(journal_dir)
+    files::sync_dir(journal_dir)
 }
 
 fn received_at(line: &[u8]) -> Option<ReceivedAt> {
@@ -278,7 +278,7 @@ pub fn list_damage(damaged_dir: &Path, damage: &[Damage]) -> io::Result<()> {
         }
     }
     file.sync_all()?;
-    sync_dir(damaged_dir)
+    files::sync_dir(damaged_dir)
 }
 
 /// Says so, where there is any.
@@ -310,7 +310,7 @@ pub fn cut_back(journal_dir: &Path, first: Seq, synced_len: u64) -> io::Result<(
     }
     file.set_len(synced_len)?;
     file.sync_all()?;
-    sync_dir(journal_dir)
+    files::sync_dir(journal_dir)
 }
 
 /// The journal's checkpoints; without any where the file cannot be read.

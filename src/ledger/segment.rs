@@ -103,8 +103,3 @@ impl OpenFrom {
         segment.first < self.0.load(Ordering::Acquire)
     }
 }
-
-/// Makes creations, renames and deletions in a directory durable.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}

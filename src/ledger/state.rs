@@ -15,7 +15,6 @@ use sha2::{Digest, Sha256};
 
 use super::{
     read::LINE_BYTES_MAX,
-    segment::sync_dir,
     spill::{self, Needed},
 };
 use crate::{
@@ -86,7 +85,7 @@ pub fn save(dir: &Path, journal: &str, seq: Seq, memory: &Memory, needed: &Neede
         return Err(error);
     }
     fs::rename(&temporary, &path)?;
-    sync_dir(dir)?;
+    files::sync_dir(dir)?;
     for (old, _) in list(dir)?.into_iter().rev().skip(KEPT) {
         fs::remove_file(old)?;
     }
@@ -182,7 +181,7 @@ pub fn forget_after(dir: &Path, last: Seq) -> io::Result<()> {
     let copies = if dir.exists() { list(dir)? } else { Vec::new() };
     for (path, _) in copies.into_iter().filter(|(_, seq)| *seq > last) {
         fs::remove_file(path)?;
-        sync_dir(dir)?;
+        files::sync_dir(dir)?;
     }
     Ok(())
 }

@@ -19,7 +19,8 @@ use serde::Deserialize;
 
 use super::{
     Ack, BuildError, Message, Pack, Sink, SinkError,
-    client::{self, Answer, Connect, HttpClient, body, one_secret},
+    client::{Answer, Connect, HttpClient, body, one_secret},
+    defaults::{timeout, yes},
     gzip::gzip,
     json::{self, array},
     tls::TlsFiles,
@@ -74,14 +75,6 @@ fn authority() -> String {
 
 fn audience() -> String {
     "https://monitor.azure.com".to_owned()
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn timeout() -> Span {
-    client::TIMEOUT
 }
 
 /// Of a call, before compression (the documented limit is 1 MB; whether of 1,000 or 1,024 kB it does not say).

@@ -31,9 +31,6 @@ mod body;
 pub use answer::Answer;
 pub use body::body;
 
-/// `timeout` where the configuration says nothing.
-pub const TIMEOUT: Span = Span::from_secs(30);
-
 /// Connecting takes a few round trips; a host that is down should show sooner than a slow answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Under what most servers and balancers keep (60 s), so that we close first and no request meets a closed connection.
@@ -309,6 +306,7 @@ fn no_answer(error: &reqwest::Error) -> SinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::defaults::timeout;
 
     #[test]
     fn plain_http_stays_on_this_machine() {
@@ -328,7 +326,7 @@ mod tests {
     }
 
     fn client(url: &str) -> HttpClient {
-        let connect = Connect { url, timeout: TIMEOUT, allow_http: false, tls: TlsFiles::default() };
+        let connect = Connect { url, timeout: timeout(), allow_http: false, tls: TlsFiles::default() };
         connect.build(Path::new("/")).unwrap()
     }
 

@@ -18,7 +18,8 @@ use serde::Deserialize;
 
 use super::{
     Ack, Acked, BuildError, Held, Message, Pack, Sink, SinkError,
-    client::{self, Connect, HttpClient, body, one_secret},
+    client::{Connect, HttpClient, body, one_secret},
+    defaults::timeout,
     gzip::gzip,
     tls::TlsFiles,
 };
@@ -74,10 +75,6 @@ struct BasicAuth {
     username: String,
     password_file: Option<PathBuf>,
     password_env: Option<String>,
-}
-
-fn timeout() -> Span {
-    client::TIMEOUT
 }
 
 /// An answer names every record: with a batch of 100,000 at 150 bytes each, with room.

@@ -18,11 +18,12 @@ use serde::Deserialize;
 use super::{
     Ack, BuildError, Message, Pack, Sink, SinkError,
     client::{self, Connect, HeaderConfig, HttpClient, answer, body, one_secret},
+    defaults::timeout,
     gzip::gzip,
     json::{self, array},
     tls::TlsFiles,
 };
-use crate::{record::Kind, secret::SecretRef, slice::pieces, units::Span};
+use crate::{record::Kind, slice::pieces, units::Span};
 
 mod preset;
 mod signing;
@@ -91,10 +92,6 @@ struct SignConfig {
     secret_env: Option<String>,
 }
 
-fn timeout() -> Span {
-    client::TIMEOUT
-}
-
 /// Headers that are the sink's own.
 const OWN_HEADERS: &[&str] = &["webhook-id", "webhook-timestamp", "webhook-signature"];
 
@@ -140,7 +137,7 @@ impl Config {
         }
         let signer = match &self.sign {
             Some(sign) => {
-                let secret = sign.reference()?.read(base)?;
+                let secret = one_secret("sign.secret", &sign.secret_file, &sign.secret_env)?.read(base)?;
                 let signer = Signer::new(&secret)?;
                 client.never_quote(secret);
                 Some(signer)
@@ -183,16 +180,6 @@ impl Config {
             (None, _) if !self.labels.is_empty() => Err(BuildError("labels are for a preset".to_owned())),
             (None, _) if self.site.is_some() => Err(BuildError("site is for preset = \"datadog\"".to_owned())),
             (None, body) => Ok(Shape::Body(body.unwrap_or_default())),
-        }
-    }
-}
-
-impl SignConfig {
-    fn reference(&self) -> Result<SecretRef, BuildError> {
-        match (&self.secret_file, &self.secret_env) {
-            (Some(file), None) => Ok(SecretRef::File(file.clone())),
-            (None, Some(env)) => Ok(SecretRef::Env(env.clone())),
-            _ => Err(BuildError("sign needs secret_file or secret_env, and not both".to_owned())),
         }
     }
 }

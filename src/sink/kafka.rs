@@ -18,7 +18,7 @@ use rustls::ClientConfig;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::{Ack, Acked, BuildError, Held, Message, Sink, SinkError, client::one_secret, tls::TlsFiles};
+use super::{Ack, Acked, BuildError, Held, Message, Sink, SinkError, client::one_secret, defaults::timeout, tls::TlsFiles};
 use crate::units::Span;
 
 mod broker;
@@ -90,10 +90,6 @@ enum Compression {
     #[default]
     Zstd,
     None,
-}
-
-fn timeout() -> Span {
-    Span::from_secs(30)
 }
 
 /// Kafka's limit on the name of a topic.

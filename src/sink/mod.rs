@@ -10,7 +10,7 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
-pub use crate::source::BuildError;
+pub use crate::build_error::BuildError;
 use crate::{
     record::{Kept, Kind, Record, Seq},
     slice::Slice,
@@ -18,6 +18,7 @@ use crate::{
 pub use pack::Pack;
 
 pub mod client;
+pub mod defaults;
 pub mod gzip;
 pub mod json;
 pub mod pack;

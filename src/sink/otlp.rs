@@ -21,7 +21,8 @@ use serde::Deserialize;
 
 use super::{
     Ack, BuildError, Message, Pack, Sink, SinkError,
-    client::{self, Answer, Connect, HeaderConfig, HttpClient, body},
+    client::{Answer, Connect, HeaderConfig, HttpClient, body},
+    defaults::{timeout, yes},
     gzip::gzip,
     tls::TlsFiles,
 };
@@ -74,14 +75,6 @@ enum Protocol {
     Http,
     /// gRPC.
     Grpc,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn timeout() -> Span {
-    client::TIMEOUT
 }
 
 /// The path of logs over HTTP.

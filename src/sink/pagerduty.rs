@@ -18,9 +18,10 @@ use tokio::time::Instant;
 
 use super::{
     Ack, BuildError, Message, Sink, SinkError,
-    client::{self, Connect, HttpClient, one_secret},
+    client::{Connect, HttpClient, one_secret},
+    defaults::timeout,
     people::{
-        KINDS, MESSAGES_PER_HOUR,
+        KINDS, messages_per_hour,
         cap::{Cap, Turn},
         desk::Desk,
         notice::{Link, Notice, Phase},
@@ -64,14 +65,6 @@ pub struct Config {
 
 fn url() -> String {
     "https://events.pagerduty.com/v2/enqueue".to_owned()
-}
-
-fn messages_per_hour() -> NonZeroU32 {
-    MESSAGES_PER_HOUR
-}
-
-fn timeout() -> Span {
-    client::TIMEOUT
 }
 
 /// Limits of the API.

@@ -19,4 +19,6 @@ use crate::record::Kind;
 pub const KINDS: &[Kind] = &[Kind::Incident, Kind::Alarm];
 
 /// `messages_per_hour` where the configuration says nothing: more is not read any more.
-pub const MESSAGES_PER_HOUR: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+pub const fn messages_per_hour() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(19)
+}

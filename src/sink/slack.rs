@@ -13,9 +13,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Ack, BuildError, Message, Sink, SinkError, client,
+    Ack, BuildError, Message, Sink, SinkError,
+    defaults::{timeout, yes},
     people::{
-        KINDS, MESSAGES_PER_HOUR,
+        KINDS, messages_per_hour,
         desk::Desk,
         notice::{Link, Notice},
         text::cut,
@@ -50,18 +51,6 @@ pub struct Config {
     cert_file: Option<PathBuf>,
     /// Key of the client certificate, PEM.
     key_file: Option<PathBuf>,
-}
-
-fn messages_per_hour() -> NonZeroU32 {
-    MESSAGES_PER_HOUR
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn timeout() -> Span {
-    client::TIMEOUT
 }
 
 /// Of a header block (Slack's limit).

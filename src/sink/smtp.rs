@@ -20,18 +20,20 @@ use lettre::{
 use serde::Deserialize;
 
 use super::{
-    Ack, BuildError, Message, Sink, SinkError, client,
+    Ack, BuildError, Message, Sink, SinkError,
+    client::{self, one_secret},
+    defaults::{timeout, yes},
     people::{
-        KINDS, MESSAGES_PER_HOUR,
+        KINDS, messages_per_hour,
         desk::Desk,
         notice::{Link, Notice},
     },
-    tls::TlsFiles,
+    tls::{self, TlsFiles},
 };
 use crate::{
     host::is_this_machine,
     record::Kind,
-    secret::{Secret, SecretRef},
+    secret::Secret,
     units::Span,
 };
 
@@ -97,18 +99,6 @@ enum Privacy {
 enum OneOrMore {
     One(String),
     More(Vec<String>),
-}
-
-fn messages_per_hour() -> NonZeroU32 {
-    MESSAGES_PER_HOUR
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn timeout() -> Span {
-    client::TIMEOUT
 }
 
 /// See the head of this file.
@@ -182,13 +172,10 @@ impl Config {
     }
 
     fn login(&self, envelope: &Envelope, base: &Path) -> Result<Option<(String, Secret)>, BuildError> {
-        let reference = match (&self.password_file, &self.password_env, &self.username) {
-            (None, None, None) => return Ok(None),
-            (Some(file), None, _) => SecretRef::File(file.clone()),
-            (None, Some(env), _) => SecretRef::Env(env.clone()),
-            _ => return Err(BuildError("password_file or password_env is needed, and not both".to_owned())),
-        };
-        let password = reference.read(base)?;
+        if let (None, None, None) = (&self.password_file, &self.password_env, &self.username) {
+            return Ok(None);
+        }
+        let password = one_secret("password", &self.password_file, &self.password_env)?.read(base)?;
         if std::str::from_utf8(password.expose()).is_err() {
             return Err(BuildError("the password is not text".to_owned()));
         }
@@ -200,18 +187,15 @@ impl Config {
         // Says what is wrong with a file in the words of all sinks.
         files.client_config(base)?;
         let wrong = |error: Error| BuildError(format!("cannot set up TLS: {}", client::answer::causes(&error)));
-        let read = |file: &Path| {
-            let path = base.join(file);
-            std::fs::read(&path).map_err(|error| BuildError(format!("cannot read {}: {error}", path.display())))
-        };
         let mut builder = TlsParameters::builder(host.to_owned());
         if let Some(file) = files.ca_file {
             builder = builder.certificate_store(CertificateStore::None);
-            builder = builder.add_root_certificate(Certificate::from_pem(&read(file)?).map_err(wrong)?);
+            builder = builder.add_root_certificate(Certificate::from_pem(&tls::read("ca_file", base, file)?).map_err(wrong)?);
         }
         if let (Some(certificate), Some(key)) = (files.cert_file, files.key_file) {
-            let key = Secret::new(read(key)?);
-            builder = builder.identify_with(Identity::from_pem(&read(certificate)?, key.expose()).map_err(wrong)?);
+            let key = Secret::new(tls::read("key_file", base, key)?);
+            let certificate = tls::read("cert_file", base, certificate)?;
+            builder = builder.identify_with(Identity::from_pem(&certificate, key.expose()).map_err(wrong)?);
         }
         builder.build_rustls().map_err(wrong)
     }

@@ -21,7 +21,8 @@ use uuid::Uuid;
 
 use super::{
     Ack, BuildError, Message, Pack, Sink, SinkError,
-    client::{self, Connect, HttpClient, body, one_secret},
+    client::{Connect, HttpClient, body, one_secret},
+    defaults::{timeout, yes},
     gzip::gzip,
     tls::TlsFiles,
 };
@@ -82,16 +83,8 @@ fn source() -> String {
     "refresh-audit".to_owned()
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn ack_timeout() -> Span {
     Span::from_secs(300)
-}
-
-fn timeout() -> Span {
-    client::TIMEOUT
 }
 
 /// Between two questions for an acknowledgement: at first, and at most. Indexers report every second or so.

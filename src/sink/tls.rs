@@ -99,7 +99,8 @@ fn certificates(key: &str, base: &Path, file: &Path) -> Result<Vec<CertificateDe
     }
 }
 
-fn read(key: &str, base: &Path, file: &Path) -> Result<Vec<u8>, BuildError> {
+/// The content of the file that the member `key` names.
+pub fn read(key: &str, base: &Path, file: &Path) -> Result<Vec<u8>, BuildError> {
     let path = base.join(file);
     fs::read(&path).map_err(|error| BuildError(format!("cannot read {key} {}: {error}", path.display())))
 }

@@ -13,6 +13,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
+pub use crate::build_error::BuildError;
 use crate::{
     event::RefreshEvent,
     record::Evidence,
@@ -140,17 +141,6 @@ pub trait Source {
     /// not known yet. Polled, and raised as the alarm `jwks_stale`.
     fn standing(&self) -> Option<Result<(), String>> {
         Some(Ok(()))
-    }
-}
-
-/// Why a source or sink cannot be built from its configuration; the message says what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BuildError(pub String);
-
-impl From<crate::secret::SecretError> for BuildError {
-    fn from(error: crate::secret::SecretError) -> Self {
-        Self(error.to_string())
     }
 }
 

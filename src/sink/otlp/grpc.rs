@@ -23,7 +23,7 @@ use crate::{
     sink::{
         BuildError, SinkError,
         client::{HttpClient, answer},
-        tls::TlsFiles,
+        tls::{self, TlsFiles},
     },
     units::Span,
 };
@@ -145,21 +145,18 @@ impl Decoder for Ready {
 }
 
 /// The provider of cryptography is the one that tonic was built with (`tls-aws-lc`).
-fn tls_config(tls: TlsFiles<'_>, base: &Path) -> Result<ClientTlsConfig, BuildError> {
+fn tls_config(files: TlsFiles<'_>, base: &Path) -> Result<ClientTlsConfig, BuildError> {
     // Says what is wrong with a file in the words of all sinks.
-    tls.client_config(base)?;
-    let read = |file: &Path| {
-        let path = base.join(file);
-        std::fs::read(&path).map_err(|error| BuildError(format!("cannot read {}: {error}", path.display())))
-    };
+    files.client_config(base)?;
     // What ends TLS in front of a receiver does not always say that HTTP/2 is what it passes on.
     let mut config = ClientTlsConfig::new().assume_http2(true);
-    config = match tls.ca_file {
-        Some(file) => config.ca_certificate(Certificate::from_pem(read(file)?)),
+    config = match files.ca_file {
+        Some(file) => config.ca_certificate(Certificate::from_pem(tls::read("ca_file", base, file)?)),
         None => config.with_native_roots(),
     };
-    if let (Some(certificate), Some(key)) = (tls.cert_file, tls.key_file) {
-        config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    if let (Some(certificate), Some(key)) = (files.cert_file, files.key_file) {
+        let certificate = tls::read("cert_file", base, certificate)?;
+        config = config.identity(Identity::from_pem(certificate, tls::read("key_file", base, key)?));
     }
     Ok(config)
 }

@@ -137,7 +137,7 @@ fn the_path_is_put_behind_a_base_address() {
 
 fn client() -> HttpClient {
     let connect =
-        Connect { url: "http://127.0.0.1/", timeout: client::TIMEOUT, allow_http: false, tls: TlsFiles::default() };
+        Connect { url: "http://127.0.0.1/", timeout: timeout(), allow_http: false, tls: TlsFiles::default() };
     connect.build(Path::new("/")).unwrap()
 }
 

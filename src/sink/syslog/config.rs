@@ -1,6 +1,7 @@
 //! The `syslog` sink's members of a `[[sinks]]` entry.
 
 use super::*;
+use crate::sink::defaults::yes;
 
 /// The sink's own members of its `[[sinks]]` entry.
 #[derive(Clone, Debug, Deserialize)]
@@ -112,10 +113,6 @@ fn app_name() -> String {
 /// 32473 is the enterprise number for examples (RFC 5612): nobody else's data can be taken for ours.
 fn sd_id() -> String {
     "refreshAudit@32473".to_owned()
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn usual_timeout() -> Span {
