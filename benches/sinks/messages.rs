@@ -20,7 +20,7 @@ use refresh_audit::{
         read::Reader,
         segment::plain_path,
     },
-    sink::{Message, Sink, SinkConfig},
+    sink::{Message, Pack, Sink, SinkConfig},
 };
 use tokio::runtime::Runtime;
 
@@ -125,7 +125,7 @@ pub fn run() {
     let dir = journal();
     let segment = plain_path(dir.path(), 1);
     let count = || assert_eq!(BufReader::new(File::open(&segment).unwrap()).split(b'\n').count(), RECORDS);
-    let json = Selection::new(&DeliveryConfig::default(), KeyScheme::EventId);
+    let json = Selection::new(&DeliveryConfig::default(), None, Pack::Plain, KeyScheme::EventId);
     compare(
         "journal to batches (bare: std's lines of the same file)",
         RECORDS,
@@ -145,7 +145,7 @@ pub fn run() {
     }
     for format in Format::TYPES {
         let config: DeliveryConfig = toml::from_str(&format!("format = '{format}'")).unwrap();
-        let selection = Selection::new(&config, KeyScheme::EventId);
+        let selection = Selection::new(&config, None, Pack::Plain, KeyScheme::EventId);
         alone(&format!("messages, format {format}"), RECORDS, bytes, || {
             for line in &lines {
                 selection.message(&line.clone().into()).unwrap();

@@ -49,17 +49,13 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// As the configuration says, for any sink.
-    pub fn new(config: &DeliveryConfig, keys: KeyScheme) -> Self {
-        Self::with(config, None, Pack::Plain, keys)
-    }
-
-    /// The same for a sink, which may be for certain kinds of records unless its configuration names others.
+    /// As the configuration says, for a sink.
     pub fn of_sink(config: &DeliveryConfig, sink: &impl Sink, keys: KeyScheme) -> Self {
-        Self::with(config, sink.kinds(), sink.pack(), keys)
+        Self::new(config, sink.kinds(), sink.pack(), keys)
     }
 
-    fn with(config: &DeliveryConfig, kinds: Option<&[Kind]>, pack: Pack, keys: KeyScheme) -> Self {
+    /// As the configuration says, of these kinds unless it names others; `None` = all.
+    pub fn new(config: &DeliveryConfig, kinds: Option<&[Kind]>, pack: Pack, keys: KeyScheme) -> Self {
         let scope = &config.scope;
         let all = scope.tenants.is_empty() && scope.applications.is_empty() && scope.allow.is_empty();
         Self {
@@ -276,7 +272,7 @@ mod tests {
     }
 
     fn selected(config: &str, lines: &[Slice]) -> Vec<Seq> {
-        let selection = Selection::new(&toml::from_str(config).unwrap(), KeyScheme::EventId);
+        let selection = Selection::new(&toml::from_str(config).unwrap(), None, Pack::Plain, KeyScheme::EventId);
         let mut batch = Batch::default();
         for (at, line) in lines.iter().enumerate() {
             batch.take([Item::Line { seq: at as u64 + 1, text: line.clone() }], &selection);
@@ -309,7 +305,7 @@ mod tests {
     fn keys_are_as_the_scheme_says() {
         let (event, alarm) = (line(3, "event", &event("t", "")), line(4, "alarm", ""));
         for (keys, expected) in [(KeyScheme::EventId, "AB"), (KeyScheme::SourceAndEventId, "fa/AB")] {
-            let selection = Selection::new(&DeliveryConfig::default(), keys);
+            let selection = Selection::new(&DeliveryConfig::default(), None, Pack::Plain, keys);
             assert_eq!(selection.message(&event).unwrap().key, expected);
             assert_eq!(selection.message(&alarm).unwrap().key, "3f9a1c2e-4");
         }
@@ -317,7 +313,8 @@ mod tests {
 
     #[test]
     fn every_seq_is_in_one_part_once() {
-        let selection = Selection::new(&toml::from_str("kinds = ['event']").unwrap(), KeyScheme::EventId);
+        let selection =
+            Selection::new(&toml::from_str("kinds = ['event']").unwrap(), None, Pack::Plain, KeyScheme::EventId);
         let mut batch = Batch::default();
         let items = [
             Item::Gone { first: 1, last: 3 },

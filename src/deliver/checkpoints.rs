@@ -249,13 +249,16 @@ fn message(note: &Note, selection: &Selection) -> serde_json::Result<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{KeyScheme, checkpoint::Checkpoint};
+    use crate::{
+        ledger::{KeyScheme, checkpoint::Checkpoint},
+        sink::Pack,
+    };
 
     #[test]
     fn a_checkpoint_is_a_record_with_the_whole_note() {
         let checkpoint = Checkpoint { origin: "audit-1/3f9a1c2e".to_owned(), seq: 7, hash: [0xab; 32] };
         let note = Note { checkpoint, text: "audit-1/3f9a1c2e\n7\nab\n\n\u{2014} audit-1 AAAA\n".to_owned() };
-        let selection = Selection::new(&DeliveryConfig::default(), KeyScheme::EventId);
+        let selection = Selection::new(&DeliveryConfig::default(), None, Pack::Plain, KeyScheme::EventId);
         let message = message(&note, &selection).unwrap();
         assert_eq!((message.seq, message.kind, &*message.key), (7, Kind::Checkpoint, "3f9a1c2e-checkpoint-7"));
         let record = message.record().unwrap();

@@ -129,7 +129,7 @@ fn load_filters(places: &Places, last: Seq, now: ReceivedAt) -> io::Result<Filte
                 filter::forget(&places.filters_dir())?;
             }
             let mut none = Filters::default();
-            none.cover(first_in_window(places, now)?.saturating_sub(1));
+            none.cover(first_within(places, now, places.window)?.saturating_sub(1));
             none
         }
     };
@@ -195,11 +195,6 @@ fn replay(line: &[u8], bucket_secs: u64, filters: &mut Filters) {
     if let Some(key) = record.key().filter(|_| record.kind == Kind::Event) {
         filters.insert(dedupe::bucket_of(record.received_at, bucket_secs), record.seq, &key);
     }
-}
-
-/// The first seq of the newest segment that begins before the window does.
-fn first_in_window(places: &Places, now: ReceivedAt) -> io::Result<Seq> {
-    first_within(places, now, places.window)
 }
 
 /// The first seq of the newest segment that begins more than `span` ago, as far as can be read.

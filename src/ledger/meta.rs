@@ -1,7 +1,7 @@
 //! What is fixed when a journal is created: its id, and how sinks' idempotency keys are made. Put back from an older copy
 //! it goes on under a new id: the seqs behind that copy's end name other records from then on.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,11 +93,12 @@ impl Meta {
     }
 
     /// The highest seq of this journal that was on disk once, as far as the copies of detection's state say and others have
-    /// seen it: checkpoints, readers; each with the id of the journal that it was.
-    pub fn highest_known<'a>(&self, data_dir: &Path, seen: impl Iterator<Item = (&'a String, &'a Seq)>) -> Seq {
+    /// seen it: checkpoints (`vouched`), readers; each with the id of the journal that it was.
+    pub fn highest_known(&self, data_dir: &Path, vouched: &BTreeMap<String, Seq>, read: &[(String, Seq)]) -> Seq {
         let copied = state::newest(&data_dir.join("state"), |journal| journal == self.journal).map(|(_, seq)| seq);
-        let seen = seen.filter(|(journal, _)| **journal == self.journal).map(|(_, seq)| *seq).max();
-        copied.max(seen).unwrap_or(0)
+        let vouched = vouched.get(&self.journal).copied();
+        let read = read.iter().filter(|(journal, _)| *journal == self.journal).map(|(_, seq)| *seq).max();
+        copied.max(vouched).max(read).unwrap_or(0)
     }
 
     /// Gives the journal `id` behind `last`, which is its end.

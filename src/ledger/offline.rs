@@ -8,13 +8,12 @@ use crate::{
     time::ReceivedAt,
 };
 
-/// Gives a journal that was put back from an older copy its new id, as a start would; see [`Meta::highest_known`] for `seen`.
-pub fn renew_if_put_back(data_dir: &Path, seen: &[(String, Seq)]) -> io::Result<()> {
+/// Gives a journal that was put back from an older copy its new id, as a start would; see [`Meta::highest_known`] for `read`.
+pub fn renew_if_put_back(data_dir: &Path, read: &[(String, Seq)]) -> io::Result<()> {
     let journal_dir = journal_dir(data_dir);
     let (mut meta, last) = (Meta::read(&journal_dir)?, recovery::last_seq(&journal_dir)?);
     let vouched = recovery::vouched_for(&recovery::checkpoints(&journal_dir));
-    let seen = vouched.iter().chain(seen.iter().map(|(journal, seq)| (journal, seq)));
-    if meta.highest_known(data_dir, seen) > last {
+    if meta.highest_known(data_dir, &vouched, read) > last {
         meta.renew(data_dir, meta::new_id(), last)?;
         state::forget_after(&data_dir.join("state"), last)?;
     }

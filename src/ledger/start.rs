@@ -198,8 +198,7 @@ fn renew_if_put_back(
     vouched: &BTreeMap<String, Seq>,
 ) -> io::Result<()> {
     let (last, read) = (core.tail.next - 1, settings.consumers.seen());
-    let read = read.iter().map(|(journal, seq)| (journal, seq));
-    let known = meta.highest_known(&places.data_dir, vouched.iter().chain(read));
+    let known = meta.highest_known(&places.data_dir, vouched, &read);
     if known <= last {
         settings.alarms.clear(Alarm::DamageFound, Some("end"), "the journal begins where it ended");
         return Ok(());

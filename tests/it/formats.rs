@@ -13,6 +13,7 @@ use refresh_audit::{
     deliver::{DeliveryConfig, batch::Selection},
     ledger::KeyScheme,
     record::Kind,
+    sink::Pack,
 };
 use serde_json::Value;
 
@@ -33,7 +34,8 @@ pub const FORMATS: &[&str] = &[
 /// A line as a sink with this `format` gets it.
 pub fn encode(format: &str, line: &str) -> String {
     let config: DeliveryConfig = toml::from_str(&format!("format = {format}")).unwrap();
-    let message = Selection::new(&config, KeyScheme::EventId).message(&line.to_owned().into()).unwrap();
+    let message =
+        Selection::new(&config, None, Pack::Plain, KeyScheme::EventId).message(&line.to_owned().into()).unwrap();
     String::from_utf8(message.body.to_vec()).unwrap()
 }
 

@@ -28,10 +28,17 @@ pub struct Cap {
 pub enum Turn {
     /// Now.
     Tell,
-    /// Say that the cap is reached, then wait this long.
-    SayFull(Duration),
-    /// It was said; wait this long.
-    Wait(Duration),
+    /// Not now: the cap is reached.
+    Full(Full),
+}
+
+/// The cap is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Wait this long.
+    pub left: Duration,
+    /// Whether that was said.
+    pub was_said: bool,
 }
 
 impl Cap {
@@ -51,8 +58,7 @@ impl Cap {
         }
         match self.told < self.messages_max {
             true => Turn::Tell,
-            false if self.holding => Turn::Wait(left),
-            false => Turn::SayFull(left),
+            false => Turn::Full(Full { left, was_said: self.holding }),
         }
     }
 
@@ -85,6 +91,7 @@ mod tests {
     #[test]
     fn after_so_many_an_hour_it_says_so_once_and_waits() {
         let start = Instant::now();
+        let full = |left, was_said| Turn::Full(Full { left, was_said });
         let at = |secs| start + Duration::from_secs(secs);
         let wall = |secs: i64| ReceivedAt::from_micros(secs * 1_000_000);
         let mut cap = Cap::new(NonZeroU32::new(2).unwrap());
@@ -92,11 +99,11 @@ mod tests {
             assert_eq!(cap.turn(at(secs), wall(0)), Turn::Tell);
             cap.told(at(secs));
         }
-        assert_eq!(cap.turn(at(1_200), wall(0)), Turn::SayFull(Duration::from_secs(2_400)));
+        assert_eq!(cap.turn(at(1_200), wall(0)), full(Duration::from_secs(2_400), false));
         // It could not be said: it is tried again.
-        assert_eq!(cap.turn(at(1_201), wall(0)), Turn::SayFull(Duration::from_secs(2_399)));
+        assert_eq!(cap.turn(at(1_201), wall(0)), full(Duration::from_secs(2_399), false));
         cap.said_full();
-        assert_eq!(cap.turn(at(3_599), wall(0)), Turn::Wait(Duration::from_secs(1)));
+        assert_eq!(cap.turn(at(3_599), wall(0)), full(Duration::from_secs(1), true));
         assert!(!cap.waited(wall(1)));
         assert_eq!(cap.turn(at(3_600), wall(50)), Turn::Tell);
         assert!(cap.waited(wall(50)) && !cap.waited(wall(51)));

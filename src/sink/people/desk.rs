@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    cap::{Cap, Turn},
+    cap::{Cap, Full, Turn},
     notice::{Link, Notice, Phase, loud},
     text::{cut, utc},
 };
@@ -109,7 +109,7 @@ impl Desk {
             };
             let (notice, end) = match self.turn() {
                 Turn::Tell => self.with_what_waited(batch, course.next, notice)?,
-                full => return Err(self.full(full, batch, &notice, &say).await),
+                Turn::Full(full) => return Err(self.full(full, batch, &notice, &say).await),
             };
             let part = batch.get(course.next..end).unwrap_or_default();
             match say(&notice).await {
@@ -143,7 +143,9 @@ impl Desk {
         let Some(first) = notices.first() else { return Ok(Ack { text: String::new(), records: untold }) };
         let said = match self.turn() {
             Turn::Tell => say(&notices).await,
-            full => return Err(self.full(full, batch, first, |notice| say(std::slice::from_ref(notice))).await),
+            Turn::Full(full) => {
+                return Err(self.full(full, batch, first, |notice| say(std::slice::from_ref(notice))).await);
+            }
         };
         if !matches!(said, Err(Untold::Not(_))) {
             self.cap().told(Instant::now());
@@ -166,16 +168,16 @@ impl Desk {
     }
 
     /// The cap is reached: says so once. Returns when to come again.
-    async fn full<F, Said, E>(&self, turn: Turn, batch: &[Message], next: &Notice, say: F) -> SinkError
+    async fn full<F, Said, E>(&self, full: Full, batch: &[Message], next: &Notice, say: F) -> SinkError
     where
         F: Fn(&Notice) -> Said,
         Said: Future<Output = Result<String, E>> + Send,
         E: Into<Untold>,
     {
-        let (left, told) = match turn {
-            Turn::SayFull(left) => (left, say(&self.full_notice(next, left)).await.map_err(E::into)),
-            Turn::Tell => (Duration::ZERO, Ok(String::new())),
-            Turn::Wait(left) => (left, Ok(String::new())),
+        let left = full.left;
+        let told = match full.was_said {
+            true => Ok(String::new()),
+            false => say(&self.full_notice(next, left)).await.map_err(E::into),
         };
         match told {
             // Refused or told: saying it again would not help.
