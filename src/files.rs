@@ -112,6 +112,31 @@ pub fn expect_writable(path: &Path) -> io::Result<()> {
     fs::remove_file(&trial)
 }
 
+/// Changes whenever a file is written or replaced, also where its times are put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Bytes of it.
+    pub len: u64,
+    device: u64,
+    inode: u64,
+    modified_ns: i128,
+    changed_ns: i128,
+}
+
+impl Stamp {
+    /// Of the file that this is about.
+    pub fn of(about: &fs::Metadata) -> Self {
+        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Self {
+            len: about.len(),
+            device: about.dev(),
+            inode: about.ino(),
+            modified_ns: ns(about.mtime(), about.mtime_nsec()),
+            changed_ns: ns(about.ctime(), about.ctime_nsec()),
+        }
+    }
+}
+
 /// Renames for good.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;

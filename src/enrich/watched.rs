@@ -6,12 +6,13 @@
 use std::{
     fs,
     io::Read as _,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
+
+use crate::files::Stamp;
 
 /// A file that changed and cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,29 +45,6 @@ struct Seen {
     /// What the last look found, where it differs from `judged`.
     changing: Option<Found>,
     trouble: Option<String>,
-}
-
-/// Changes whenever a file is written or replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    len: u64,
-    modified_ns: i128,
-    changed_ns: i128,
-}
-
-impl Stamp {
-    fn of(about: &fs::Metadata) -> Self {
-        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-        Self {
-            device: about.dev(),
-            inode: about.ino(),
-            len: about.len(),
-            modified_ns: ns(about.mtime(), about.mtime_nsec()),
-            changed_ns: ns(about.ctime(), about.ctime_nsec()),
-        }
-    }
 }
 
 impl<T> Watched<T> {

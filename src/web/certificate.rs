@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, TryLockError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -20,21 +20,17 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use crate::files::Stamp;
+
 /// Between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Reads a certificate chain and its key, both PEM, and reads them again once they have changed.
 pub fn tls(cert: &Path, key: &Path) -> Result<ServerConfig, String> {
-    let files = Files { cert: cert.to_owned(), key: key.to_owned() };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    // Before they are read: what is written in between is seen by the next look.
-    let read = files.changed();
-    let shown = ArcSwap::from_pointee(files.read(&provider)?);
-    let seen = Mutex::new(Seen { looked: Instant::now(), read, trouble: None });
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let certificate = Certificate::open(cert, key)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&certificate.provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("server.tls: {error}"))?;
-    let certificate = Certificate { files, provider, shown, seen };
     Ok(builder.with_no_client_auth().with_cert_resolver(Arc::new(certificate)))
 }
 
@@ -55,13 +51,14 @@ struct Files {
 #[derive(Debug)]
 struct Seen {
     looked: Instant,
-    /// When what is shown was written.
-    read: Changed,
+    /// Of the files that what is shown was read from.
+    read: Stamps,
     /// Said already.
     trouble: Option<String>,
 }
 
-type Changed = [Option<SystemTime>; 2];
+/// None of a file that is not there.
+type Stamps = [Option<Stamp>; 2];
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -71,6 +68,16 @@ impl ResolvesServerCert for Certificate {
 }
 
 impl Certificate {
+    fn open(cert: &Path, key: &Path) -> Result<Self, String> {
+        let files = Files { cert: cert.to_owned(), key: key.to_owned() };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        // Before they are read: what is written in between is seen by the next look.
+        let read = files.stamps();
+        let shown = ArcSwap::from_pointee(files.read(&provider)?);
+        let seen = Mutex::new(Seen { looked: Instant::now(), read, trouble: None });
+        Ok(Self { files, provider, shown, seen })
+    }
+
     /// Now and then; the others go on with what there is.
     fn look(&self) {
         let mut seen = match self.seen.try_lock() {
@@ -82,8 +89,8 @@ impl Certificate {
             return;
         }
         seen.looked = Instant::now();
-        let changed = self.files.changed();
-        if changed == seen.read {
+        let stamps = self.files.stamps();
+        if stamps == seen.read {
             return;
         }
         // The two are replaced one after the other: until both are, they do not fit, and it is tried again.
@@ -91,7 +98,7 @@ impl Certificate {
             Ok(certificate) => {
                 tracing::info!(cert = %self.files.cert.display(), "another certificate is shown from now on");
                 self.shown.store(Arc::new(certificate));
-                (seen.read, seen.trouble) = (changed, None);
+                (seen.read, seen.trouble) = (stamps, None);
             }
             Err(reason) if seen.trouble.as_ref() != Some(&reason) => {
                 tracing::error!("{reason}: the certificate of before is still shown");
@@ -103,8 +110,8 @@ impl Certificate {
 }
 
 impl Files {
-    fn changed(&self) -> Changed {
-        [&self.cert, &self.key].map(|path| fs::metadata(path).and_then(|about| about.modified()).ok())
+    fn stamps(&self) -> Stamps {
+        [&self.cert, &self.key].map(|path| fs::metadata(path).map(|about| Stamp::of(&about)).ok())
     }
 
     fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
@@ -137,5 +144,36 @@ fn in_words(error: &pem::Error) -> String {
         }
         pem::Error::Io(error) => format!("it cannot be read: {error}"),
         error => format!("it is no PEM: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_renewed_one_that_keeps_its_times_is_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let (cert, key) = (root.path().join("cert.pem"), root.path().join("key.pem"));
+        let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        // As `cp -p` and `install -p` leave them.
+        let write = || {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            for (path, pem) in [(&cert, made.cert.pem()), (&key, made.signing_key.serialize_pem())] {
+                fs::write(path, pem).unwrap();
+                File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+            }
+            made.cert.der().clone()
+        };
+        let first = write();
+        let certificate = Certificate::open(&cert, &key).unwrap();
+        let shown = || certificate.shown.load().cert[0].clone();
+        assert_eq!(shown(), first);
+        let second = write();
+        certificate.seen.lock().unwrap().looked -= LOOK_EVERY;
+        certificate.look();
+        assert_eq!(shown(), second);
     }
 }
