@@ -128,6 +128,15 @@ impl Config {
     }
 }
 
+/// What was not seen for a while, and so is no trouble any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calm {
+    /// The cap was not reached.
+    pub cap: bool,
+    /// No client asked again and again.
+    pub clients: bool,
+}
+
 /// What it remembers.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Memory {
@@ -243,9 +252,9 @@ impl Memory {
         self.capped = at;
     }
 
-    /// Whether the cap has not been reached for a while, and whether no loop was seen for a while.
-    pub fn is_calm(&self, at: u32) -> (bool, bool) {
-        (at.saturating_sub(self.capped) > CAP_CALM, at.saturating_sub(self.looped) > LOOP_SECS)
+    /// What has not been seen for a while.
+    pub fn calm(&self, at: u32) -> Calm {
+        Calm { cap: at.saturating_sub(self.capped) > CAP_CALM, clients: at.saturating_sub(self.looped) > LOOP_SECS }
     }
 }
 
@@ -331,8 +340,8 @@ mod tests {
         assert_eq!((decided.action, decided.would), (Action::Allow, Some(Action::Deny)));
         let loops: Vec<bool> = (0..6).map(|n| memory.learn(&facts, Action::Deny, AT + n * 60)).collect();
         assert_eq!(loops, [false, false, false, false, true, true]);
-        assert_eq!(memory.is_calm(AT + 300), (true, false));
-        assert_eq!(memory.is_calm(AT + 300 + 601), (true, true));
+        assert_eq!(memory.calm(AT + 300), Calm { cap: true, clients: false });
+        assert_eq!(memory.calm(AT + 300 + 601), Calm { cap: true, clients: true });
         assert!(!memory.learn(&facts, Action::Deny, AT + 10_000), "it begins anew");
     }
 

@@ -298,9 +298,9 @@ impl Judge {
         }
     }
 
-    /// Whether the gate's cap, and clients that do not give up, are no trouble any more.
-    pub fn is_calm(&self, at: ReceivedAt) -> (bool, bool) {
-        self.gate.is_calm(at.secs())
+    /// What of the gate is no trouble any more.
+    pub fn calm(&self, at: ReceivedAt) -> gate::Calm {
+        self.gate.calm(at.secs())
     }
 
     /// The incident records that have to be written before the next event is judged.

@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use super::{
     Admission, Command, Entry, QueueShare, Settings, Unavailable,
     asked::{Asked, Watched},
-    cellar::Keep,
+    cellar::SpillThread,
     chain,
     clock::{self, Clock},
-    cold::{Fetched, Parked},
+    cold::{ColdQueue, Fetched},
     core::{Core, Places},
     dedupe::{Known, Lookup},
     filter::IdKey,
@@ -117,8 +117,8 @@ pub struct Admitter {
     pub(super) committed: usize,
     pub(super) asked: Asked,
     /// Of what is not in memory.
-    pub(super) keep: Keep,
-    pub(super) parked: Parked,
+    pub(super) spill: SpillThread,
+    pub(super) cold: ColdQueue,
     /// Where the synced part of the open segment ends: what a failed batch is cut back to.
     pub(super) cut_to: (Seq, u64),
     pub(super) tried: Instant,
@@ -139,11 +139,11 @@ impl Admitter {
         core: Core,
         clock: Clock,
         synced: watch::Sender<Seq>,
-        helpers: (Keeper, Watched, JournalLookup, Keep),
+        helpers: (Keeper, Watched, JournalLookup, SpillThread),
     ) -> Self {
         let now = Instant::now();
         let last = core.tail.next - 1;
-        let (keeper, index, lookup, keep) = helpers;
+        let (keeper, index, lookup, spill) = helpers;
         Self {
             cut_to: core.synced,
             settings,
@@ -157,8 +157,8 @@ impl Admitter {
             batch: Batch::default(),
             committed: 0,
             asked: Asked::default(),
-            keep,
-            parked: Parked::default(),
+            spill,
+            cold: ColdQueue::default(),
             tried: now,
             is_unproved: false,
             chores: now,
@@ -176,7 +176,7 @@ impl Admitter {
         let mut running = true;
         self.stage_config();
         while running {
-            let wait = if self.asked.is_empty() && self.parked.is_empty() { IDLE_WAIT } else { ASKED_WAIT };
+            let wait = if self.asked.is_empty() && self.cold.is_empty() { IDLE_WAIT } else { ASKED_WAIT };
             match inbox.recv_timeout(wait) {
                 Ok(command) => {
                     running = self.handle(command) && self.drain(inbox);

@@ -43,7 +43,7 @@ pub struct Answer {
 pub type Answers = Arc<dyn Fn(Answer) -> bool + Send + Sync>;
 
 /// The way to the thread, which ends when this is dropped.
-pub struct Keep {
+pub struct SpillThread {
     asks: SyncSender<Ask>,
     leaving: Vec<Spilled>,
     answers: Answers,
@@ -51,7 +51,7 @@ pub struct Keep {
     ended: Arc<AtomicBool>,
 }
 
-impl Keep {
+impl SpillThread {
     /// Starts the thread.
     pub fn start(store: Store, answers: Answers, alarms: Alarms) -> io::Result<Self> {
         let (asks, inbox) = sync_channel(ASKS_MAX);

@@ -24,11 +24,7 @@ pub struct Clock {
 
 /// Time since some instant before this start, that nobody can set. It goes on while the machine sleeps.
 pub fn steady() -> Duration {
-    #[cfg(target_os = "linux")]
-    const STEADY: ClockId = ClockId::Boottime;
-    #[cfg(not(target_os = "linux"))]
-    const STEADY: ClockId = ClockId::Monotonic;
-    Duration::try_from(clock_gettime(STEADY)).unwrap_or_default()
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
 /// What the wall clock did.
@@ -86,9 +82,9 @@ impl Clock {
         }
     }
 
-    /// The instant that what is old is forgotten by: the earlier one where journal and wall clock differ, since what is kept
+    /// Ticks; the instant that what is old is forgotten by: the earlier one where journal and wall clock differ, since what is kept
     /// for a time is kept for that at least. None while the wall clock may have jumped.
-    pub fn forgets_at(&mut self, wall: ReceivedAt, now: Duration) -> Option<ReceivedAt> {
+    pub fn tick_to_forget(&mut self, wall: ReceivedAt, now: Duration) -> Option<ReceivedAt> {
         let at = self.tick(wall, now).min(wall);
         (now >= self.expires_from).then_some(at)
     }
@@ -158,19 +154,19 @@ mod tests {
     fn after_a_forward_jump_at_start_nothing_expires_for_ten_minutes() {
         let (mut clock, jump) = Clock::start(at(10_000), Some(at(1_000)), HOUR, NOW);
         assert_eq!(jump, Some(Jump::Unseen(Duration::from_secs(9_000))));
-        assert_eq!(clock.forgets_at(at(10_599), later(599)), None);
-        assert_eq!(clock.forgets_at(at(10_600), later(600)), Some(at(10_600)));
+        assert_eq!(clock.tick_to_forget(at(10_599), later(599)), None);
+        assert_eq!(clock.tick_to_forget(at(10_600), later(600)), Some(at(10_600)));
         let (mut clock, jump) = Clock::start(at(4_000), Some(at(1_000)), HOUR, NOW);
-        assert_eq!((jump, clock.forgets_at(at(4_000), NOW)), (None, Some(at(4_000))));
+        assert_eq!((jump, clock.tick_to_forget(at(4_000), NOW)), (None, Some(at(4_000))));
         // Set forward while it runs: nothing ages faster for it.
-        assert_eq!(clock.forgets_at(at(900_000), later(5)), Some(at(4_005)));
+        assert_eq!(clock.tick_to_forget(at(900_000), later(5)), Some(at(4_005)));
     }
 
     #[test]
     fn what_is_recorded_ahead_of_time_ages_nothing_that_was_recorded_before() {
         // A start under a clock that was 4,000 s ahead has left a record; the clock is right again.
         let (mut clock, _) = Clock::start(at(1_000), Some(at(5_000)), HOUR, NOW);
-        assert_eq!(clock.forgets_at(at(1_010), later(10)), Some(at(1_010)));
+        assert_eq!(clock.tick_to_forget(at(1_010), later(10)), Some(at(1_010)));
         assert_eq!(clock.last(), at(5_005));
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 /// `server.ack_deadline` (800 ms) at most.
 const COLD_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Entries that may wait.
-const PARKED_MAX: usize = 4_096;
+const COLD_MAX: usize = 4_096;
 
 /// What was brought for an entry.
 #[derive(Default)]
@@ -36,12 +36,12 @@ pub struct Fetched {
 
 /// All that wait.
 #[derive(Default)]
-pub struct Parked {
+pub struct ColdQueue {
     by_token: HashMap<u64, Waiting>,
     next_token: u64,
 }
 
-impl Parked {
+impl ColdQueue {
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.by_token.is_empty()
@@ -74,15 +74,15 @@ impl Admitter {
         let since = *waiting.fetched.since.get_or_insert_with(Instant::now);
         let is_lost = missing.iter().any(|name| waiting.fetched.lost.contains(name));
         if !is_lost && since.elapsed() < COLD_WAIT_MAX {
-            if self.parked.by_token.len() >= PARKED_MAX {
+            if self.cold.by_token.len() >= COLD_MAX {
                 waiting.reply.send(Admission::Unavailable(Unavailable::QueueFull));
                 return None;
             }
-            let token = self.parked.next_token;
-            self.parked.next_token += 1;
-            if self.keep.read(token, missing) {
+            let token = self.cold.next_token;
+            self.cold.next_token += 1;
+            if self.spill.read(token, missing) {
                 self.settings.metrics.state.fetched.inc();
-                self.parked.by_token.insert(token, waiting);
+                self.cold.by_token.insert(token, waiting);
                 return None;
             }
         }
@@ -93,7 +93,7 @@ impl Admitter {
 
     /// What an entry waits for has come, or is lost.
     pub(super) fn cold_says(&mut self, answer: Answer) {
-        let Some(mut waiting) = self.parked.by_token.remove(&answer.token) else { return };
+        let Some(mut waiting) = self.cold.by_token.remove(&answer.token) else { return };
         for (name, bytes) in answer.found {
             if !bytes.is_some_and(|bytes| waiting.fetched.guests.bring(name, &bytes)) {
                 waiting.fetched.lost.push(name);
@@ -107,14 +107,14 @@ impl Admitter {
     pub(super) fn give_up_waiting(&mut self) {
         let is_late = |waiting: &Waiting| waiting.fetched.since.is_some_and(|since| since.elapsed() >= COLD_WAIT_MAX);
         let mut late: Vec<u64> =
-            self.parked.by_token.iter().filter(|(_, waiting)| is_late(waiting)).map(|(token, _)| *token).collect();
+            self.cold.by_token.iter().filter(|(_, waiting)| is_late(waiting)).map(|(token, _)| *token).collect();
         late.sort_unstable();
         for token in late {
             if self.batch_is_full() {
                 // The others go on with the next one.
                 break;
             }
-            if let Some(waiting) = self.parked.by_token.remove(&token) {
+            if let Some(waiting) = self.cold.by_token.remove(&token) {
                 self.admit(waiting);
             }
         }

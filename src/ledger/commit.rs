@@ -39,7 +39,7 @@ const FILTERS_EVERY_SEQS: Seq = 150_000;
 impl Admitter {
     /// Makes the batch durable and answers everyone in it; on failure tells them that nothing is known.
     pub(super) fn commit(&mut self) {
-        self.keep.flush();
+        self.spill.flush();
         let batch = std::mem::take(&mut self.batch);
         let (Some(first), Some(at)) = (batch.first, batch.at) else {
             answer(batch.answers);
@@ -108,7 +108,7 @@ impl Admitter {
     /// Drops everything held in memory; the next entry finds the journal closed.
     fn fail(&mut self, error: &io::Error, batch: Batch) {
         self.core = None;
-        self.keep.end();
+        self.spill.end();
         self.tried = Instant::now();
         let message = format!("the journal cannot be written: {error}; check the disk under the data directory");
         self.settings.alarms.raise(Alarm::StorageFailed, None, message);
@@ -116,7 +116,7 @@ impl Admitter {
             reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
         let asked = self.asked.drain().into_iter().flat_map(|question| question.waiting);
-        for waiting in asked.chain(self.parked.drain()) {
+        for waiting in asked.chain(self.cold.drain()) {
             waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
     }
@@ -148,7 +148,7 @@ impl Admitter {
         let (core, found, store) = core::load(&self.places, self.clock.last())?;
         start::report(&found, &self.settings.alarms);
         self.settings.consumers.copied(found.copied);
-        self.keep = self.keep.anew(store)?;
+        self.spill = self.spill.anew(store)?;
         self.cut_to = core.synced;
         self.keeper.opened(core.synced.0);
         self.core = Some(core);
@@ -211,13 +211,13 @@ impl Admitter {
         let last = core.tail.next - 1;
         self.state_saved = (Instant::now(), last);
         let memory = Box::new(core.judge.memory());
-        let needed = self.keep.save(&memory.state);
+        let needed = self.spill.save(&memory.state);
         self.keeper.hand(Job::SaveState(last, memory, needed));
     }
 
     fn expire(&mut self) {
-        let Some(at) = self.clock.forgets_at(ReceivedAt::wall(), clock::steady()) else { return };
-        self.keeper.forgets_at(at);
+        let Some(at) = self.clock.tick_to_forget(ReceivedAt::wall(), clock::steady()) else { return };
+        self.keeper.forget_as_of(at);
         if let Some(before) = self.core.as_mut().and_then(|core| core.dedupe.expire(at)) {
             self.index.expire(before);
         }

@@ -45,7 +45,7 @@ impl Admitter {
         let started = Instant::now();
         let case = Case { event: &entry.event, facts, evidence, at, seq: core.tail.next };
         let ruling = core.judge.event(case, guests, &|| started.elapsed() > JUDGE_MAX);
-        self.keep.put(core.judge.take_spilled());
+        self.spill.put(core.judge.take_spilled());
         self.settings.metrics.found(&ruling.findings);
         self.settings.metrics.failed_rules.inc_by(u64::from(ruling.failed_rules));
         if let Some(notice) = ruling.notice {
@@ -151,13 +151,13 @@ impl Admitter {
         let at = self.now();
         let Some(core) = &mut self.core else { return };
         core.judge.tick(at);
-        let (cap, clients) = core.judge.is_calm(at);
+        let calm = core.judge.calm(at);
         self.stage_incidents(at);
         let alarms = &self.settings.alarms;
-        if cap {
+        if calm.cap {
             alarms.clear(Alarm::GateCapped, None, "the cap was not reached for two minutes");
         }
-        if clients {
+        if calm.clients {
             alarms.clear(Alarm::GateLoop, None, "no client was refused again and again for ten minutes");
         }
         self.tell_stopped();

@@ -120,7 +120,7 @@ impl Keeper {
     }
 
     /// What is older than `retention` at this instant may go.
-    pub fn forgets_at(&self, at: ReceivedAt) {
+    pub fn forget_as_of(&self, at: ReceivedAt) {
         self.forgets_at.store(at.micros(), Ordering::Release);
     }
 
@@ -163,7 +163,7 @@ struct Work {
     checkpoints: Option<checkpoint::Log>,
     scrub: Scrub,
     disk: Disk,
-    /// By which instant retention goes: the ledger's, see [`Clock::forgets_at`](super::clock::Clock::forgets_at).
+    /// By which instant retention goes: the ledger's, see [`Clock::tick_to_forget`](super::clock::Clock::tick_to_forget).
     forgets_at: Arc<AtomicI64>,
     /// A copy of detection's state whose needs are still being written.
     saving: Option<Saving>,

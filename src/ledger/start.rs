@@ -17,7 +17,7 @@ use super::{
     admit::Admitter,
     asked::{StartIndex, Watched},
     begin,
-    cellar::Keep,
+    cellar::SpillThread,
     checkpoint,
     clock::{self, Clock},
     commit::tell_jump,
@@ -112,7 +112,7 @@ impl Ledger {
         })?;
         let answers = commands.clone();
         let answers = Arc::new(move |answer| answers.send(Command::Cold(answer)).is_ok());
-        let keep = Keep::start(store, answers, settings.alarms.clone())?;
+        let spill = SpillThread::start(store, answers, settings.alarms.clone())?;
         let home = link::Home {
             dir: places.index_dir(),
             journal_dir: places.journal_dir(),
@@ -123,7 +123,7 @@ impl Ledger {
         let start_index = start_index.unwrap_or_else(|| sled_index(commands.clone()));
         let index = Watched::new(home, start_index, settings.alarms.clone());
         let journal_dir = places.journal_dir();
-        let admitter = Admitter::new(settings, places, core, clock, synced_sender, (keeper, index, lookup, keep));
+        let admitter = Admitter::new(settings, places, core, clock, synced_sender, (keeper, index, lookup, spill));
         let (ending, ended) = oneshot::channel();
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             let _ending: oneshot::Sender<Infallible> = ending;
