@@ -2,7 +2,7 @@
 //! direction of the data.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io,
     mem::ManuallyDrop,
     net::SocketAddr,
@@ -13,7 +13,7 @@ use std::{
 use actix_web::web::Data;
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{Id, JoinSet},
     time::{Instant, timeout},
 };
 
@@ -299,33 +299,45 @@ async fn watch_files(enricher: Enricher, alarms: Alarms) {
 struct Sinks {
     handles: Vec<SinkHandle>,
     tasks: JoinSet<()>,
+    /// Of the sink that each task is for.
+    names: HashMap<Id, String>,
     stop: watch::Sender<bool>,
 }
 
 impl Sinks {
     fn start(sinks: Vec<NamedSink>, context: &deliver::Context) -> Result<Self, StartError> {
         let (stop, stopping) = watch::channel(false);
-        let mut started = Self { handles: Vec::new(), tasks: JoinSet::new(), stop };
+        let mut started = Self { handles: Vec::new(), tasks: JoinSet::new(), names: HashMap::new(), stop };
         for (name, config, sink) in sinks {
             let (deliverer, handle) = Deliverer::new(&name, config, sink, context)
                 .map_err(|error| StartError::Config(format!("sinks `{name}`: {error}")))?;
             started.handles.push(handle);
-            started.tasks.spawn(deliverer.run(stopping.clone()));
+            let task = started.tasks.spawn(deliverer.run(stopping.clone()));
+            started.names.insert(task.id(), name);
         }
         Ok(started)
     }
 
-    /// Lets healthy sinks take what is left, then ends all of them; says which one was late.
+    /// Lets healthy sinks take what is left, then ends all of them; says which ones were late.
     async fn stop(mut self) {
         let until = Instant::now() + DRAIN_MAX;
         while Instant::now() < until && self.handles.iter().any(has_work) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let _ = self.stop.send(true);
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let names = &mut self.names;
+        let ended = async {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                names.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
+            }
+        };
         if timeout(LAST_BATCH_MAX, ended).await.is_err() {
+            let mut late: Vec<&str> = self.names.values().map(String::as_str).collect();
+            late.sort_unstable();
+            let sinks = late.join(", ");
             tracing::warn!(
-                "a sink did not end in time; what it had not confirmed is delivered again after the next start"
+                sinks,
+                "not ended in time: {sinks}; what they had not confirmed is delivered again after the next start"
             );
         }
         for status in self.handles.iter().map(SinkHandle::status).filter(|status| status.pending > 0) {

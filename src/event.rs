@@ -199,6 +199,21 @@ pub struct Client {
     pub kind: Option<String>,
 }
 
+impl Client {
+    /// `kind`: what people read pages with.
+    pub const BROWSER: &str = "browser";
+    /// `kind`: an application on a device.
+    pub const APP: &str = "app";
+    /// `kind`: scripts and programs that people write or run by hand.
+    pub const TOOL: &str = "tool";
+    /// `kind`: a back end that asks for its users.
+    pub const SERVER: &str = "server";
+    /// `kind`: crawlers, monitors, feed readers.
+    pub const BOT: &str = "bot";
+    /// Every `kind` there is.
+    pub const KINDS: &[&str] = &[Self::BROWSER, Self::APP, Self::TOOL, Self::SERVER, Self::BOT];
+}
+
 /// What was asked for and given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {

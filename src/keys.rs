@@ -174,8 +174,8 @@ fn show_public_half(key: &Path, public: &str) -> Result<(), KeyError> {
     files::replace(&path, public.as_bytes()).map_err(|cause| cannot_make(&path, cause))
 }
 
-/// What checks notes by a key and by those that were in use before it: its public half, and each `<name>*.pub` beside it whose
-/// name begins with `checkpoint`. `None` where its own half is not there.
+/// What checks notes by a key and by those that were in use before it: its public half, and each `checkpoint*.pub` beside it.
+/// `None` where its own half is not there.
 pub fn verifier(key: &Path) -> Result<Option<Verifier>, NoteError> {
     let path = public_path(key);
     // Where that cannot be told, reading it says why.

@@ -14,12 +14,14 @@ use crate::{event::RefreshEvent, time::ReceivedAt};
 
 mod about;
 mod brief;
+mod evidence;
 mod head;
 mod incident;
 mod text;
 
 pub use about::RecordFilter;
 pub use brief::{Brief, EventBrief};
+pub use evidence::Evidence;
 pub use head::{EventHead, Head, IncidentHead, Kept};
 pub use incident::{Changed, ConfigChange, Incident, IncidentChange, IncidentKey, IncidentKeyKind};
 pub use text::Text;
@@ -124,36 +126,6 @@ pub struct Record {
     pub prev: String,
     /// Lower-case hex SHA-256 of the line's bytes before the last `,"hash":`.
     pub hash: String,
-}
-
-/// How an event came in and what vouches for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Evidence {
-    /// `webhook`; `gateway_log`, `app_report` or `import` for sources to come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub channel: Option<String>,
-    /// `signed` or `shared_secret`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authenticity: Option<String>,
-    /// The signature's algorithm.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alg: Option<String>,
-    /// The signature's key id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<String>,
-    /// Lower-case hex SHA-256 of the request body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body_sha256: Option<String>,
-    /// `true`: older than the dedupe window, so that an earlier copy may have been forgotten.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub stale: bool,
-    /// `true`: the sender's instant is more than 5 minutes ahead of or 30 days behind `received_at`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub clock_skew: bool,
-    /// `true`: what is known of the session or user is on disk and did not come in time, or is lost. Judged without, by
-    /// what was in memory; what was on disk is forgotten.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub cold: bool,
 }
 
 /// What a replay repeats.

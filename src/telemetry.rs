@@ -141,7 +141,7 @@ pub struct Metrics {
     pub ack_seconds: Histogram,
     /// One `fdatasync` of the journal, seconds.
     pub sync_seconds: Histogram,
-    /// Seconds since a source's last authentic event, or since start; set when scraped.
+    /// Seconds since a source's last authentic event, or since start; set every second.
     pub last_event_age: Family<SourceLabels, Gauge<f64, AtomicU64>>,
     /// Per sink, records since its start by state.
     pub sink_records: Family<SinkStateLabels, Gauge>,

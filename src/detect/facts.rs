@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::key::{key, short, tiny};
-use crate::event::{Claims, Location, Outcome, RefreshEvent, Token};
+use crate::event::{Claims, Client, Location, Outcome, RefreshEvent, Token};
 
 pub mod labels;
 mod names;
@@ -341,15 +341,15 @@ fn agent(event: &RefreshEvent) -> Agent {
     let read = || key(&["client", &browser, &known(&client.version), &os, &kind]);
     agent.text = short(event.user_agent.as_ref().map_or_else(read, |text| key(&[text])));
     agent.class = tiny(key(&["class", &browser, &os, &kind]));
-    let is_app = kind == "app" && ["iOS", "Android"].contains(&os.as_str());
+    let is_app = kind == Client::APP && ["iOS", "Android"].contains(&os.as_str());
     agent.root = if is_app { tiny(key(&["apps", &os])) } else { agent.class };
     agent.os = if os.is_empty() { 0 } else { tiny(key(&[&os])) };
     agent.browser = if browser.is_empty() { 0 } else { tiny(key(&[&browser])) };
     let major = client.version.as_deref().and_then(|version| version.split('.').next()?.parse().ok());
     agent.major = major.unwrap_or(0);
-    agent.tool = matches!(kind.as_str(), "tool" | "bot");
-    agent.server = kind == "server";
-    agent.by_program = !kind.is_empty() && kind != "browser";
+    agent.tool = matches!(kind.as_str(), Client::TOOL | Client::BOT);
+    agent.server = kind == Client::SERVER;
+    agent.by_program = !kind.is_empty() && kind != Client::BROWSER;
     agent
 }
 

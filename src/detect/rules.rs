@@ -22,7 +22,7 @@ use super::{
     state::table::{Limits, Table},
 };
 use crate::{
-    event::RefreshEvent,
+    event::{Client, RefreshEvent},
     record::{Evidence, Finding, Severity},
     time::ReceivedAt,
     units::Span,
@@ -258,13 +258,6 @@ struct Made {
     rules_before: Vec<String>,
 }
 
-/// `event.client.kind`, as `enrich` tells it.
-const CLIENTS: &[&str] = &["browser", "app", "tool", "server", "bot"];
-/// `evidence.channel`.
-const CHANNELS: &[&str] = &["webhook", "import", "gateway_log", "app_report"];
-/// `evidence.authenticity`.
-const PROOFS: &[&str] = &["signed", "shared_secret"];
-
 fn words(all: &[&str]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
@@ -279,12 +272,15 @@ fn findings_of(rules_before: &[String]) -> Type {
 impl Made {
     fn new() -> Self {
         let variables = BTreeMap::from([
-            ("event", Type::of(&schemars::schema_for!(RefreshEvent)).with_words(&["client", "kind"], &words(CLIENTS))),
+            (
+                "event",
+                Type::of(&schemars::schema_for!(RefreshEvent)).with_words(&["client", "kind"], &words(Client::KINDS)),
+            ),
             (
                 "evidence",
                 Type::of(&schemars::schema_for!(Evidence))
-                    .with_words(&["channel"], &words(CHANNELS))
-                    .with_words(&["authenticity"], &words(PROOFS)),
+                    .with_words(&["channel"], &words(Evidence::CHANNELS))
+                    .with_words(&["authenticity"], &words(Evidence::PROOFS)),
             ),
             ("features", Type::of(&schemars::schema_for!(Features))),
             ("findings", findings_of(&[])),

@@ -20,7 +20,7 @@ use crate::host::Addresses;
 pub(super) const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Labels of the whole file. They are for rules and people to tell apart.
 const LABELS_MAX: usize = 256;
-/// Bytes of one label; they become metric and rule names.
+/// Bytes of one label; every record from that network carries it.
 const LABEL_BYTES_MAX: usize = 32;
 /// The heading that spreadsheets keep.
 const HEADING: &str = "cidr,label";

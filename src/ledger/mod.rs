@@ -2,10 +2,11 @@
 //!
 //! Reached through one small handle, [`Ledger`]; one thread behind it (`admit`) owns the dedupe filter, the journal's
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
-//! [`segment`] (files), [`read`], [`recovery`], `journal` (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`,
-//! `state`, [`spill`] (what detection remembers), `core` (what is in memory, and how it comes back), `cellar`, `admit`, `judging`,
-//! `cold`, `resolve` and `commit` (the thread), `keeper` (housekeeping), `compress`, `scrub` (looking for damage), `disk` (what fits on it),
-//! [`checkpoint`], [`notes`], `start`, [`offline`], [`verify`].
+//! [`segment`] (files), `meta` (the journal's id), [`read`], [`search`], `begin` (what was let go), [`recovery`], `journal`
+//! (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`, `state`, [`spill`] (what detection remembers), `core`
+//! (what is in memory, and how it comes back), `cellar`, `clock`, `reply`, `admit`, `asked`, `judging`, `cold`, `resolve` and
+//! `commit` (the thread), `keeper` (housekeeping), `compress`, `scrub` (looking for damage), `disk` (what fits on it), [`checkpoint`],
+//! [`notes`], [`lock`], `start`, [`offline`], [`verify`].
 
 use std::{
     collections::BTreeMap,

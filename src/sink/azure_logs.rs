@@ -81,7 +81,7 @@ fn audience() -> String {
 const CALL_BYTES_MAX: usize = 1_000_000;
 /// Put into every record: `"TimeGenerated":"2026-11-22T06:40:00.123456Z",` and a comma after it.
 const ADDED_BYTES: usize = 48;
-/// Read of an answer.
+/// Read of an answer, of the service's or the authority's.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// See the head of this file.

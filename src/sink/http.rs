@@ -1,6 +1,7 @@
 //! `http`: posts records to any endpoint, one a request or many, signed as Standard Webhooks where a secret is given.
 //!
-//! One request at a time over a kept connection, in order. A `preset` puts on what one vendor wants.
+//! Over kept connections: one request at a time, in order, unless the entry says `ordered = false`. A `preset` puts on what
+//! one vendor wants.
 
 use std::{
     collections::BTreeMap,

@@ -33,7 +33,8 @@ pub struct Message {
     pub seq: Seq,
     /// What it is about.
     pub kind: Kind,
-    /// Idempotency key: the event id, or `<journal>-<seq>` for other kinds. The same on every attempt.
+    /// Idempotency key: `<event id>`, or `<source>/<event id>` where several sources were configured when the journal began;
+    /// `<journal>-<seq>` for other kinds, `<journal>-checkpoint-<seq>` for checkpoints. The same on every attempt.
     pub key: String,
     /// What else of the record protocols have a place for.
     pub head: Kept,

@@ -201,8 +201,8 @@ impl Syslog {
     }
 }
 
-/// `EMSGSIZE`: a datagram is longer than the way takes.
-const TOO_LONG: i32 = 90;
+/// A datagram is longer than the way takes.
+const TOO_LONG: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
 
 /// What is worth an alarm at once: what only a change of the configuration mends.
 fn trouble(address: &str, error: &io::Error) -> SinkError {

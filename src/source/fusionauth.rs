@@ -66,20 +66,20 @@ fn refuse<T>(step: &'static str, fix: impl Into<String>) -> Result<T, SourceErro
 impl Source for Fusionauth {
     async fn authenticate<'a>(&self, request: &RawRequest<'a>) -> Result<Authentic<'a>, SourceError> {
         self.credentials.check(request)?;
-        let mut evidence = Evidence { channel: Some("webhook".to_owned()), ..Evidence::default() };
+        let mut evidence = Evidence { channel: Some(Evidence::WEBHOOK.to_owned()), ..Evidence::default() };
         let hash: [u8; 32] = match &self.signed {
             Some(signed) => {
                 let jws = signature(request)?;
                 signed.verify(&jws, request).await?;
                 let hash = Sha256::digest(request.body).into();
                 check_claims(&jws, &hash)?;
-                evidence.authenticity = Some("signed".to_owned());
+                evidence.authenticity = Some(Evidence::SIGNED.to_owned());
                 evidence.alg = Some(jws.alg.name().to_owned());
                 evidence.key_id = jws.recorded_kid();
                 hash
             }
             None => {
-                evidence.authenticity = Some("shared_secret".to_owned());
+                evidence.authenticity = Some(Evidence::SHARED_SECRET.to_owned());
                 Sha256::digest(request.body).into()
             }
         };

@@ -57,7 +57,7 @@ impl<'a> Authentic<'a> {
 
     /// For `backtest`: bodies out of a file, which nothing vouches for.
     pub fn imported(body: &'a [u8]) -> Self {
-        Self { body, evidence: Evidence { channel: Some("import".to_owned()), ..Evidence::default() } }
+        Self { body, evidence: Evidence { channel: Some(Evidence::IMPORT.to_owned()), ..Evidence::default() } }
     }
 
     /// The bytes.

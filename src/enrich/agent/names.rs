@@ -2,6 +2,8 @@
 //!
 //! Taken from the vendors' documentation and, for the long tail, from the public test cases of uap-core.
 
+use crate::event::Client;
+
 /// What asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -18,11 +20,11 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Browser => "browser",
-            Self::App => "app",
-            Self::Tool => "tool",
-            Self::Bot => "bot",
-            Self::Server => "server",
+            Self::Browser => Client::BROWSER,
+            Self::App => Client::APP,
+            Self::Tool => Client::TOOL,
+            Self::Bot => Client::BOT,
+            Self::Server => Client::SERVER,
         }
     }
 }

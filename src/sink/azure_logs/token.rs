@@ -14,15 +14,15 @@ use reqwest::{
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::ANSWER_BYTES_MAX;
 use crate::{
     secret::Secret,
     sink::{BuildError, SinkError, client::HttpClient},
 };
 
-/// A new token is fetched this long before the old one ends, so that no request is under way when it does.
+/// A new token is fetched this long before the old one ends, so that no request is under way when it does. One that lives no
+/// longer than twice this is used for half its life.
 const AHEAD: Duration = Duration::from_secs(300);
-/// A token that is told to live shorter than [`AHEAD`] is used for half its life.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Where the answer does not say how long.
 const LIFE_SECS: u64 = 3_599;
 /// Whatever the answer says: the longest that Entra gives out live for about a day.

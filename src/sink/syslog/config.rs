@@ -125,7 +125,7 @@ const UDP_SIZE: ByteSize = ByteSize::new(2_048);
 const UDP_SIZE_MAX: ByteSize = ByteSize::new(65_507);
 /// What syslog-ng takes as it comes, and rsyslog with `maxMessageSize="64k"`.
 const STREAM_SIZE: ByteSize = ByteSize::new(64 << 10);
-/// A body of 1 MiB, the most that a source takes, fits in.
+/// What a record holds is a part of a body, of which `server.max_body` lets in no more than this.
 const STREAM_SIZE_MAX: ByteSize = ByteSize::from_mib(16);
 /// RFC 5424, section 6.
 const APP_NAME_LEN_MAX: usize = 48;
