@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::{
     journal::{World, eventually, json},
     scripted::{CONFIG, Scripted, accept, counts, fail, files, raised, refuse},
+    support::PATIENCE,
 };
 
 #[tokio::test]
@@ -204,10 +205,13 @@ async fn delivering_again_and_new_records_take_turns() {
     world.events(20);
     // Each batch takes its time, as with a real sink: meanwhile the new records are read from the journal.
     let done = |status: &Status| status.pending == 0 && status.redriving == 0;
-    while !done(&running.handle.status()) {
-        sink.gate.add_permits(1);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let turns = async {
+        while !done(&running.handle.status()) {
+            sink.gate.add_permits(1);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, turns).await.expect("all of it, again and anew");
     let all = sink.calls.lock().unwrap()[calls..].to_vec();
     let first_new = all.iter().position(|call| call[0] > 56).unwrap();
     let last_again = all.iter().rposition(|call| call[0] <= 56).unwrap();

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use crate::{
     journal::{World, eventually, json},
     scripted::{CONFIG, Scripted, accept, counts, fail, files, raised, refuse},
+    support::PATIENCE,
 };
 
 const UNORDERED: &str = "ordered = false\nbatch = { records = 4, wait = '0ms' }";
@@ -54,19 +55,27 @@ impl Sink for Slow {
 #[tokio::test]
 async fn it_widens_while_answers_stay_fast_and_in_order_it_never_does() {
     let mut world = World::new();
-    world.events(800);
     let (narrow, wide) = (Slow::default(), Slow::default());
     let first = world.start("ordered", CONFIG, narrow.clone());
     let second = world.start("s", UNORDERED, wide.clone());
-    assert_eq!(counts(&second.drained().await), [800, 0, 0, 0, 0, 0]);
-    assert_eq!(counts(&first.drained().await), [800, 0, 0, 0, 0, 0]);
+    // A busy machine answers slowly now and then, which makes it narrower: it is given as much as it needs.
+    let mut last = 0;
+    let widens = async {
+        while wide.most.load(Ordering::SeqCst) < 4 {
+            last = world.events(200);
+            second.drained().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, widens).await.expect("four under way");
+    assert_eq!(counts(&second.drained().await), [last, 0, 0, 0, 0, 0]);
+    assert_eq!(counts(&first.drained().await), [last, 0, 0, 0, 0, 0]);
     second.stop().await;
     let most = wide.most.load(Ordering::SeqCst);
-    assert!((4..=32).contains(&most), "{most}");
+    assert!(most <= 32, "{most}");
     assert_eq!(narrow.most.load(Ordering::SeqCst), 1);
     let mut taken = wide.taken.lock().unwrap().clone();
     taken.sort_unstable();
-    assert_eq!(taken, (1..=800).collect::<Vec<_>>(), "each once");
+    assert_eq!(taken, (1..=last).collect::<Vec<_>>(), "each once");
     assert_eq!(problems(&world), [""; 0]);
 }
 
