@@ -99,7 +99,10 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
         if to_park.is_empty() {
             return;
         }
-        let parked = self.work.iter_mut().chain(&mut self.next).fold(false, |any, work| work.park(&to_park) || any);
+        let mut parked = false;
+        for work in self.work.iter_mut().chain(&mut self.next) {
+            parked |= work.park(&to_park);
+        }
         if parked {
             self.live.later(Instant::now(), Duration::ZERO);
         }
