@@ -17,13 +17,15 @@ mod brief;
 mod evidence;
 mod head;
 mod incident;
+mod severity;
 mod text;
 
-pub use about::RecordFilter;
+pub use about::{RecordFilter, incidents, said_at};
 pub use brief::{Brief, EventBrief};
 pub use evidence::Evidence;
 pub use head::{EventHead, Head, IncidentHead, Kept};
 pub use incident::{Changed, ConfigChange, Incident, IncidentChange, IncidentKey, IncidentKeyKind};
+pub use severity::Severity;
 pub use text::Text;
 
 /// Position in the journal, from 1, over records of all kinds, without gaps.
@@ -197,35 +199,6 @@ pub struct SignedNote {
     pub note: String,
 }
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Rarely theft.
-    Low,
-    /// Look when there is time.
-    Medium,
-    /// Look today.
-    High,
-    /// Look now.
-    Critical,
-}
-
-impl Severity {
-    /// Its text in records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
 /// What one rule found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
@@ -269,6 +242,16 @@ pub enum Action {
     Allow,
     /// 403.
     Deny,
+}
+
+impl Action {
+    /// Its text in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// A record on its way into the journal: the event already serialized (once, outside the ledger's thread).

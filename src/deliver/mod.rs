@@ -182,9 +182,9 @@ impl DeliveryConfig {
             return Err(BuildError("its type takes one batch at a time: leave ordered = false out".to_owned()));
         }
         if sink.json_only() && !self.format.media_type().ends_with("json") {
-            return Err(BuildError(
-                "its type takes JSON only: write format = \"json\", \"ecs\", \"ocsf\" or \"cloudevents\"".to_owned(),
-            ));
+            let names: Vec<String> = Format::json_types().map(|name| format!("{name:?}")).collect();
+            let names = names.join(", ");
+            return Err(BuildError(format!("its type takes JSON only: write as format one of {names}")));
         }
         if self.checkpoints && sink.kinds().is_some() {
             return Err(BuildError("its type is for people: leave checkpoints = true out".to_owned()));

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
     event::{ApplicationId, RefreshEvent, SessionId, TenantId, UserId},
-    record::{Action, AlarmState, Finding, Incident, IncidentChange, Kind, Record, Severity},
+    record::{Action, AlarmState, Finding, Incident, IncidentChange, Kind, Record, Severity, incidents, said_at},
     time::EventTime,
 };
 
@@ -40,7 +40,7 @@ impl<'r> Gist<'r> {
         Self {
             record,
             worst,
-            severity: severity(record, worst),
+            severity: record.severity(),
             action: action(record),
             title: title(record, worst),
             message: message(record, worst),
@@ -64,10 +64,12 @@ impl<'r> Gist<'r> {
 
     /// Whether the gate let it pass.
     pub fn verdict(&self) -> Option<&'static str> {
-        self.record.verdict.as_ref().map(|verdict| match verdict.action {
-            Action::Allow => "allow",
-            Action::Deny => "deny",
-        })
+        self.record.verdict.as_ref().map(|verdict| verdict.action.as_str())
+    }
+
+    /// Whether the gate would have let it pass, had it been told to enforce.
+    pub fn would(&self) -> Option<&'static str> {
+        self.record.verdict.as_ref().and_then(|verdict| verdict.would).map(Action::as_str)
     }
 
     /// The user, of the event or of the incident.
@@ -110,10 +112,15 @@ impl<'r> Gist<'r> {
         of_event.or_else(|| self.record.incident.as_ref().and_then(incident))
     }
 
-    /// The incident's id, of the incident or of the worst finding that has one.
+    /// The incident's id: of the incident, or of the worst finding that has one.
     pub fn incident(&self) -> Option<&'r str> {
-        let of_findings = || self.record.findings.iter().find_map(|finding| finding.incident.as_deref());
-        self.record.incident.as_ref().map(|incident| incident.id.as_str()).or_else(of_findings)
+        self.incidents().first().copied()
+    }
+
+    /// The ids of all incidents that it is about, the worst finding's first.
+    pub fn incidents(&self) -> Vec<&'r str> {
+        let of_findings = || incidents(self.record.findings.iter().map(|one| (one.severity, one.incident.as_deref())));
+        self.record.incident.as_ref().map_or_else(of_findings, |incident| vec![incident.id.as_str()])
     }
 
     /// The rules that fired.
@@ -131,15 +138,6 @@ impl<'r> Gist<'r> {
             }
         }
         all
-    }
-}
-
-fn severity(record: &Record, worst: Option<&Finding>) -> Severity {
-    match (&record.incident, &record.alarm, record.kind) {
-        (Some(incident), ..) => incident.severity,
-        (_, Some(alarm), _) if alarm.state == AlarmState::Raised => Severity::High,
-        (_, _, Kind::Replay) => worst.map_or(Severity::Low, |worst| worst.severity),
-        _ => worst.map_or(Severity::Info, |worst| worst.severity),
     }
 }
 
@@ -207,6 +205,6 @@ fn message<'r>(record: &'r Record, worst: Option<&'r Finding>) -> Option<Cow<'r,
 
 fn time(record: &Record) -> EventTime {
     let skewed = record.evidence.as_ref().is_some_and(|evidence| evidence.clock_skew);
-    let said = record.event.as_ref().filter(|_| !skewed).map(|event| event.occurred_at);
+    let said = said_at(record.event.as_ref().map(|event| event.occurred_at), skewed);
     said.unwrap_or_else(|| record.received_at.event_time())
 }

@@ -28,6 +28,12 @@ macro_rules! formats {
             /// Every name there is.
             pub const TYPES: &[&str] = &[$(stringify!($module)),*];
 
+            /// The names of those whose records are JSON.
+            pub fn json_types() -> impl Iterator<Item = &'static str> {
+                let all = [$((stringify!($module), $module::MEDIA_TYPE)),*];
+                all.into_iter().filter(|(_, media_type)| media_type.ends_with("json")).map(|(name, _)| name)
+            }
+
             fn parse<E: Error>(kind: &str, settings: Map<String, Value>) -> Result<Self, E> {
                 match kind {
                     $(stringify!($module) => $module::Config::deserialize(Value::Object(settings))
@@ -105,6 +111,12 @@ mod tests {
             let read = |text: &str| toml::from_str::<Sink>(text).unwrap().format;
             assert_eq!(read(&format!("format = '{name}'")), read(&format!("format = {{ type = '{name}' }}")));
         }
+    }
+
+    /// Of those in `docs/formats.md` these are "a JSON object".
+    #[test]
+    fn the_formats_that_are_json_are_known() {
+        assert_eq!(Format::json_types().collect::<Vec<_>>(), ["json", "ecs", "ocsf", "cloudevents"]);
     }
 
     #[test]

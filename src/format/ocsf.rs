@@ -106,11 +106,6 @@ pub fn encode(line: &Bytes, key: &str, config: Config) -> serde_json::Result<Byt
         all.put("time", &gist.time.millis());
         all.maybe("message", gist.message.as_ref());
         all.object("metadata", |metadata| write_metadata(metadata, &gist, key));
-        all.object("raw_data_hash", |hash| {
-            hash.put("algorithm_id", &3);
-            hash.put("algorithm", "SHA-256");
-            hash.put("value", &record.hash);
-        });
         if let Some(ip) = gist.ip() {
             all.objects("observables", [ip], |observable, ip| {
                 let at = if has_endpoint(&record, config) { "src_endpoint.ip" } else { "evidences[].src_endpoint.ip" };
@@ -321,6 +316,8 @@ fn write_unmapped(unmapped: &mut Members<'_>, gist: &Gist<'_>) {
     let record = gist.record;
     unmapped.put("kind", &record.kind);
     unmapped.put("prev", &record.prev);
+    // Of the journal's line, which is not sent: `raw_data_hash` is defined as that of `raw_data`.
+    unmapped.put("hash", &record.hash);
     unmapped.maybe("source", record.source.as_ref());
     unmapped.maybe("evidence", record.evidence.as_ref());
     if let Some(event) = &record.event {

@@ -126,7 +126,12 @@ pub fn details(gist: &Gist<'_>, mut put: impl FnMut(&'static str, &dyn Display))
     fn shown<T: Display>(value: Option<&T>) -> Option<&dyn Display> {
         value.map(|value| value as &dyn Display)
     }
+    maybe("Would", shown(gist.would().as_ref()));
     maybe("Incident", shown(gist.incident().as_ref()));
+    let incidents = gist.incidents();
+    if incidents.len() > 1 {
+        maybe("Incidents", Some(&Joined(incidents.iter())));
+    }
     let techniques = gist.techniques();
     maybe("Techniques", Some(&Joined(techniques.iter())));
     maybe("Authenticity", shown(record.evidence.as_ref().and_then(|evidence| evidence.authenticity.as_ref())));

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{AlarmState, IncidentChange, Severity, text::Text};
+use super::{Action, AlarmState, IncidentChange, Severity, about, text::Text};
 use crate::{
     event::Outcome,
     record::Seq,
@@ -17,6 +17,8 @@ pub struct Brief<'a> {
     pub received_at: ReceivedAt,
     #[serde(borrow)]
     pub source: Option<Text<'a>>,
+    #[serde(default)]
+    pub evidence: EvidenceBrief,
     #[serde(borrow)]
     pub event: Option<EventBrief<'a>>,
     pub replay: Option<ReplayBrief>,
@@ -27,6 +29,14 @@ pub struct Brief<'a> {
     #[serde(borrow, default)]
     pub findings: Vec<FindingBrief<'a>>,
     pub verdict: Option<VerdictBrief>,
+}
+
+/// See [`super::Evidence`].
+#[derive(Debug, Default, Deserialize)]
+#[allow(missing_docs, reason = "they are the evidence's")]
+pub struct EvidenceBrief {
+    #[serde(default)]
+    pub clock_skew: bool,
 }
 
 /// See [`crate::event::RefreshEvent`].
@@ -121,9 +131,12 @@ pub struct IncidentBrief<'a> {
     #[serde(borrow)]
     pub id: Text<'a>,
     pub change: IncidentChange,
-    pub severity: Severity,
     #[serde(borrow)]
     pub rules: Vec<Text<'a>>,
+    #[serde(borrow)]
+    pub tenant_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub application_id: Option<Text<'a>>,
     #[serde(borrow)]
     pub user_id: Option<Text<'a>>,
     #[serde(borrow)]
@@ -141,12 +154,16 @@ pub struct FindingBrief<'a> {
     pub severity: Severity,
     #[serde(borrow, default)]
     pub attack: Vec<Text<'a>>,
+    #[serde(borrow)]
+    pub incident: Option<Text<'a>>,
 }
 
 /// See [`super::Verdict`].
 #[derive(Debug, Deserialize)]
 #[allow(missing_docs, reason = "they are the verdict's")]
 pub struct VerdictBrief {
+    pub action: Action,
+    pub would: Option<Action>,
     pub risk: Option<f64>,
 }
 
@@ -154,5 +171,23 @@ impl<'a> Brief<'a> {
     /// Reads a line of the journal.
     pub fn read(line: &'a [u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(line)
+    }
+
+    /// When it happened, microseconds since 1970: as the sender says where that can be believed, else when it was recorded.
+    pub fn happened(&self) -> i64 {
+        let said = about::said_at(self.event.as_ref().map(|event| event.occurred_at), self.evidence.clock_skew);
+        said.map_or(self.received_at.micros(), |at| at.millis().saturating_mul(1_000))
+    }
+
+    /// The incidents it is about, the worst first: its own, or those of its findings.
+    pub fn incidents(&self) -> Vec<&str> {
+        let of_findings = || about::incidents(self.findings.iter().map(|one| (one.severity, one.incident.as_deref())));
+        self.incident.as_ref().map_or_else(of_findings, |incident| vec![&*incident.id])
+    }
+
+    /// The rules that fired.
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        let of_incident = self.incident.iter().flat_map(|incident| &incident.rules).map(|rule| &**rule);
+        self.findings.iter().map(|finding| &*finding.rule).chain(of_incident)
     }
 }

@@ -93,16 +93,18 @@ impl<'a> Head<'a> {
         self.findings.iter().map(|finding| finding.severity).max()
     }
 
+    /// Of the record as a whole.
+    pub fn severity(&self) -> Severity {
+        let incident = self.incident.as_ref().map(|incident| incident.severity);
+        let alarm = self.alarm.as_ref().map(|alarm| alarm.state);
+        Severity::of_record(self.kind, incident, self.worst_finding(), alarm)
+    }
+
     /// What goes with a message to its sink, on its own.
     pub fn keep(&self) -> Kept {
         let of_incident = || self.incident.as_ref().and_then(|incident| incident.user_id.as_deref());
         let user = self.event.as_ref().map_or_else(of_incident, |event| event.user_id.as_deref());
-        let mut kept = Kept {
-            received_at: self.received_at,
-            severity: self.worst_finding().max(self.incident.as_ref().map(|incident| incident.severity)),
-            alarm: self.alarm.as_ref().map(|alarm| alarm.state),
-            ..Kept::default()
-        };
+        let mut kept = Kept { received_at: self.received_at, severity: self.severity(), ..Kept::default() };
         let texts = [&*self.schema, &self.journal, &self.node, &self.hash, user.unwrap_or_default()];
         let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
         for (text, end) in texts.into_iter().zip(&mut kept.ends) {
@@ -122,8 +124,7 @@ pub struct Kept {
     /// Where each ends.
     ends: [usize; 5],
     received_at: ReceivedAt,
-    severity: Option<Severity>,
-    alarm: Option<AlarmState>,
+    severity: Severity,
 }
 
 impl Kept {
@@ -162,14 +163,9 @@ impl Kept {
         self.received_at
     }
 
-    /// Of the worst finding, or of the incident; `None` where there is neither.
-    pub fn severity(&self) -> Option<Severity> {
+    /// Of the record as a whole: see [`Severity::of_record`].
+    pub fn severity(&self) -> Severity {
         self.severity
-    }
-
-    /// Raised or cleared, for alarms.
-    pub fn alarm(&self) -> Option<AlarmState> {
-        self.alarm
     }
 }
 
@@ -194,16 +190,18 @@ mod tests {
         let texts = [kept.schema(), kept.journal(), kept.node(), kept.hash(), kept.user_id().unwrap()];
         assert_eq!(texts, ["refresh-audit/1", "3f9a1c2e", "a\"1", "ab", "ué"]);
         assert_eq!(kept.received_at().to_string(), "2026-11-22T06:40:00.123456Z");
-        assert_eq!((kept.severity(), kept.alarm()), (Some(Severity::High), None));
+        assert_eq!(kept.severity(), Severity::High);
     }
 
     #[test]
     fn what_a_line_does_not_say_is_not_there() {
-        let text = line(r#""alarm":{"state":"cleared"},"#);
-        let head = Head::read(text.as_bytes()).unwrap();
-        let kept = head.keep();
-        assert_eq!((head.worst_finding(), kept.severity(), kept.user_id()), (None, None, None));
-        assert_eq!((kept.alarm(), kept.hash()), (Some(AlarmState::Cleared), "ab"));
+        for (state, severity) in [("cleared", Severity::Info), ("raised", Severity::High)] {
+            let text = line(&format!(r#""alarm":{{"state":"{state}"}},"#));
+            let head = Head::read(text.as_bytes()).unwrap();
+            let kept = head.keep();
+            assert_eq!((head.worst_finding(), kept.user_id()), (None, None));
+            assert_eq!((kept.severity(), kept.hash()), (severity, "ab"));
+        }
         assert!(Head::read(b"{}").is_err());
     }
 }

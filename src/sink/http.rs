@@ -198,6 +198,8 @@ impl Body {
             // The one format whose batches have a name of their own.
             (Self::Array, [first, ..]) if first.media_type == CLOUDEVENT => CLOUDEVENTS,
             (Self::Single | Self::Array, _) => "application/json",
+            // Lines of a format that is no JSON are that format's.
+            (Self::Lines, [first, ..]) if !first.is_json() => first.media_type,
             (Self::Lines, _) => "application/x-ndjson",
         }
     }

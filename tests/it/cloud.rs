@@ -1,5 +1,7 @@
 //! Services of vendors, each as its documentation has it: Azure's Logs Ingestion API, Datadog, Sumo Logic, Loki.
 
+mod loki;
+
 use std::{fs, path::Path, time::Duration};
 
 use refresh_audit::{
@@ -43,7 +45,7 @@ fn message(seq: u64, kind: Kind, received: &str, more: &str) -> Message {
 
 const AT: &str = "2026-11-22T06:40:00.123456Z";
 const EVENT: &str = r#""source":"fusionauth","event":{"id":"e","type":"jwt.refresh","occurred_at":"2026-11-22T06:39:59.000Z","outcome":"attempted","user_id":"u","session_id":"s","ip":"192.0.2.7"},"#;
-const FINDING: &str = r#""findings":[{"rule":"RA101","name":"n","severity":"high","reason":"r"}],"#;
+const FINDING: &str = r#""findings":[{"rule":"RA401","name":"n","severity":"low","reason":"r","incident":"00"},{"rule":"RA101","name":"n","severity":"high","reason":"r","incident":"11"}],"verdict":{"action":"allow","would":"deny","risk":0.5},"#;
 const ALARM: &str = r#""alarm":{"name":"disk_low","state":"raised","message":"m"},"#;
 
 /// Answers a request for a token with a new one each time.
@@ -306,49 +308,6 @@ async fn sumo_logic_gets_lines_and_its_headers() {
         assert_eq!(request.headers[name], value);
     }
     assert_eq!(request.bytes, [&batch[0].line[..], b"\n", &batch[1].line, b"\n"].concat());
-}
-
-#[tokio::test]
-async fn loki_gets_streams_with_instants_and_metadata() {
-    let now = ReceivedAt::wall();
-    let half_an_hour_ago = ReceivedAt::from_micros(now.micros() - 1_800_000_000).to_string();
-    let at = now.to_string();
-    let batch = [
-        message(7, Kind::Event, &at, EVENT),
-        message(8, Kind::Alarm, &at, ALARM),
-        message(9, Kind::Event, &at, &format!("{EVENT}{FINDING}")),
-        message(10, Kind::Event, &half_an_hour_ago, EVENT),
-        message(11, Kind::Event, "2020-01-01T00:00:00.000000Z", EVENT),
-    ];
-    let request =
-        sent("preset = 'loki'\nurl = 'URL'\nlabels = { env = 'prod' }\nheaders = { X-Scope-OrgID = 'blue' }", &batch)
-            .await;
-    assert_eq!((&*request.target, &*request.headers["x-scope-orgid"]), ("/loki/api/v1/push", "blue"));
-    assert_eq!(request.headers["content-type"], "application/json");
-    let mut body: Value = serde_json::from_str(&request.body).unwrap();
-    let (nanos, sent) = (format!("{}000", now.micros()), ReceivedAt::wall());
-    // Loki takes neither what is older than a week nor what is an hour behind its stream: both are shown when they come.
-    let mut last = i128::from(now.micros()) * 1_000 - 1;
-    for old in [2, 3] {
-        let shown = body["streams"][0]["values"][old][0].take();
-        let shown: i128 = shown.as_str().unwrap().parse().unwrap();
-        assert!(last < shown && shown < i128::from(sent.micros() + 1) * 1_000, "{shown}");
-        last = shown;
-    }
-    let line = |at: usize| std::str::from_utf8(&batch[at].line).unwrap();
-    let metadata = |seq: u64, level: &str, at: &str| {
-        json!({"seq": seq.to_string(), "key": format!("k-{seq}"), "hash": "ab", "journal": "3f9a1c2e", "received_at": at, "level": level,
-               "source": "fusionauth", "user_id": "u", "session_id": "s", "ip": "192.0.2.7"})
-    };
-    let expected = json!({"streams": [
-        {"stream": {"service_name": "refresh-audit", "node": "audit-1", "kind": "event", "env": "prod"},
-         "values": [[nanos, line(0), metadata(7, "info", &at)], [nanos, line(2), metadata(9, "high", &at)],
-                    [null, line(3), metadata(10, "info", &half_an_hour_ago)],
-                    [null, line(4), metadata(11, "info", "2020-01-01T00:00:00.000000Z")]]},
-        {"stream": {"service_name": "refresh-audit", "node": "audit-1", "kind": "alarm", "env": "prod"},
-         "values": [[nanos, line(1), {"seq": "8", "key": "k-8", "hash": "ab", "journal": "3f9a1c2e", "received_at": at, "level": "high", "alarm": "disk_low"}]]},
-    ]});
-    assert_eq!(body, expected);
 }
 
 #[tokio::test]

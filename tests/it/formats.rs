@@ -130,3 +130,42 @@ fn every_format_leads_back_to_the_journal() {
         assert_eq!(encode("'json'", &line), line);
     }
 }
+
+/// Findings of one event can go to different incidents. The first one's is not the worst one's here.
+#[test]
+fn every_format_tells_the_worst_findings_incident() {
+    let mut record: Value = serde_json::from_str(&records()["event"]).unwrap();
+    record["findings"][0]["incident"] = "aaaa000000000000".into();
+    record["findings"][1]["incident"] = "bbbb000000000000".into();
+    let line = record.to_string();
+    let json = |format: &str| -> Value { serde_json::from_str(&encode(format, &line)).unwrap() };
+    // `/findings/1` is high, `/findings/0` medium.
+    assert_eq!(json("'ecs'")["refresh_audit"]["incident_id"], "bbbb000000000000");
+    assert_eq!(json("'ocsf'")["metadata"]["correlation_uid"], "bbbb000000000000");
+    let cef = cef::parse(&encode("'cef'", &line)).unwrap();
+    cef::check(&cef).unwrap();
+    let leef = leef::parse(&encode("'leef'", &line)).unwrap();
+    let both = Some("bbbb000000000000,aaaa000000000000");
+    assert_eq!((cef.get("RefreshAuditIncident"), cef.get("RefreshAuditIncidents")), (Some("bbbb000000000000"), both));
+    assert_eq!((leef.get("incident"), leef.get("incidents")), (Some("bbbb000000000000"), both));
+    // Where the worst has none: that of the worst that has one.
+    record["findings"][1].as_object_mut().unwrap().remove("incident");
+    let cef = cef::parse(&encode("'cef'", &record.to_string())).unwrap();
+    assert_eq!((cef.get("RefreshAuditIncident"), cef.get("RefreshAuditIncidents")), (Some("aaaa000000000000"), None));
+}
+
+/// What the default mode of the gate is for: would it have refused?
+#[test]
+fn every_format_tells_what_the_gate_would_have_done() {
+    let line = &records()["event"];
+    for (format, needle) in [
+        ("'json'", r#""would":"deny""#),
+        ("'ecs'", r#""would":"deny""#),
+        ("'ocsf'", r#""would":"deny""#),
+        ("'cloudevents'", r#""would":"deny""#),
+        ("'cef'", " RefreshAuditWould=deny "),
+        ("'leef'", "^would=deny^"),
+    ] {
+        assert!(encode(format, line).contains(needle), "{format}");
+    }
+}

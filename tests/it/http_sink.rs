@@ -125,7 +125,9 @@ async fn a_body_is_said_to_be_what_its_format_is() {
         // Section 3.3 (batched mode).
         ("cloudevents", "array", "", "application/cloudevents-batch+json"),
         ("cef", "array", "", "application/json"),
-        ("cef", "lines", "", "application/x-ndjson"),
+        ("cef", "lines", "", "text/plain; charset=utf-8"),
+        ("leef", "lines", "", "text/plain; charset=utf-8"),
+        ("ecs", "lines", "", "application/x-ndjson"),
         ("cef", "single", "headers = { Content-Type = 'text/x-cef' }", "text/x-cef"),
     ]
     .into_iter()

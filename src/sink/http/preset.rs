@@ -8,7 +8,6 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::{
-    record::{AlarmState, Severity},
     sink::{BuildError, Message, Pack},
     slice::pieces,
 };
@@ -120,12 +119,6 @@ impl Preset {
 const AROUND_BYTES: usize = 8_000;
 /// More than any preset puts behind a record when it is sent.
 const BEHIND_BYTES: usize = 40;
-
-/// The worst that a record says.
-fn severity(message: &Message) -> Severity {
-    let raised = (message.head.alarm() == Some(AlarmState::Raised)).then_some(Severity::High);
-    message.head.severity().max(raised).unwrap_or(Severity::Info)
-}
 
 fn header(name: &'static str, value: &str) -> Result<(HeaderName, HeaderValue), BuildError> {
     let value = HeaderValue::from_str(value)

@@ -8,15 +8,11 @@ use bytes::Bytes;
 
 use super::proto::{self, Attributes};
 use crate::{
-    record::{AlarmState, Brief, EventBrief, IncidentChange, Kind, Severity},
+    record::{Action, Brief, EventBrief, Kind, Severity},
     sink::{Message, Pack},
     slice::pieces,
 };
 
-/// The sender's instant counts within this of ours; outside of it somebody's clock or JSON is wrong. Milliseconds.
-const BEHIND_MAX_MS: i64 = 30 * 86_400_000;
-/// See [`BEHIND_MAX_MS`].
-const AHEAD_MAX_MS: i64 = 5 * 60_000;
 /// Bytes of a record beside its body: some 30 attributes.
 const AROUND_LEN: usize = 1_500;
 
@@ -62,10 +58,10 @@ fn log_record(out: &mut Vec<u8>, message: &Message) {
     // Its head was read as JSON before it came here; without the rest there is still the body.
     let record = Brief::read(&message.line).ok();
     if let Some(record) = &record {
-        let (number, text) = severity(record);
-        proto::fixed64(out, field::TIME, nanos(happened(record)));
-        proto::number(out, field::SEVERITY_NUMBER, number);
-        proto::bytes(out, field::SEVERITY_TEXT, text.as_bytes());
+        let severity = message.head.severity();
+        proto::fixed64(out, field::TIME, nanos(record.happened()));
+        proto::number(out, field::SEVERITY_NUMBER, number(severity));
+        proto::bytes(out, field::SEVERITY_TEXT, severity.as_str().as_bytes());
         proto::fixed64(out, field::OBSERVED_TIME, nanos(record.received_at.micros()));
     }
     proto::any_text(out, field::BODY, &String::from_utf8_lossy(&message.body));
@@ -80,32 +76,18 @@ fn log_record(out: &mut Vec<u8>, message: &Message) {
     proto::bytes(out, field::EVENT_NAME, format!("refresh_audit.{}", message.kind.as_str()).as_bytes());
 }
 
-/// Microseconds since 1970: the event's instant where it can be, else when it was recorded.
-fn happened(record: &Brief<'_>) -> i64 {
-    let received = record.received_at.micros();
-    record.event.as_ref().map_or(received, |event| {
-        let clamped = |ms: i64| ms.clamp(received / 1_000 - BEHIND_MAX_MS, received / 1_000 + AHEAD_MAX_MS);
-        clamped(event.occurred_at.millis()).saturating_mul(1_000)
-    })
-}
-
 /// Nothing before 1970 or after 2554 can be said.
 fn nanos(micros: i64) -> u64 {
     u64::try_from(micros).unwrap_or(0).saturating_mul(1_000)
 }
 
-/// By the worst finding; a record without one is information, an alarm an error.
-fn severity(record: &Brief<'_>) -> (u64, &'static str) {
-    let incident = record.incident.as_ref().filter(|incident| incident.change != IncidentChange::Closed);
-    let raised = record.alarm.as_ref().is_some_and(|alarm| alarm.state == AlarmState::Raised);
-    let found = record.findings.iter().map(|finding| finding.severity);
-    let worst = found.chain(incident.map(|incident| incident.severity)).chain(raised.then_some(Severity::High)).max();
-    match worst {
-        None | Some(Severity::Info) => (INFO, "info"),
-        Some(Severity::Low) => (INFO2, "low"),
-        Some(Severity::Medium) => (WARN, "medium"),
-        Some(Severity::High) => (ERROR, "high"),
-        Some(Severity::Critical) => (FATAL, "critical"),
+const fn number(severity: Severity) -> u64 {
+    match severity {
+        Severity::Info => INFO,
+        Severity::Low => INFO2,
+        Severity::Medium => WARN,
+        Severity::High => ERROR,
+        Severity::Critical => FATAL,
     }
 }
 
@@ -123,14 +105,22 @@ fn describe(attributes: &mut Attributes<'_>, message: &Message, record: &Brief<'
         "refresh_audit.findings.attack",
         record.findings.iter().flat_map(|finding| finding.attack.iter().map(|technique| &**technique)),
     );
-    attributes.number("refresh_audit.risk", record.verdict.as_ref().and_then(|verdict| verdict.risk));
+    if let Some(verdict) = &record.verdict {
+        attributes.number("refresh_audit.risk", verdict.risk);
+        attributes.text("refresh_audit.verdict.action", Some(verdict.action.as_str()));
+        attributes.text("refresh_audit.verdict.would", verdict.would.map(Action::as_str));
+    }
+    let incidents = record.incidents();
+    attributes.text("refresh_audit.incident.id", incidents.first().copied());
+    if incidents.len() > 1 {
+        attributes.texts("refresh_audit.findings.incidents", incidents.into_iter());
+    }
     if let Some(alarm) = &record.alarm {
         attributes.text("refresh_audit.alarm.name", Some(&alarm.name));
         attributes.text("refresh_audit.alarm.subject", alarm.subject.as_deref());
         attributes.text("refresh_audit.alarm.state", Some(alarm.state.as_str()));
     }
     if let Some(incident) = &record.incident {
-        attributes.text("refresh_audit.incident.id", Some(&incident.id));
         attributes.text("refresh_audit.incident.change", Some(incident.change.as_str()));
         attributes.texts("refresh_audit.incident.rules", incident.rules.iter().map(|rule| &**rule));
         attributes.text("user.id", incident.user_id.as_deref());

@@ -46,7 +46,7 @@ fn a_record_is_one_log_record_of_one_resource() {
     let event = format!(
         r#"{OCCURRED}"user_id":"u","session_id":"s","tenant_id":"t","application_id":"a","ip":"192.0.2.7","user_agent":"curl | = \" \u0001","location":{{"city":"Zürich","country":"CH","zipcode":"8001","latitude":47.4,"longitude":8.5}},"network":{{"asn":64500,"labels":["vpn"]}},"client":{{"browser":"curl","version":"8","os":"Linux"}},"#
     );
-    let findings = r#""findings":[{"rule":"RA101","name":"n","severity":"low","reason":"r"},{"rule":"RA203","name":"n","severity":"critical","reason":"r","attack":["T1550.001"]}],"verdict":{"action":"allow","risk":0.5},"#;
+    let findings = r#""findings":[{"rule":"RA101","name":"n","severity":"low","reason":"r","incident":"00"},{"rule":"RA203","name":"n","severity":"critical","reason":"r","attack":["T1550.001"],"incident":"11"}],"verdict":{"action":"allow","would":"deny","risk":0.5},"#;
     let message = message(&event, findings);
     let request = request(message.clone(), "host-1");
     let [resource] = &request.resource_logs[..] else { panic!("{request:?}") };
@@ -88,6 +88,10 @@ fn a_record_is_one_log_record_of_one_resource() {
         ("geo.country.iso_code", "CH"),
         ("geo.postal_code", "8001"),
         ("refresh_audit.event.outcome", "attempted"),
+        ("refresh_audit.verdict.action", "allow"),
+        ("refresh_audit.verdict.would", "deny"),
+        // Of the worst finding, which is the second.
+        ("refresh_audit.incident.id", "11"),
     ] {
         assert_eq!(named(&log.attributes, key), text(value), "{key}");
     }
@@ -99,23 +103,29 @@ fn a_record_is_one_log_record_of_one_resource() {
     ] {
         assert_eq!(named(&log.attributes, key).unwrap().value, Some(value), "{key}");
     }
-    let Some(Value::ArrayValue(rules)) = named(&log.attributes, "refresh_audit.findings.rules").unwrap().value else {
-        panic!("no rules")
-    };
-    assert_eq!(rules.values.into_iter().map(Some).collect::<Vec<_>>(), [text("RA101"), text("RA203")]);
+    for (key, values) in
+        [("refresh_audit.findings.rules", ["RA101", "RA203"]), ("refresh_audit.findings.incidents", ["11", "00"])]
+    {
+        let Some(Value::ArrayValue(found)) = named(&log.attributes, key).unwrap().value else { panic!("no {key}") };
+        assert_eq!(found.values.into_iter().map(Some).collect::<Vec<_>>(), values.map(text), "{key}");
+    }
 }
 
+/// What the record says of its own instant decides, as in every format: `received_at` where that is `clock_skew`.
 #[test]
-fn an_instant_that_cannot_be_is_clamped_and_what_is_unknown_is_absent() {
-    // 30 days before and 5 minutes after, in seconds: 1,795,329,600.123 - 2,592,000 and + 300.
-    for (occurred, nanos) in [
-        ("2019-08-26T18:08:28.643Z", 1_792_737_600_123_000_000),
-        ("2027-01-01T00:00:00.000Z", 1_795_329_900_123_000_000),
+fn an_instant_that_cannot_be_believed_is_not_told_and_what_is_unknown_is_absent() {
+    let skewed = r#""evidence":{"clock_skew":true},"#;
+    for (occurred, evidence, nanos) in [
+        ("2019-08-26T18:08:28.643Z", skewed, 1_795_329_600_123_456_000),
+        ("2027-01-01T00:00:00.000Z", skewed, 1_795_329_600_123_456_000),
+        // 1,795,329,599 s: a second before.
+        ("2026-11-22T06:39:59.000Z", "", 1_795_329_599_000_000_000),
     ] {
-        let message = message(&format!(r#""occurred_at":"{occurred}","location":{{"country":"Switzerland"}},"#), "");
-        let request = request(message, "");
+        let event = format!(r#""occurred_at":"{occurred}","location":{{"country":"Switzerland"}},"#);
+        let request = request(message(&event, evidence), "");
         let log = &request.resource_logs[0].scope_logs[0].log_records[0];
         assert_eq!(log.time_unix_nano, nanos, "{occurred}");
+        assert_eq!(log.observed_time_unix_nano, 1_795_329_600_123_456_000);
         // 9 is INFO.
         assert_eq!((log.severity_number, &*log.severity_text), (9, "info"));
         assert!(!log.attributes.iter().any(|attribute| attribute.key.starts_with("geo.")), "a name is no ISO code");

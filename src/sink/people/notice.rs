@@ -185,7 +185,7 @@ fn of_alarm(alarm: &AlarmChange, node: &str) -> Parts {
 /// Records that are not for these sinks unless somebody asks for them.
 fn of_other(record: &Record, key: &str) -> Parts {
     let worst = record.findings.iter().max_by_key(|finding| finding.severity);
-    let severity = worst.map_or(Severity::Info, |finding| finding.severity);
+    let severity = record.severity();
     let (headline, text) = match (worst, &record.event, &record.operator, &record.config) {
         (Some(Finding { rule, name, reason, .. }), ..) => {
             (format!("{} finding {rule} {name}", loud(severity)), reason.clone())

@@ -1,15 +1,12 @@
 //! RFC 5424: one record as one SYSLOG-MSG. Pure.
 //!
 //! ```text
-//! <PRI>1 TIMESTAMP HOSTNAME APP-NAME - MSGID [SD-ID seq="…" kind="…" journal="…" id="…" hash="…"] MSG
+//! <PRI>1 TIMESTAMP HOSTNAME APP-NAME - MSGID [SD-ID seq="…" kind="…" journal="…" id="…" hash="…" severity="…"] MSG
 //! ```
 
 use std::{io::Write as _, str};
 
-use crate::{
-    record::{AlarmState, Kind, Severity},
-    sink::Message,
-};
+use crate::{record::Severity, sink::Message};
 
 /// Characters of HOSTNAME (RFC 5424, section 6).
 pub(super) const HOSTNAME_LEN_MAX: usize = 255;
@@ -38,7 +35,7 @@ impl Writer {
     /// there is room for.
     pub(super) fn header<'m>(&self, out: &mut Vec<u8>, message: &'m Message) -> &'m [u8] {
         let head = &message.head;
-        let level = level(message.kind, head.alarm(), head.severity());
+        let level = level(head.severity());
         // Writing to memory does not fail.
         let _ = write!(out, "<{}>1 {} ", self.facility * 8 + level, head.received_at());
         printable(out, self.hostname.as_deref().unwrap_or(head.node()));
@@ -49,10 +46,7 @@ impl Writer {
         value(out, &message.key);
         out.extend_from_slice(b"\" hash=\"");
         value(out, head.hash());
-        out.push(b'"');
-        if let Some(severity) = head.severity() {
-            let _ = write!(out, " severity=\"{}\"", severity.as_str());
-        }
+        let _ = write!(out, "\" severity=\"{}\"", head.severity().as_str());
         if message.seq == 0 {
             // No journal has a seq 0: `check --connect` sends it.
             out.extend_from_slice(b" test=\"true\"");
@@ -86,14 +80,14 @@ fn boundary(body: &[u8], max: usize) -> usize {
     }
 }
 
-/// Severity of RFC 5424, table 2: 2 critical … 6 informational.
-fn level(kind: Kind, alarm: Option<AlarmState>, worst: Option<Severity>) -> u8 {
-    match (worst, kind, alarm) {
-        (Some(Severity::Critical), ..) => 2,
-        (Some(Severity::High), ..) | (_, _, Some(AlarmState::Raised)) => 3,
-        (Some(Severity::Medium), ..) | (_, Kind::Replay, _) => 4,
-        (Some(Severity::Low), ..) | (_, Kind::Operator | Kind::Config, _) | (_, _, Some(AlarmState::Cleared)) => 5,
-        _ => 6,
+/// Severity of RFC 5424, table 2: 2 critical, 3 error, 4 warning, 5 notice, 6 informational.
+const fn level(severity: Severity) -> u8 {
+    match severity {
+        Severity::Critical => 2,
+        Severity::High => 3,
+        Severity::Medium => 4,
+        Severity::Low => 5,
+        Severity::Info => 6,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{BEHIND_BYTES, Labels, NAME, check_labels, severity};
+use super::{BEHIND_BYTES, Labels, NAME, check_labels};
 use crate::{
     record::Severity,
     sink::{BuildError, Message, Pack, json},
@@ -50,7 +50,7 @@ pub(super) fn pack(labels: &Labels) -> Pack {
         out.extend_from_slice(head.as_bytes());
         json::text(out, message.head.node().as_bytes());
         out.extend_from_slice(b",\"status\":\"");
-        out.extend_from_slice(status(severity(message)).as_bytes());
+        out.extend_from_slice(status(message.head.severity()).as_bytes());
         out.extend_from_slice(b"\",\"message\":");
         json::text(out, &message.body);
     })

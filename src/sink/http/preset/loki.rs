@@ -11,9 +11,9 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Labels, NAME, check_labels, severity};
+use super::{Labels, NAME, check_labels};
 use crate::{
-    record::Brief,
+    record::{Action, Brief, Severity},
     sink::{
         BuildError, Message, Pack,
         json::{self, array},
@@ -111,7 +111,9 @@ fn metadata(out: &mut Vec<u8>, message: &Message) {
     put("hash", Some(message.head.hash()));
     put("journal", Some(message.head.journal()));
     put("received_at", Some(&message.head.received_at().to_string()));
-    put("level", Some(severity(message).as_str()));
+    let severity = message.head.severity();
+    put("level", Some(level(severity)));
+    put("severity", Some(severity.as_str()));
     // Its head was read as JSON before it came here; without the rest there is still the line.
     let Ok(record) = Brief::read(&message.line) else { return };
     put("source", record.source.as_deref());
@@ -121,7 +123,29 @@ fn metadata(out: &mut Vec<u8>, message: &Message) {
         put("tenant_id", event.tenant_id.as_deref());
         put("application_id", event.application_id.as_deref());
         put("ip", event.ip.as_deref());
+    } else if let Some(incident) = &record.incident {
+        put("user_id", incident.user_id.as_deref());
+        put("session_id", incident.session_id.as_deref());
+        put("tenant_id", incident.tenant_id.as_deref());
+        put("application_id", incident.application_id.as_deref());
+        put("ip", incident.ip.as_deref());
     }
-    put("incident", record.incident.as_ref().map(|incident| &*incident.id));
+    let rules = record.rules().collect::<Vec<_>>().join(",");
+    put("rules", Some(rules.as_str()).filter(|rules| !rules.is_empty()));
+    put("incident", record.incidents().first().copied());
+    if let Some(verdict) = &record.verdict {
+        put("verdict", Some(verdict.action.as_str()));
+        put("would", verdict.would.map(Action::as_str));
+    }
     put("alarm", record.alarm.as_ref().map(|alarm| &*alarm.name));
+}
+
+/// Words that Grafana knows and colours (`detected_level`); ours is `severity`.
+const fn level(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info | Severity::Low => "info",
+        Severity::Medium => "warn",
+        Severity::High => "error",
+        Severity::Critical => "critical",
+    }
 }
