@@ -43,7 +43,7 @@ pub struct Config {
     /// Whether that is a data stream.
     #[serde(default)]
     data_stream: bool,
-    /// Puts an index template for it and the format `json`, where there is none of that name.
+    /// Puts an index template for it, for records in `json` or `ecs`, where there is none of that name.
     #[serde(default)]
     template: bool,
     /// The encoded API key: base64 of `id:key`, as the server shows it.

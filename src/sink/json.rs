@@ -1,6 +1,18 @@
 //! JSON put together of what is packed. Not a sink; knows none.
 
 use bytes::Bytes;
+use serde_json::Value;
+
+use crate::record::Seq;
+
+/// Where the formats have a record's seq: `json`, `ecs`, `ocsf`, `cloudevents`.
+pub const SEQS: &[&str] = &["seq", "event.sequence", "metadata.sequence", "sequence"];
+
+/// Of the record that a document was made of, where it says so; `cloudevents` has it as a text.
+pub fn seq(document: &Value) -> Option<Seq> {
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    SEQS.iter().find_map(|path| document.pointer(&format!("/{}", path.replace('.', "/"))).and_then(number))
+}
 
 /// Appends bytes as a JSON text: what is not UTF-8 becomes U+FFFD.
 pub fn text(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -37,6 +49,7 @@ pub fn array(mut packed: Vec<Bytes>) -> Vec<Bytes> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -57,5 +70,20 @@ mod tests {
     fn what_is_no_text_is_marked() {
         assert_eq!(made(b"a\"\xff"), "\"a\\\"\u{fffd}\"");
         assert_eq!(made(b""), "\"\"");
+    }
+
+    /// As `docs/formats.md` says of `seq`.
+    #[test]
+    fn a_document_says_whose_it_is() {
+        for (document, expected) in [
+            (json!({ "seq": 7, "event": { "id": "e" } }), Some(7)),
+            (json!({ "event": { "sequence": 7 } }), Some(7)),
+            (json!({ "metadata": { "sequence": 7 } }), Some(7)),
+            (json!({ "sequence": "00000000000000000007", "data": { "seq": 7 } }), Some(7)),
+            (json!({ "n": 1 }), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(seq(&document), expected, "{document}");
+        }
     }
 }

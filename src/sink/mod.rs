@@ -159,6 +159,8 @@ pub struct Acked {
 pub struct Held {
     /// It does not have these.
     pub missing: Vec<Seq>,
+    /// Of these it has the document of another record with the same key: it takes one for each key, the first.
+    pub shared: Vec<Seq>,
     /// How many records it holds in all, ours or not, where it says so.
     pub total: Option<u64>,
 }

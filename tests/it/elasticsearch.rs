@@ -1,6 +1,8 @@
 //! What is particular to the `elasticsearch` sink: single items, credentials, the template; and all of it against a real
 //! server, in front of which faults happen.
 
+mod held;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -13,9 +15,8 @@ use refresh_audit::{
     deliver::SinkState,
     ledger::KeyScheme,
     record::{Kept, Kind},
-    sink::{Ack, Acked, AnySink, Message, Sink, SinkConfig, SinkError},
+    sink::{Ack, AnySink, Message, Sink, SinkConfig, SinkError},
 };
-use serde_json::json;
 
 use crate::{
     fake_http::{FakeHttp, Reply},
@@ -164,38 +165,6 @@ async fn a_data_stream_gets_what_it_takes() {
     // A document without an instant is what such a stream refuses.
     let bare = message(10, r#"{"@timestamp":"soon"}"#);
     assert!(matches!(deliver(&sink(""), [bare]).await, Err(SinkError::Reject { .. })));
-}
-
-#[tokio::test]
-async fn the_template_is_put_once_where_there_is_none() {
-    let Some(osmem) = Osmem::start() else { return };
-    let sink = to(osmem.address, "template = true");
-    let odd = r#"{"event":{"ip":"not an address","kept":{"a":1}},"x_at":"2026-11-22T06:40:00Z"}"#;
-    deliver(&sink, [message(1, odd)]).await.unwrap();
-    let there = osmem.ask("GET", "/_index_template/refresh-audit-audit", "");
-    assert_eq!(there["index_templates"][0]["index_template"]["index_patterns"], json!(["audit", "audit-*"]));
-    let mapping = osmem.ask("GET", "/audit/_mapping", "");
-    let properties = &mapping["audit"]["mappings"]["properties"];
-    assert_eq!((&properties["@timestamp"]["type"], &properties["x_at"]["type"]), (&"date".into(), &"date".into()));
-    // What an administrator changed stays.
-    let mine = r#"{"index_patterns":["mine"],"template":{}}"#;
-    osmem.ask("PUT", "/_index_template/refresh-audit-audit", mine);
-    deliver(&to(osmem.address, "template = true"), [message(2, "{}")]).await.unwrap();
-    let there = osmem.ask("GET", "/_index_template/refresh-audit-audit", "");
-    assert_eq!(there["index_templates"][0]["index_template"]["index_patterns"], json!(["mine"]));
-}
-
-#[tokio::test]
-async fn a_server_says_what_it_holds() {
-    let Some(osmem) = Osmem::start() else { return };
-    let sink = to(osmem.address, "");
-    deliver(&sink, [message(1, "{}"), message(2, "{}")]).await.unwrap();
-    let acked = |seq| Acked { seq, key: format!("k{seq}"), ack: String::new() };
-    let held = sink.holds(&[acked(1), acked(2), acked(3)]).await.unwrap().unwrap();
-    assert_eq!((held.missing, held.total), (vec![3], Some(2)));
-    // The test record is gone again.
-    check(&sink, message(9, r#"{"test":true}"#)).await.unwrap();
-    assert_eq!(osmem.documents("audit").len(), 2);
 }
 
 /// Every event is one document, whole, under its id.

@@ -157,7 +157,13 @@ async fn a_duplicate_is_delivered_and_an_ack_says_where() {
     stream.delete_message(2).await.unwrap();
     let acked = |(seq, ack): (u64, String)| Acked { seq, key: format!("k{seq}"), ack };
     let held = sink.holds(&said.map(acked)).await.unwrap().unwrap();
-    assert_eq!((held.missing, held.total), (vec![2], Some(3)));
+    assert_eq!((held.missing, held.shared, held.total), (vec![2], vec![], Some(3)));
+    // Another record with the key of the first, as an event id that comes again makes one.
+    let ack = sink.deliver(&[message(9, "k1", b"{\"seq\":9}".to_vec())]).await.unwrap();
+    assert_eq!(ack.records, [(9, "1 duplicate".to_owned())]);
+    let again = Acked { seq: 9, key: "k1".to_owned(), ack: "1 duplicate".to_owned() };
+    let held = sink.holds(&[again]).await.unwrap().unwrap();
+    assert_eq!((held.missing, held.shared, held.total), (vec![], vec![9], Some(3)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

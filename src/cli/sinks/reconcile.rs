@@ -21,6 +21,8 @@ use crate::{
 const ASKED_AT_ONCE: usize = 500;
 /// Missing records listed at most.
 const MISSING_MAX: usize = 1_000;
+/// Of them in a line for people.
+const MISSING_SHOWN: usize = 20;
 
 const COLUMNS: &[&str] = &["what", "records", "seqs"];
 /// Ranges in a row of the table.
@@ -35,9 +37,54 @@ struct Held {
     missing: u64,
     /// Which, the first [`MISSING_MAX`].
     missing_seqs: Vec<Seq>,
+    /// Acknowledged, and there as the document of another record with the same key, which it takes once.
+    shared: u64,
     /// What it holds in all, ours or not, where it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
+}
+
+impl Held {
+    /// Documents that there must be at least: one for each record, but those that share one.
+    fn documents(&self) -> u64 {
+        self.asked.saturating_sub(self.missing).saturating_sub(self.shared)
+    }
+
+    /// Whether nothing is missing, and the number of documents fits that.
+    fn is_whole(&self) -> bool {
+        self.missing == 0 && self.total.is_none_or(|total| total >= self.documents())
+    }
+
+    /// What is to be said of it.
+    fn verdict(&self) -> String {
+        let (asked, in_all) = (self.asked, self.total.map(|total| format!(" (it holds {total} in all)")));
+        let in_all = in_all.unwrap_or_default();
+        if self.missing > 0 {
+            let seqs: Vec<String> = self.missing_seqs.iter().take(MISSING_SHOWN).map(Seq::to_string).collect();
+            let more = if self.missing > MISSING_SHOWN as u64 { ", …" } else { "" };
+            return format!(
+                "FAIL the other side lacks {} of {asked} records that it had acknowledged{in_all}: {}{more}; `sinks \
+                 redeliver` sends them again",
+                self.missing,
+                seqs.join(", "),
+            );
+        }
+        let shared = match self.shared {
+            0 => String::new(),
+            shared => format!(
+                "; {shared} of them share their key with an earlier record, whose document is the one that is there: an \
+                 event id that came again after dedupe.window"
+            ),
+        };
+        if !self.is_whole() {
+            return format!(
+                "FAIL the other side holds fewer documents than the {} that the {asked} records it was asked about must \
+                 be{in_all}{shared}",
+                self.documents(),
+            );
+        }
+        format!("ok   the other side has all {asked} records it was asked about{in_all}{shared}")
+    }
 }
 
 pub(super) async fn run(
@@ -56,7 +103,7 @@ pub(super) async fn run(
         }
         _ => None,
     };
-    let well = found.problems.is_empty() && held.as_ref().is_none_or(|held| held.missing == 0);
+    let well = found.problems.is_empty() && held.as_ref().is_none_or(Held::is_whole);
     match format {
         Format::Json => {
             let mut whole = serde_json::to_value(&found)?;
@@ -89,6 +136,7 @@ async fn ask(
             let Some(answer) = answer else { return Ok(None) };
             held.asked += some.len() as u64;
             held.missing += answer.missing.len() as u64;
+            held.shared += answer.shared.len() as u64;
             held.missing_seqs.extend(answer.missing);
             held.missing_seqs.truncate(MISSING_MAX);
             held.total = answer.total.or(held.total);
@@ -125,26 +173,8 @@ fn show(found: &Reconciled, held: Option<&Held>) -> anyhow::Result<()> {
     }
     match held {
         None => print("the other side was not asked, or cannot be"),
-        Some(held) if held.missing == 0 => {
-            print(&format!("ok   the other side has all {} records it was asked about{}", held.asked, total(held)))
-        }
-        Some(held) => {
-            let seqs: Vec<String> = held.missing_seqs.iter().take(20).map(Seq::to_string).collect();
-            let more = if held.missing > 20 { ", …" } else { "" };
-            print(&format!(
-                "FAIL the other side lacks {} of {} records that it had acknowledged{}: {}{more}; `sinks redeliver` sends \
-                 them again",
-                held.missing,
-                held.asked,
-                total(held),
-                seqs.join(", ")
-            ))
-        }
+        Some(held) => print(&held.verdict()),
     }
-}
-
-fn total(held: &Held) -> String {
-    held.total.map(|total| format!(" (it holds {total} in all)")).unwrap_or_default()
 }
 
 fn ranges(runs: &[(Seq, Seq)]) -> String {
@@ -155,4 +185,28 @@ fn ranges(runs: &[(Seq, Seq)]) -> String {
         shown.push("…".to_owned());
     }
     shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_documents_than_records_are_whole_only_where_shared_keys_explain_it() {
+        let held = |missing, shared, total| Held { asked: 9, missing, shared, total, ..Held::default() };
+        for (held, well, said) in [
+            (held(0, 0, None), true, "ok   the other side has all 9 records"),
+            (held(0, 0, Some(9)), true, "(it holds 9 in all)"),
+            // Others' documents are there, too.
+            (held(0, 0, Some(12)), true, "(it holds 12 in all)"),
+            (held(0, 2, Some(7)), true, "2 of them share their key"),
+            // 9 records, 2 of them with another's key: 7 documents.
+            (held(0, 2, Some(6)), false, "FAIL the other side holds fewer documents than the 7"),
+            (held(0, 0, Some(8)), false, "FAIL the other side holds fewer documents than the 9"),
+            (held(1, 0, Some(9)), false, "FAIL the other side lacks 1 of 9"),
+        ] {
+            assert_eq!(held.is_whole(), well, "{}", held.verdict());
+            assert!(held.verdict().contains(said), "{}", held.verdict());
+        }
+    }
 }

@@ -1,16 +1,18 @@
 //! What the server holds of the records it was given, for `sinks reconcile`. Needs the privilege to read.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::Value;
 
 use super::{ANSWER_BYTES_MAX, Acked, Elasticsearch, Held, SinkError, document};
+use crate::{record::Seq, sink::json};
 
-/// Asked for in one search; the servers' limit on hits is 10,000.
+/// Asked for in one search.
 const ASKED_MAX: usize = 1_000;
-
+/// Answers to one search, the servers' limit: in a data stream an id may be there once in each backing index.
+const HITS_MAX: usize = 10_000;
 #[derive(Deserialize)]
 struct Found {
     hits: Hits,
@@ -25,6 +27,8 @@ struct Hits {
 struct Hit {
     #[serde(rename = "_id")]
     id: String,
+    #[serde(rename = "_source", default)]
+    source: Value,
 }
 
 #[derive(Deserialize)]
@@ -38,16 +42,29 @@ impl Elasticsearch {
         // Documents show in a search after a refresh only, which a reader may not be allowed to ask for; then the
         // youngest second may be missing.
         let _ = self.client.send(self.request(Method::POST, &["_refresh"])).await;
-        let mut missing = Vec::new();
+        let (mut missing, mut shared) = (Vec::new(), Vec::new());
         for part in asked.chunks(ASKED_MAX) {
             let ids: Vec<_> = part.iter().map(|acked| document::id(&acked.key)).collect();
-            let query = json!({ "size": ASKED_MAX, "_source": false, "query": { "ids": { "values": ids } } });
+            let query = serde_json::json!({ "size": HITS_MAX, "_source": json::SEQS, "query": { "ids": { "values": ids } } });
             let found: Found = self.question("_search", &query.to_string()).await?;
-            let found: BTreeSet<String> = found.hits.hits.into_iter().map(|hit| hit.id).collect();
-            missing.extend(part.iter().zip(&ids).filter(|(_, id)| !found.contains(&***id)).map(|(acked, _)| acked.seq));
+            let mut seqs: BTreeMap<String, Vec<Option<Seq>>> = BTreeMap::new();
+            for hit in found.hits.hits {
+                let seq = json::seq(&hit.source);
+                seqs.entry(hit.id).or_default().push(seq);
+            }
+            for (acked, id) in part.iter().zip(&ids) {
+                match seqs.get(&**id) {
+                    None => missing.push(acked.seq),
+                    // A document that does not say whose it is counts as the record's.
+                    Some(seqs) if seqs.iter().all(|seq| seq.is_some_and(|seq| seq != acked.seq)) => {
+                        shared.push(acked.seq);
+                    }
+                    Some(_) => {}
+                }
+            }
         }
         let counted: Counted = self.question("_count", r#"{"query":{"match_all":{}}}"#).await?;
-        Ok(Held { missing, total: Some(counted.count) })
+        Ok(Held { missing, shared, total: Some(counted.count) })
     }
 
     async fn question<T: for<'de> Deserialize<'de>>(&self, what: &str, body: &str) -> Result<T, SinkError> {

@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(stream["template"]["mappings"], index["template"]["mappings"]);
         // All other instants and addresses have it of their own.
         let own = stream["template"]["mappings"].to_string().matches("\"ignore_malformed\":true").count();
-        assert_eq!(own, 3);
+        assert_eq!(own, 6);
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Kafka {
         };
         let missing = asked.iter().filter(|acked| !there(acked)).map(|acked| acked.seq).collect();
         let total = ranges.iter().map(|range| u64::try_from(range.end - range.start).unwrap_or_default()).sum();
-        Ok(Held { missing, total: Some(total) })
+        Ok(Held { missing, shared: Vec::new(), total: Some(total) })
     }
 
     async fn offset(&self, cluster: &Cluster, partition: usize, which: i64) -> Result<i64, SinkError> {

@@ -8,7 +8,10 @@ use async_nats::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Acked, Held, Nats, SinkError, link::Link};
-use crate::{record::Seq, sink::visible::visible};
+use crate::{
+    record::Seq,
+    sink::{json, visible::visible},
+};
 
 /// Asked at once.
 const ASKED_MAX: usize = 64;
@@ -22,25 +25,41 @@ impl Nats {
         let total = stream.cached_info().state.messages;
         let answers = stream::iter(asked.to_vec()).map(|acked| {
             let stream = stream.clone();
-            async move { missing(&stream, &acked).await }
+            async move { look(&stream, &acked).await.map(|there| (acked.seq, there)) }
         });
-        let answers = answers.buffered(ASKED_MAX);
-        let missing: Vec<Option<Seq>> = answers.try_collect().await.map_err(wrong)?;
-        Ok(Held { missing: missing.into_iter().flatten().collect(), total: Some(total) })
+        let answers: Vec<(Seq, There)> = answers.buffered(ASKED_MAX).try_collect().await.map_err(wrong)?;
+        let those = |wanted| answers.iter().filter(|(_, there)| *there == wanted).map(|(seq, _)| *seq).collect();
+        Ok(Held { missing: those(There::No), shared: those(There::Shared), total: Some(total) })
     }
 }
 
-/// Its seq, unless it is there.
-async fn missing(stream: &Stream, acked: &Acked) -> Result<Option<Seq>, String> {
+/// What the stream has of a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum There {
+    /// The record.
+    Yes,
+    /// Another record with its id, which the stream took it for.
+    Shared,
+    /// Nothing.
+    No,
+}
+
+async fn look(stream: &Stream, acked: &Acked) -> Result<There, String> {
     let at = acked.ack.split(' ').next().and_then(|text| text.parse().ok());
     // An acknowledgement without a place is none of ours.
-    let Some(at) = at else { return Ok(Some(acked.seq)) };
+    let Some(at) = at else { return Ok(There::No) };
     match stream.get_raw_message(at).await {
         Ok(message) => {
             let id = message.headers.get(header::NATS_MESSAGE_ID).map(|id| id.as_str().to_owned());
-            Ok((id != Some(visible(&acked.key))).then_some(acked.seq))
+            let seq = || serde_json::from_slice(&message.payload).ok().as_ref().and_then(json::seq);
+            Ok(match id {
+                Some(id) if id != visible(&acked.key) => There::No,
+                None => There::No,
+                Some(_) if seq().is_some_and(|seq| seq != acked.seq) => There::Shared,
+                Some(_) => There::Yes,
+            })
         }
-        Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(Some(acked.seq)),
+        Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(There::No),
         Err(error) => Err(error.to_string()),
     }
 }
