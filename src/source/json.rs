@@ -9,6 +9,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 mod mend;
@@ -19,7 +20,7 @@ pub(in crate::source) use mend::mend;
 /// hold for the members that are skipped.
 const DEPTH_MAX: usize = 128;
 
-/// A body as text. Bytes that are no UTF-8 become U+FFFD.
+/// A body as text. Bytes that are no UTF-8 become U+FFFD; only then it is a copy.
 pub(in crate::source) fn text(body: &[u8]) -> Text<'_> {
     match std::str::from_utf8(body) {
         Ok(text) => Text::Borrowed(text),
@@ -80,6 +81,19 @@ impl<'de> Deserialize<'de> for Text<'de> {
         match Value::deserialize(from)? {
             Value::Text(text) => Ok(text),
             _ => Err(D::Error::custom("not a string")),
+        }
+    }
+}
+
+/// A number as it is written: `-0` is an integer in JSON, and a double to the parser.
+#[derive(Default)]
+pub(in crate::source) struct Number<'a>(pub(in crate::source) Value<'a>);
+
+impl<'de> Deserialize<'de> for Number<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match <&RawValue>::deserialize(from)?.get() {
+            "-0" => Ok(Self(Value::Integer(0))),
+            written => serde_json::from_str(written).map(Self).map_err(D::Error::custom),
         }
     }
 }

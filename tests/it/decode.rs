@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::signatures::source;
 
+mod ids;
+
 fn fingerprints() -> Fingerprinter {
     Fingerprinter::new(&[Secret::new(b"fixture-only-fingerprint-key-000".to_vec())])
 }
@@ -93,7 +95,7 @@ fn what_cannot_be_read_is_named_and_its_value_is_not() {
     for (member, values, field) in [
         ("type", ["null", "7", r#""""#, "{}"].as_slice(), "event.type"),
         ("id", &["null", "7", r#""""#, "{}", &long, "true"], "event.id"),
-        ("createInstant", &["null", "1.5", "1e3", "1.0", marked, "true", "[]"], "event.createInstant"),
+        ("createInstant", &["null", "1.5", "1e3", "1.0", "-0.0", marked, "true", "[]"], "event.createInstant"),
         ("createInstant", &["1e999", "-1e999"], "event.createInstant"),
         ("createInstant", &["253402300800000", "-62135596800001", "18446744073709551615"], "event.createInstant"),
         ("info", &[r#"{"location":{"latitude":1e999}}"#], "event.info.location.latitude"),

@@ -7,20 +7,22 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, de::MapAccess};
 
-use super::keep::Keep;
+use super::{keep::Keep, types::is_known};
 use crate::{
     event::{
-        AccessTokens, ApplicationId, Device, EventId, Grant, IdTokens, Location, Outcome, RefreshEvent, RefreshTokens,
+        AccessTokens, ApplicationId, Device, EventId, Grant, IdTokens, Outcome, RefreshEvent, RefreshTokens,
         SessionId, TenantId, Token, Tokens, UserId, normalise_id,
     },
     secret::Fingerprinter,
     source::{
         Decoded, SourceError,
         claims::{Secrets, longer_than},
-        json::{Object, Text, Value, mend, object, read, text, too_deep},
+        json::{Number, Object, Text, Value, mend, object, read, text, too_deep},
     },
     time::EventTime,
 };
+
+mod place;
 
 /// Characters of any id.
 const ID_CHARS_MAX: usize = 128;
@@ -30,10 +32,10 @@ const IP_BYTES_MAX: usize = 64;
 const USER_AGENT_BYTES_MAX: usize = 8 * 1_024;
 /// Bytes of each text about the device.
 const DEVICE_BYTES_MAX: usize = 1_024;
-/// Bytes of each text about the place.
-const PLACE_BYTES_MAX: usize = 256;
-/// Characters of a type that is named in an answer or a log.
+/// Characters of a type that is named in a log.
 const KIND_CHARS_SHOWN: usize = 64;
+/// Named in the place of what is, or may be, a token.
+const NOT_SHOWN: &str = "(not shown: it may be a token)";
 
 /// The type in which `refreshToken` is the token itself; elsewhere it is an object around it.
 const JWT_REFRESH: &str = "jwt.refresh";
@@ -58,7 +60,7 @@ object! {
 object! {
     /// The members of any event that matter to a refresh.
     Event at "event." {
-        "type" => kind: Value, "id" => id: Value, "createInstant" => create_instant: Value,
+        "type" => kind: Value, "id" => id: Value, "createInstant" => create_instant: Number,
         "tenantId" => tenant_id: Value, "applicationId" => application_id: Value, "userId" => user_id: Value,
         "linkedObjectId" => linked_object_id: Value, "original" => original: Value, "token" => token: Value,
         "refreshToken" => refresh_token: RefreshToken, "info" => info: Info, "user" => user: User,
@@ -104,13 +106,16 @@ pub(super) fn decode(
     fingerprints: &Fingerprinter,
 ) -> Result<Decoded, SourceError> {
     let text = text(body);
+    let marked = matches!(text, Text::Copied(_));
     let mended;
     let (text, event) = match event(&text) {
         Ok(event) => (&*text, event),
         Err(error) => {
             // Of a type that is not taken nothing else has to be readable.
             if let Some(kind) = kind_of(&text).filter(|kind| !taken.contains(kind)) {
-                return Ok(ignored(&kind));
+                expect_whole(&kind, "event.type", marked)?;
+                // What tokens there are cannot be told.
+                return Ok(ignored(if is_known(&kind) { &kind } else { NOT_SHOWN }));
             }
             mended = mend(&text).ok_or(error)?;
             (&**mended, self::event(&mended)?)
@@ -120,12 +125,30 @@ pub(super) fn decode(
     if event.twice.contains(&"event.type") {
         return unreadable("event.type", "stands there twice");
     }
+    expect_whole(kind, "event.type", marked)?;
     if !taken.iter().any(|taken| taken == kind) {
-        return Ok(ignored(kind));
+        return Ok(ignored(if tokens_of(&event).in_text(kind) { NOT_SHOWN } else { kind }));
     }
-    let mut made = refresh_event(&event, kind, fingerprints, |secrets| keep.pick(text, secrets))?;
+    let mut made = refresh_event(&event, (kind, marked), fingerprints, |secrets| keep.pick(text, secrets))?;
     made.session_id = session(&made.tokens).or(made.session_id);
     Ok(Decoded::Event(Box::new(made)))
+}
+
+/// What stands in the place of bytes that are no UTF-8 (`marked`: where there are any) is the same for all of them, and so
+/// tells no two ids apart.
+fn expect_whole(text: &str, field: &str, marked: bool) -> Result<(), SourceError> {
+    match marked && text.contains(char::REPLACEMENT_CHARACTER) {
+        true => unreadable(field, "is not UTF-8"),
+        false => Ok(()),
+    }
+}
+
+/// The tokens of an event of any type, as far as they are texts.
+fn tokens_of<'e>(event: &'e Event<'_>) -> Secrets<'e> {
+    let refresh = event.refresh_token.as_ref();
+    let refresh = refresh.into_iter().flat_map(|refresh| [Some(&refresh.shape), refresh.token.as_ref()]);
+    let all = [event.original.as_ref(), event.token.as_ref()].into_iter().chain(refresh).flatten();
+    Secrets::new(all.filter_map(|value| if let Value::Text(text) = value { Some(&**text) } else { None }))
 }
 
 fn ignored(kind: &str) -> Decoded {
@@ -162,7 +185,7 @@ fn event(text: &str) -> Result<Event<'_>, SourceError> {
 
 fn refresh_event(
     event: &Event<'_>,
-    kind: &str,
+    (kind, marked): (&str, bool),
     fingerprints: &Fingerprinter,
     kept: impl FnOnce(&Secrets<'_>) -> Vec<(String, serde_json::Value)>,
 ) -> Result<RefreshEvent, SourceError> {
@@ -172,8 +195,11 @@ fn refresh_event(
     let token = string(&event.token, "event.token")?;
     let refresh = refresh_token(event, kind)?;
     let secrets = Secrets::new([original, token, refresh].into_iter().flatten());
-    let read = Reader(&secrets);
-    let Some(id) = read.id(&event.id, "event.id")? else { return unreadable("event.id", "is missing") };
+    let read = Reader { secrets: &secrets, marked };
+    let Some(id) = read.id(&event.id, "event.id")? else {
+        let is_there = string(&event.id, "event.id")?.is_some();
+        return unreadable("event.id", if is_there { "holds a token" } else { "is missing" });
+    };
     let linked = read.id(&event.linked_object_id, "event.linkedObjectId")?;
     let fingerprint = |raw: Option<&str>| raw.map(|raw| secrets.token(raw, fingerprints));
     Ok(RefreshEvent {
@@ -251,9 +277,9 @@ fn session(tokens: &Tokens) -> Option<SessionId> {
     sid(&tokens.access.issued).or_else(|| sid(&tokens.access.previous)).map(SessionId::new)
 }
 
-fn instant(member: &Option<Value<'_>>) -> Result<EventTime, SourceError> {
+fn instant(member: &Option<Number<'_>>) -> Result<EventTime, SourceError> {
     const FIELD: &str = "event.createInstant";
-    match member {
+    match member.as_ref().map(|Number(value)| value) {
         Some(Value::Integer(millis)) => EventTime::from_millis(*millis)
             .map_or_else(|| unreadable(FIELD, "must be in the years 0001 to 9999, in milliseconds since 1970"), Ok),
         None | Some(Value::Null) => unreadable(FIELD, "is missing"),
@@ -279,7 +305,11 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 }
 
 /// Reads what is stored as it is, and leaves out what holds a secret of the same body.
-struct Reader<'s, 'a>(&'s Secrets<'a>);
+struct Reader<'s, 'a> {
+    secrets: &'s Secrets<'a>,
+    /// See [`expect_whole`].
+    marked: bool,
+}
 
 impl Reader<'_, '_> {
     fn id(&self, member: &Option<Value<'_>>, field: &str) -> Result<Option<String>, SourceError> {
@@ -287,7 +317,9 @@ impl Reader<'_, '_> {
         if id.is_some_and(|id| longer_than(id, ID_CHARS_MAX)) {
             return unreadable(field, "must have at most 128 characters");
         }
-        Ok(id.filter(|id| !self.0.in_text(id)).map(str::to_owned))
+        let id = id.filter(|id| !self.secrets.in_text(id));
+        id.map_or(Ok(()), |id| expect_whole(id, field, self.marked))?;
+        Ok(id.map(str::to_owned))
     }
 
     /// Whose event it is. The events about a person (`user.deactivate`) have no `userId`: they hold the user, and since
@@ -312,7 +344,7 @@ impl Reader<'_, '_> {
 
     /// At most `bytes_max` of it, cut between two characters.
     fn text(&self, member: &Option<Value<'_>>, field: &str, bytes_max: usize) -> Result<Option<String>, SourceError> {
-        let text = string(member, field)?.filter(|text| !self.0.in_text(text));
+        let text = string(member, field)?.filter(|text| !self.secrets.in_text(text));
         Ok(text.map(|text| cut(text, bytes_max).to_owned()))
     }
 
@@ -337,38 +369,4 @@ impl Reader<'_, '_> {
             os: self.text(&info.os, "event.info.os", DEVICE_BYTES_MAX)?,
         })
     }
-
-    fn location(&self, place: &Place<'_>) -> Result<Option<Location>, SourceError> {
-        let text = |member, field| self.text(member, field, PLACE_BYTES_MAX);
-        let (latitude, longitude) = coordinates(place)?.unzip();
-        let made = Location {
-            city: text(&place.city, "event.info.location.city")?,
-            region: text(&place.region, "event.info.location.region")?,
-            country: text(&place.country, "event.info.location.country")?,
-            zipcode: text(&place.zipcode, "event.info.location.zipcode")?,
-            latitude,
-            longitude,
-            display: text(&place.display_string, "event.info.location.displayString")?,
-            from: None,
-        };
-        Ok((!made.is_empty()).then(|| Location { from: Some("sender".to_owned()), ..made }))
-    }
-}
-
-/// Latitude and longitude; nothing if one is unknown or no such place exists, or both are 0 (a Java `double` that was
-/// never set).
-fn coordinates(place: &Place<'_>) -> Result<Option<(f64, f64)>, SourceError> {
-    let latitude = degrees(&place.latitude, "event.info.location.latitude", 90.0)?;
-    let longitude = degrees(&place.longitude, "event.info.location.longitude", 180.0)?;
-    Ok(latitude.zip(longitude).filter(|both| *both != (0.0, 0.0)))
-}
-
-fn degrees(member: &Option<Value<'_>>, field: &str, limit: f64) -> Result<Option<f64>, SourceError> {
-    let degrees = match member {
-        Some(Value::Integer(number)) => *number as f64,
-        Some(Value::Float(number)) => *number,
-        None | Some(Value::Null) => return Ok(None),
-        Some(_) => return unreadable(field, "must be a number"),
-    };
-    Ok(Some(degrees).filter(|degrees| degrees.abs() <= limit))
 }

@@ -72,9 +72,14 @@ const KNOWN: &[&str] = &[
 /// Letters that a slip gets wrong at most.
 const SLIP_MAX: usize = 2;
 
+/// Whether it is one of them.
+pub(super) fn is_known(kind: &str) -> bool {
+    KNOWN.contains(&kind)
+}
+
 /// What was meant by a type that there is not; none where it is known, or may be new.
 pub(super) fn meant_by(kind: &str) -> Option<&'static str> {
-    if KNOWN.contains(&kind) {
+    if is_known(kind) {
         return None;
     }
     let nearest = KNOWN.iter().map(|known| (strsim::damerau_levenshtein(kind, known), *known)).min();
