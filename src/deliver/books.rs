@@ -133,7 +133,10 @@ impl Books {
             }
             Loaded::Good(cursor) => (self.durable, self.cursor) = (cursor.next, cursor),
         }
-        place::compare(&self.cursor, journal).map_err(|reason| format!("{reason}: {mend}"))?;
+        if let Err(other) = place::compare(&self.cursor, journal) {
+            self.cursor = place::certain(&self.cursor, &self.dir, journal, other.shared);
+            return Err(format!("{}: {mend}", other.reason));
+        }
         if *self.cursor.journal != *journal.id {
             self.cursor.journal = journal.id.to_string();
             self.dirty = true;
@@ -208,7 +211,7 @@ impl Books {
         self.halted.as_deref()
     }
 
-    /// Where it is.
+    /// Where it is; halted in another journal than it was made for, what is certain of that.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
     }

@@ -14,6 +14,7 @@ use super::{
     Context,
     books::Books,
     parked::{Listed, Page},
+    place,
     requests::{RequestError, Triage},
     status::{SinkState, Status},
 };
@@ -100,7 +101,7 @@ impl Shared {
                 self.name
             );
             alarms.raise(Alarm::RecordParked, name, message);
-        } else {
+        } else if books.halted().is_none() {
             alarms.clear(Alarm::RecordParked, name, format!("sink {} has no parked record", self.name));
         }
         let mut view = lock(&self.view);
@@ -167,6 +168,17 @@ impl Shared {
     /// Where its books say that it is.
     pub(super) fn next(&self) -> Seq {
         lock(&self.view).status.next
+    }
+
+    /// The same; of a sink that stands still it looks up how old the oldest record is, which nobody else reads then.
+    pub(super) async fn look(&self) -> Status {
+        let status = self.status();
+        if status.state == SinkState::Halted && status.pending > 0 && lock(&self.view).oldest.is_none() {
+            let (journal, next) = (self.context.journal(), status.next);
+            let oldest = task::spawn_blocking(move || place::received_at(&journal, next)).await;
+            self.oldest(oldest.ok().flatten());
+        }
+        status
     }
 
     /// How it stands now; brings the metrics up to date, too.

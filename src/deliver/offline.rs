@@ -5,17 +5,11 @@ use std::path::Path;
 use super::{
     Start,
     books::{Books, Journal},
+    place,
     requests::{RequestError, Triage},
     status::{SinkState, Status},
 };
-use crate::{
-    ledger::{
-        read::{Item, Reader},
-        segment,
-    },
-    record::{Record, Seq},
-    time::ReceivedAt,
-};
+use crate::{ledger::segment, record::Seq, time::ReceivedAt};
 
 /// One sink's files. What changes them needs the data directory's lock; the caller takes it.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +33,8 @@ impl SinkFiles<'_> {
             status.state = SinkState::Stopped;
         }
         status.begins_with(self.begins_with(), self.journal.synced);
-        if status.pending > 0 && books.halted().is_none() {
-            let oldest = self.received_at(status.next);
+        if status.pending > 0 {
+            let oldest = place::received_at(self.journal, status.next);
             status.lag_seconds = oldest.map_or(0.0, |oldest| ReceivedAt::wall().since(oldest).as_secs_f64());
         }
         status
@@ -89,13 +83,5 @@ impl SinkFiles<'_> {
     pub(super) fn begins_with(&self) -> Seq {
         let segments = segment::list(&self.journal.dir).unwrap_or_default();
         segments.first().map_or(0, |oldest| oldest.first)
-    }
-
-    fn received_at(&self, seq: Seq) -> Option<ReceivedAt> {
-        let items = Reader::new(&self.journal.dir, seq).read(self.journal.synced, 1, 1).ok()?;
-        let Item::Line { text, .. } = items.first()? else {
-            return None;
-        };
-        serde_json::from_slice::<Record>(text).ok().map(|record| record.received_at)
     }
 }

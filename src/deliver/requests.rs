@@ -65,9 +65,10 @@ pub enum RequestError {
 impl Books {
     /// How many records [`Books::redeliver`] would be about at most; says why it would not be done. Changes nothing.
     pub fn check_redeliver(&self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
+        let from = from.max(1);
         if self.halted.is_some() {
             let end = journal.synced + 1;
-            if from == 0 || from > end {
+            if from > end {
                 return Err(RequestError::Refused(format!(
                     "the journal has seqs 1 to {}; {end} = new records only",
                     journal.synced
@@ -82,7 +83,7 @@ impl Books {
         let to = to.unwrap_or(last).min(last);
         // What retention deleted, or what gave way for room, nobody can deliver any more.
         let first = segment::list(&journal.dir)?.first().map_or(1, |segment| segment.first);
-        if from == 0 || from > to || to < first {
+        if from > to || to < first {
             if last == 0 {
                 return Err(RequestError::Refused(
                     "nothing was delivered yet, so there is nothing to deliver again".to_owned(),
@@ -130,6 +131,7 @@ impl Books {
     /// instead and everything from there on is delivered, counted anew; parked copies are set aside.
     pub fn redeliver(&mut self, from: Seq, to: Option<Seq>, journal: &Journal) -> Result<u64, RequestError> {
         let count = self.check_redeliver(from, to, journal)?;
+        let from = from.max(1);
         if self.halted.is_some() {
             self.restart(from, journal)?;
             return Ok(count);

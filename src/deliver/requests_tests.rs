@@ -151,3 +151,12 @@ fn what_an_earlier_cursor_was_to_deliver_again_goes_with_it() {
     }
     assert!(!sink.file("redrive.json").exists());
 }
+
+#[test]
+fn a_range_from_before_the_first_record_begins_with_it() {
+    let sink = Settled::new(10);
+    let mut books = sink.open();
+    assert_eq!(books.check_redeliver(0, Some(3), &sink.journal).unwrap(), 3);
+    assert_eq!(books.redeliver(0, Some(99), &sink.journal).unwrap(), 10);
+    assert_eq!(books.redriving().ranges, [Range { from: 1, to: 10, next: 1 }]);
+}

@@ -325,7 +325,7 @@ impl<S: Sink + Send + Sync + 'static> Deliverer<S> {
 
     /// Nothing to do now: waits for whatever comes first.
     async fn rest(&mut self, stop: &mut watch::Receiver<bool>) {
-        let status = self.shared.status();
+        let status = self.shared.look().await;
         if status.pending == 0 && !self.shared.redriving() {
             self.shared.state(SinkState::Idle, None);
         }

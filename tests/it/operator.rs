@@ -27,7 +27,6 @@ fn what_is_refused_is_not_journaled() {
         for arguments in [
             &["redeliver", "audit-file", "--from", "9999"][..],
             &["redeliver", "audit-file", "--from", "5", "--to", "2"],
-            &["redeliver", "audit-file", "--from", "0"],
             &["parked", "audit-file", "--drop", "99999"],
             &["parked", "audit-file", "--retry", "3"],
         ] {

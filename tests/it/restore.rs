@@ -42,6 +42,35 @@ fn journal_id(app: &TestApp) -> String {
     read_json(&app.data().join("journal/meta.json"))["journal"].as_str().unwrap().to_owned()
 }
 
+/// What a sink says of itself; its counts add up to what is recorded.
+fn sink_status(app: &TestApp) -> Value {
+    let told = app.run(&["sinks", "--format", "json"]).stdout;
+    let status = serde_json::from_slice::<Vec<Value>>(&told).unwrap().remove(0);
+    let counts = ["delivered", "skipped", "parked", "dropped", "damaged", "pending"];
+    assert_eq!(counts.iter().map(|name| status[name].as_u64().unwrap()).sum::<u64>(), status["recorded"], "{status}");
+    status
+}
+
+/// It counts what both journals share, up to `shared`, as delivered, and all else that is there as pending.
+fn counts_what_is_shared(app: &TestApp, shared: u64, is_running: bool) {
+    let status = sink_status(app);
+    let last = app.journal().last_seq();
+    let count = |name: &str| status[name].as_u64().unwrap();
+    assert_eq!(["recorded", "delivered", "pending", "next"].map(count), [last, shared, last - shared, shared + 1]);
+    assert_eq!(status["state"], "halted");
+    if !is_running {
+        return assert_eq!(status["lag_seconds"].as_f64().unwrap() > 0.0, last > shared, "{status}");
+    }
+    let metric = |state: &str| {
+        let value = app.metric("refresh_audit_sink_records", &[("sink", "audit-file"), ("state", state)]);
+        value.unwrap()
+    };
+    assert_eq!((metric("delivered"), metric("pending")), (shared as f64, (last - shared) as f64));
+    eventually("the age of what is pending", || {
+        app.metric("refresh_audit_sink_lag_seconds", &[("sink", "audit-file")]).is_some_and(|lag| lag > 0.0)
+    });
+}
+
 #[test]
 fn a_sink_stands_still_until_it_is_told_and_no_name_is_given_twice() {
     let mut rng = StdRng::seed_from_u64(seed("restore"));
@@ -54,6 +83,7 @@ fn a_sink_stands_still_until_it_is_told_and_no_name_is_given_twice() {
     cut_lines(&app.data(), 3);
 
     // Longer than before, and started again: still the sink does not have the records that replaced the others.
+    counts_what_is_shared(&app, end, false);
     app.launch();
     assert!(halted(&app));
     post(&app, &mut rng, 5);
@@ -63,7 +93,9 @@ fn a_sink_stands_still_until_it_is_told_and_no_name_is_given_twice() {
         assert!(halted(&app), "forgotten over a restart: {}", app.log());
         post(&app, &mut rng, 1);
         assert!(!app.run(&["sinks", "reconcile", "audit-file", "--files-only"]).status.success());
+        counts_what_is_shared(&app, end, true);
         app.stop();
+        counts_what_is_shared(&app, end, false);
     }
     assert_eq!(app.file_sink_lines().len(), taken);
     let after = app.journal();
