@@ -17,12 +17,12 @@ use crate::{
     config::{Config, ConfigError},
     detect::{
         Facts,
-        judge::{Case, Judge, Memory, Ruling},
-        state::spilled::{Cellar, InMemory},
+        judge::{Case, Judge, Ruling},
+        state::spilled::Cellar,
     },
     enrich::Enricher,
     event::RefreshEvent,
-    ledger::{Meta, chain, remembered, segment},
+    ledger::chain,
     record::{Action, Draft, Evidence, Finding, Incident, IncidentChange, Kind, Replay, Seq, Severity},
     secret::Fingerprinter,
     source::{AnyDecoder, Authentic, Decoded},
@@ -54,13 +54,14 @@ pub(super) struct Arguments {
     /// The journal's own events instead, as a difference to what was found then
     #[arg(long)]
     journal: bool,
-    /// Of the journal, from then on: 14d (ago), 2026-11-22 (UTC), 2026-11-22T08:00:00+01:00
+    /// Of the journal, from then on: 14d (ago; ms, s, m, h or d), 2026-11-22 (its begin in UTC), 2026-11-22T08:00:00+01:00 or "2026-11-22 07:00:00Z"
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal", conflicts_with = "files")]
     since: Option<ReceivedAt>,
-    /// Of the journal, up to then, not included
+    /// Of the journal, up to then, not included; written as for --since
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal", conflicts_with = "files")]
     until: Option<ReceivedAt>,
-    /// Start with what the service remembers, by its newest durable copy; of the journal, with what it knew at --since
+    /// Start with what the service knows by now, of the journal with what it knew at --since: by its newest durable copy, if any,
+    /// and the records since. Ids of bodies that it has recorded already are no duplicates
     #[arg(long)]
     from_live: bool,
     /// Whose bodies they are: the name of one of [[sources]]; default: the first
@@ -345,24 +346,6 @@ impl Backtest<'_> {
         }
         print(&format!("{records} records, {opened} incidents opened, {denials} refreshes would be denied"))
     }
-}
-
-/// Judges by today's configuration.
-fn judge(given: &Arguments, config: &Config) -> anyhow::Result<(Judge, Box<dyn Cellar>)> {
-    let (memory, cellar): (_, Box<dyn Cellar>) = match given.from_live {
-        true => {
-            let dir = segment::journal_dir(&config.data_dir);
-            let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
-            let known = remembered(&config.data_dir, &meta.journal, Seq::MAX);
-            let known = known.context("there is no durable copy in state/")?;
-            let cellar = known.borrowed(&config.data_dir);
-            (known.memory, Box::new(cellar))
-        }
-        false => (Memory::default(), Box::new(InMemory::default())),
-    };
-    let mut judge = Judge::new(&config.policy, memory);
-    judge.configure(&config.policy);
-    Ok((judge, cellar))
 }
 
 fn written(result: io::Result<()>) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ use crate::{
         judge::{Case, Judge, Memory},
         state::spilled::{Cellar, InMemory},
     },
-    ledger::{Meta, remembered, segment, spill::Borrowed},
+    ledger::{Meta, recovery, remembered, segment, spill::Borrowed},
     record::{Action, Finding, Incident, IncidentChange, Kind, Record, Seq, Severity},
     time::ReceivedAt,
 };
@@ -74,26 +74,33 @@ pub(super) fn run(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
     Ok(Ended::well_if(whole))
 }
 
-/// Knows nothing, or what the service knew when the part begins; judges by today's configuration.
-fn start(given: &Arguments, config: &Config) -> anyhow::Result<(Judge, Box<dyn Cellar>)> {
-    let (mut judge, cellar): (_, Box<dyn Cellar>) = match given.since.filter(|_| given.from_live) {
-        Some(since) => known_at(config, since).map(|(judge, cellar)| (judge, Box::new(cellar) as _))?,
-        None => (Judge::new(&config.policy, Memory::default()), Box::new(InMemory::default())),
+/// Knows nothing, or what the service knew when the part begins, of bodies what it knows by now; judges by today's
+/// configuration.
+pub(super) fn start(given: &Arguments, config: &Config) -> anyhow::Result<(Judge, Box<dyn Cellar>)> {
+    // Before the whole journal nothing was known.
+    let is_whole_journal = given.journal && given.since.is_none();
+    let (mut judge, cellar): (_, Box<dyn Cellar>) = match given.from_live && !is_whole_journal {
+        true => known_at(config, given.since).map(|(judge, cellar)| (judge, Box::new(cellar) as _))?,
+        false => (Judge::new(&config.policy, Memory::default()), Box::new(InMemory::default())),
     };
     judge.configure(&config.policy);
     Ok((judge, cellar))
 }
 
-/// What the service knew at an instant: by its newest durable copy from before it and the records since that copy.
-fn known_at(config: &Config, since: ReceivedAt) -> anyhow::Result<(Judge, Borrowed)> {
+/// What the service knew at an instant, or at the journal's end: by its newest durable copy from before it, where there is one,
+/// and the records since that copy.
+fn known_at(config: &Config, since: Option<ReceivedAt>) -> anyhow::Result<(Judge, Borrowed)> {
     let dir = segment::journal_dir(&config.data_dir);
     let meta = Meta::read(&dir).with_context(|| format!("there is no journal in {}", dir.display()))?;
     let mut last = 0;
-    let before = Part { since: None, until: Some(since) };
-    scan::each_from(config, scan::seq_before(&dir, since)?, before, |record| {
-        last = record.seq;
-        Ok(())
-    })?;
+    let before = Part { since: None, until: since };
+    match since {
+        None => last = recovery::last_seq(&dir)?,
+        Some(since) => drop(scan::each_from(config, scan::seq_before(&dir, since)?, before, |record| {
+            last = record.seq;
+            Ok(())
+        })?),
+    }
     let known = remembered(&config.data_dir, &meta.journal, last).unwrap_or_default();
     let mut cellar = known.borrowed(&config.data_dir);
     let mut judge = Judge::new(&Policy::default(), known.memory);

@@ -122,18 +122,41 @@ fn a_backtest_from_live_knows_what_was_known_before() {
     // Raw bodies: the same session shown again, once more, five minutes after the theft.
     let next = one.refresh(1, 16, From::Overseas);
     fs::write(app.path("bodies.jsonl"), &next.body).unwrap();
-    let found = |arguments: &[&str]| -> BTreeSet<(String, String)> {
+    let found = |app: &TestApp, arguments: &[&str]| -> BTreeSet<(String, String)> {
         let found = json_lines(&app.run(&[&["backtest", "bodies.jsonl"], arguments].concat()));
         rules(&found[0]).into_iter().collect()
     };
-    assert_eq!(found(&[]), BTreeSet::new());
-    assert_eq!(found(&["--from-live"]), BTreeSet::from([("RA101".to_owned(), "critical".to_owned())]));
+    assert_eq!(found(&app, &[]), BTreeSet::new());
+    assert_eq!(found(&app, &["--from-live"]), BTreeSet::from([("RA101".to_owned(), "critical".to_owned())]));
     let sums = ["backtest", "bodies.jsonl", "--from-live", "--summary", "--format", "json"];
     let rule = json!({ "rule": "RA101", "severity": "critical", "findings": 1 });
     // The session's incident is open already.
     let expected = json!({ "records": 1, "rules": [rule], "incidents_opened": 0, "would_deny": 1 });
     assert_eq!(json_lines(&app.run(&sums)), [expected]);
+    // What came after the copy is known by its records.
+    app.launch();
+    let three = Session::new(3);
+    send(&app, &three.refresh(1, 10, From::Home));
+    app.kill();
+    fs::write(app.path("bodies.jsonl"), &three.refresh(1, 16, From::Overseas).body).unwrap();
+    assert_eq!(found(&app, &["--from-live"]), BTreeSet::from([("RA101".to_owned(), "critical".to_owned())]));
     // Without any copy it is learned from the journal.
     fs::remove_dir_all(app.data().join("state")).unwrap();
     assert_eq!(text(&app.run(&knowing)), "");
+    assert_eq!(found(&app, &["--from-live"]), BTreeSet::from([("RA101".to_owned(), "critical".to_owned())]));
+}
+
+#[test]
+fn a_backtest_from_live_needs_no_service_that_was_ever_stopped() {
+    let app = start(settings());
+    let session = Session::new(1);
+    let first = session.refresh(1, 10, From::Home);
+    send(&app, &first);
+    fs::write(app.path("bodies.jsonl"), &session.refresh(1, 16, From::Overseas).body).unwrap();
+    let found = json_lines(&app.run(&["backtest", "bodies.jsonl", "--from-live"]));
+    assert_eq!(rules(&found[0]), [("RA101".to_owned(), "critical".to_owned())]);
+    // What the journal has already is judged once more.
+    fs::write(app.path("bodies.jsonl"), &first.body).unwrap();
+    let again = json_lines(&app.run(&["backtest", "bodies.jsonl", "--from-live"]));
+    assert_eq!((&again[0]["kind"], &again[0]["event"]["id"]), (&json!("event"), &json!(first.id)));
 }
