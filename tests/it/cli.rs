@@ -25,17 +25,17 @@ use tempfile::TempDir;
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/fusionauth/example");
 
 /// The binary in a directory of its own, without the environment of the tests.
-fn command(dir: &Path, arguments: &[&str]) -> Command {
+pub fn command(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_refresh-audit"));
     command.args(arguments).current_dir(dir).env_clear();
     command
 }
 
-fn run(dir: &Path, arguments: &[&str]) -> Output {
+pub fn run(dir: &Path, arguments: &[&str]) -> Output {
     command(dir, arguments).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -350,51 +350,4 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let mut child = command(Path::new("."), &["schema"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
-}
-
-#[test]
-fn the_schema_takes_every_kind_of_record_and_nothing_else() {
-    let schema: Value = serde_json::from_slice(&run(Path::new("."), &["schema"]).stdout).unwrap();
-    assert_eq!(schema["$id"], "urn:refresh-audit:record:1");
-    jsonschema::meta::validate(&schema).unwrap();
-    let schema = jsonschema::validator_for(&schema).unwrap();
-    let mut cases = 0;
-    for file in fs::read_dir("fixtures/records").unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let line = fs::read_to_string(&path).unwrap();
-        let record: Value = serde_json::from_str(&line).unwrap();
-        let errors: Vec<String> = schema.iter_errors(&record).map(|error| error.to_string()).collect();
-        assert!(errors.is_empty(), "{}: {errors:?}", path.display());
-        let typed: refresh_audit::record::Record = serde_json::from_str(&line).unwrap();
-        assert_eq!(serde_json::to_string(&typed).unwrap(), line.trim_end(), "{}", path.display());
-        assert!(refresh_audit::ledger::chain::check_line(line.as_bytes()).is_some(), "{}", path.display());
-        cases += 1;
-    }
-    assert_eq!(cases, 4);
-
-    let good: Value = serde_json::from_str(&fs::read_to_string("fixtures/records/fusionauth.json").unwrap()).unwrap();
-    for (pointer, value) in [
-        ("/schema", json!("refresh-audit/2")),
-        ("/seq", json!(0)),
-        ("/kind", json!("rumour")),
-        ("/prev", json!("00")),
-        ("/hash", json!("A".repeat(64))),
-        ("/source", Value::Null),
-        ("/event/outcome", json!("maybe")),
-        ("/event/ip", Value::Null),
-        ("/event/location/latitude", json!("north")),
-        ("/event/tokens/access/issued/claims/aud", json!("a")),
-        ("/findings/0/severity", json!("awful")),
-        ("/verdict/action", Value::Null),
-    ] {
-        let mut bad = good.clone();
-        *bad.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
-        assert!(!schema.is_valid(&bad), "{pointer}");
-    }
-    let mut bad = good.clone();
-    bad.as_object_mut().unwrap().remove("seq");
-    assert!(!schema.is_valid(&bad));
 }

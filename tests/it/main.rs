@@ -61,6 +61,7 @@ mod people;
 mod proof;
 #[cfg(all(feature = "kafka", feature = "nats", feature = "otlp", feature = "smtp"))]
 mod readme;
+mod record_schema;
 mod redrive;
 mod restore;
 mod rotation;
