@@ -232,9 +232,10 @@ fn build_intake(
 ) -> Result<Intake, StartError> {
     let sources = config.sources.iter().map(|entry| {
         let built = entry.config.build(&config.base, &[]);
-        built
-            .map(|source| (entry.name.clone(), source))
-            .map_err(|error| in_entry("source", &entry.name, &error, &entry.at))
+        built.map(|source| (entry.name.clone(), source)).map_err(|error| {
+            let what = format!("source {}", entry.name);
+            StartError::Config(ConfigError::from_member(&what, &error, &entry.at).to_string())
+        })
     });
     Ok(Intake::new(Parts {
         sources: sources.collect::<Result<_, _>>()?,
@@ -255,16 +256,15 @@ type NamedSink = (String, deliver::DeliveryConfig, AnySink);
 
 fn build_sinks(config: &Config) -> Result<Vec<NamedSink>, StartError> {
     let build = |entry: &crate::config::SinkEntry| {
-        let sink =
-            entry.config.build(&config.base).map_err(|error| in_entry("sink", &entry.name, &error, &entry.at))?;
-        entry.delivery.suits(&sink).map_err(|error| in_entry("sink", &entry.name, &error, &entry.at))?;
+        let sink = entry.config.build(&config.base).map_err(|error| in_sink(&entry.name, &error, &entry.at))?;
+        entry.delivery.suits(&sink).map_err(|error| in_sink(&entry.name, &error, &entry.at))?;
         Ok((entry.name.clone(), entry.delivery.clone(), sink))
     };
     config.sinks.iter().map(build).collect()
 }
 
-fn in_entry(what: &str, name: &str, error: &dyn std::error::Error, at: &At) -> StartError {
-    StartError::Config(ConfigError::from_part(&format!("{what} {name}"), error, at).to_string())
+fn in_sink(name: &str, error: &dyn std::error::Error, at: &At) -> StartError {
+    StartError::Config(ConfigError::from_part(&format!("sink {name}"), error, at).to_string())
 }
 
 async fn watch_sources(intake: Arc<Intake>) {

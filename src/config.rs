@@ -110,7 +110,7 @@ pub struct SourceEntry {
     pub config: SourceConfig,
     /// The files its members name, as written.
     pub files: Vec<PathBuf>,
-    /// Where it begins.
+    /// Where it is.
     pub at: At,
 }
 
@@ -125,7 +125,7 @@ pub struct SinkEntry {
     pub delivery: DeliveryConfig,
     /// The sink's own.
     pub config: SinkConfig,
-    /// Where it begins.
+    /// Where it is.
     pub at: At,
 }
 

@@ -135,12 +135,15 @@ impl<'a> Backtest<'a> {
         let asked = given.source.as_deref().or_else(|| names.next()).unwrap_or_default();
         let entry = config.sources.iter().find(|entry| entry.name == asked);
         let entry = entry.ok_or_else(|| Usage::unknown("source", asked, names))?;
-        let (judge, cellar) = judge(given, config)?;
+        let (judge, cellar) = journal::start(given, config)?;
         Ok(Self {
             given,
             config,
             source: &entry.name,
-            decoder: entry.config.decoder().with_context(|| format!("sources `{}`", entry.name))?,
+            decoder: entry
+                .config
+                .decoder()
+                .map_err(|error| ConfigError::from_member(&format!("source {}", entry.name), &error, &entry.at))?,
             enricher: config
                 .enrich
                 .build(&config.base)

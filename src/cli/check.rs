@@ -58,7 +58,7 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     for entry in &config.sources {
         let what = format!("source {}", entry.name);
         let source = entry.config.build(&config.base, &missing);
-        sources.push((what.clone(), source.map_err(|error| ConfigError::from_part(&what, &error, &entry.at))?));
+        sources.push((what.clone(), source.map_err(|error| ConfigError::from_member(&what, &error, &entry.at))?));
         print(&format!("ok   {what}"))?;
     }
     let mut sinks = Vec::new();

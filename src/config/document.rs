@@ -132,9 +132,12 @@ impl<'t> Document<'t> {
         Ok(Entry { name, kind, section, path: format!("{key}.{number}"), table, span })
     }
 
-    /// Where an entry begins.
+    /// Where an entry begins, and each of its members.
     pub(super) fn at(&self, entry: &Entry<'_>) -> At {
-        At::new(self.origin.place(Some(entry.span.clone())))
+        let within = format!("{}.", entry.path);
+        let members = self.spans.iter().filter_map(|(path, span)| Some((path.strip_prefix(&within)?, span)));
+        let members = members.map(|(path, span)| (path.to_owned(), self.origin.place(Some(span.clone()))));
+        At::of_entry(self.origin.place(Some(entry.span.clone())), members.collect())
     }
 
     /// The text as a whole.

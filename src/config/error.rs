@@ -1,6 +1,12 @@
 //! Why a configuration is not taken: what is wrong, where, and what to write instead. Never the value of a secret.
 
-use std::{collections::BTreeSet, fmt, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::Range,
+};
+
+use crate::source::EntryError;
 
 /// Why a configuration is not taken.
 #[derive(Debug)]
@@ -14,11 +20,24 @@ pub struct ConfigError {
 
 /// Where something stands in a configuration, for errors that are found when it is built.
 #[derive(Clone, Default)]
-pub struct At(Option<Place>);
+pub struct At {
+    whole: Option<Place>,
+    /// What is in it, by dotted path.
+    members: BTreeMap<String, Place>,
+}
 
 impl At {
     pub(super) fn new(place: Place) -> Self {
-        Self(Some(place))
+        Self::of_entry(place, BTreeMap::new())
+    }
+
+    pub(super) fn of_entry(place: Place, members: BTreeMap<String, Place>) -> Self {
+        Self { whole: Some(place), members }
+    }
+
+    fn place(&self, member: Option<&String>) -> Place {
+        let member = member.and_then(|path| self.members.get(path));
+        member.or(self.whole.as_ref()).cloned().unwrap_or(Place::Nowhere)
     }
 }
 
@@ -54,7 +73,12 @@ impl ConfigError {
 
     /// A part that cannot be built from its configuration: `what` names the part.
     pub fn from_part(what: &str, error: &dyn std::error::Error, at: &At) -> Self {
-        Self::new(format!("{what}: {error}"), at.0.clone().unwrap_or(Place::Nowhere))
+        Self::new(format!("{what}: {error}"), at.place(None))
+    }
+
+    /// The same of an entry that says which of its members is wrong.
+    pub fn from_member(what: &str, error: &EntryError, at: &At) -> Self {
+        Self::new(format!("{what}: {error}"), at.place(error.member.as_ref()))
     }
 
     /// The override whose value was read as another type than its key takes.

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{BuildError, RawRequest, SourceError};
+use super::{BuildError, EntryError, RawRequest, SourceError};
 use crate::{
     host::Addresses,
     secret::{Secret, SecretRef},
@@ -53,22 +53,25 @@ fn refuse<T>(step: &'static str, fix: impl Into<String>) -> Result<T, SourceErro
 }
 
 impl Credentials {
-    pub(in crate::source) fn build(wanted: &Wanted<'_>, base: &Path) -> Result<Self, BuildError> {
-        let basic = wanted.basic_auth.map(|auth| auth.digest(base)).transpose()?;
+    pub(in crate::source) fn build(wanted: &Wanted<'_>, base: &Path) -> Result<Self, EntryError> {
+        let basic =
+            wanted.basic_auth.map(|auth| auth.digest(base)).transpose().map_err(EntryError::of("basic_auth"))?;
         let mut headers = Vec::new();
-        for (name, secret) in wanted.headers {
-            let name = header_name(name)?;
+        for (written, secret) in wanted.headers {
+            let of_this = || EntryError::of(format!("headers.{written}"));
+            let name = header_name(written).map_err(of_this())?;
             if basic.is_some() && name == "authorization" {
                 let problem =
                     "basic_auth and headers.Authorization exclude each other: a request has one Authorization";
-                return Err(BuildError(problem.to_owned()));
+                return Err(of_this()(BuildError(problem.to_owned())));
             }
-            let value = secret.read(base)?;
+            let value = secret.read(base).map_err(BuildError::from).map_err(of_this())?;
             let sendable = value.expose().iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..));
             if !sendable || value.expose().trim_ascii().len() != value.expose().len() {
-                return Err(BuildError(format!(
+                let problem = format!(
                     "the value for the header {name} can never arrive: it has a control character, or blanks at an end"
-                )));
+                );
+                return Err(of_this()(BuildError(problem)));
             }
             headers.push((name, digest(value.expose())));
         }

@@ -176,6 +176,28 @@ pub struct SetUp {
     pub steps: &'static [&'static str],
 }
 
+/// Why a source cannot be built from its entry, and which member is to blame where it is one.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct EntryError {
+    /// Its path in the entry: `keys.0`.
+    pub member: Option<String>,
+    error: BuildError,
+}
+
+impl EntryError {
+    /// What is wrong with a member, by its path in the entry.
+    fn of(member: impl Into<String>) -> impl FnOnce(BuildError) -> Self {
+        |error| Self { member: Some(member.into()), error }
+    }
+}
+
+impl From<BuildError> for EntryError {
+    fn from(error: BuildError) -> Self {
+        Self { member: None, error }
+    }
+}
+
 mod claims;
 mod credentials;
 mod json;
@@ -209,7 +231,7 @@ macro_rules! sources {
 
         impl SourceConfig {
             /// What reads its bodies.
-            pub fn decoder(&self) -> Result<AnyDecoder, BuildError> {
+            pub fn decoder(&self) -> Result<AnyDecoder, EntryError> {
                 match self { $(Self::$variant(config) => config.decoder().map(AnyDecoder::$variant)),* }
             }
 
@@ -241,7 +263,7 @@ macro_rules! sources {
 
             /// Builds it; relative paths are relative to `base`. A key file among `unmade` is not read: for who checks what
             /// will hold once it is made.
-            pub fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<AnySource, BuildError> {
+            pub fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<AnySource, EntryError> {
                 match self { $(Self::$variant(config) => config.build(base, unmade).map(AnySource::$variant)),* }
             }
         }

@@ -17,7 +17,7 @@ use crate::{
     host::Addresses,
     secret::{Secret, SecretRef},
     source::{
-        BuildError, SetUp, SharedKey,
+        BuildError, EntryError, SetUp, SharedKey,
         credentials::{BasicAuth, Wanted},
     },
     units::Span,
@@ -104,6 +104,10 @@ fn wrong<T>(problem: impl Into<String>) -> Result<T, BuildError> {
     Err(BuildError(problem.into()))
 }
 
+fn wrong_member<T>(member: impl Into<String>, problem: impl Into<String>) -> Result<T, EntryError> {
+    wrong(problem).map_err(EntryError::of(member))
+}
+
 impl Config {
     /// How its senders sign.
     pub const SIGNATURE: Option<Signature> = Some(SIGNATURE);
@@ -135,7 +139,7 @@ impl Config {
 
     /// Reads the keys and checks that what is asked for can be had; relative paths are relative to `base`. Of those that are
     /// `unmade` all is checked but what is in them.
-    pub fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<Fusionauth, BuildError> {
+    pub fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<Fusionauth, EntryError> {
         let wanted = Wanted {
             basic_auth: self.basic_auth.as_ref(),
             headers: &self.headers,
@@ -145,11 +149,14 @@ impl Config {
         let credentials = Credentials::build(&wanted, base)?;
         let signed = self.signed(base, unmade)?;
         if signed.is_none() && !credentials.any_secret() {
-            return wrong("unsigned = true needs basic_auth or headers: without them anyone can send events");
+            return wrong_member(
+                "unsigned",
+                "unsigned = true needs basic_auth or headers: without them anyone can send events",
+            );
         }
         let decoder = self.decoder()?;
         if self.quiet_after.is_some_and(|span| span.get().is_zero()) {
-            return wrong("quiet_after must be more than zero: leave it out for no alarm");
+            return wrong_member("quiet_after", "quiet_after must be more than zero: leave it out for no alarm");
         }
         if !self.trusted_proxies.is_empty() && self.allow_from.is_empty() {
             tracing::warn!("trusted_proxies does nothing without allow_from");
@@ -163,11 +170,12 @@ impl Config {
     }
 
     /// What reads its bodies: needs no key and proves nothing.
-    pub fn decoder(&self) -> Result<Decoder, BuildError> {
+    pub fn decoder(&self) -> Result<Decoder, EntryError> {
         if self.events.iter().any(String::is_empty) || self.events.is_empty() {
-            return wrong("events must name at least one event type, such as \"jwt.refresh\"");
+            return wrong_member("events", "events must name at least one event type, such as \"jwt.refresh\"");
         }
-        for kind in &self.events {
+        for (number, kind) in self.events.iter().enumerate() {
+            let wrong = |problem: String| wrong_member(format!("events.{number}"), problem);
             if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
                 return wrong(format!("events: `{kind}` is no event type; write each out, such as \"jwt.refresh\""));
             }
@@ -175,16 +183,18 @@ impl Config {
                 return wrong(format!("events: FusionAuth has no event `{kind}`; did you mean \"{meant}\"?"));
             }
         }
-        Ok(Decoder { events: self.events.clone(), keep: Keep::build(&self.keep)? })
+        let keep = Keep::build(&self.keep).map_err(EntryError::of("keep"))?;
+        Ok(Decoder { events: self.events.clone(), keep })
     }
 
-    fn signed(&self, base: &Path, unmade: &[PathBuf]) -> Result<Option<Signed>, BuildError> {
+    fn signed(&self, base: &Path, unmade: &[PathBuf]) -> Result<Option<Signed>, EntryError> {
         let any_key = !self.keys.is_empty() || self.jwks_url.is_some();
         match (self.unsigned, any_key) {
-            (true, true) => return wrong("unsigned = true and keys or jwks_url exclude each other: take one out"),
+            (true, true) => return wrong_member("unsigned", "unsigned = true and keys or jwks_url exclude each other: take one out"),
             (true, false) => return Ok(None),
             (false, false) => {
-                return wrong(
+                return wrong_member(
+                    "keys",
                     "there is nothing to check signatures with: add keys = [{ alg = \"HS256\", secret_file = \"…\" }] or \
                      jwks_url (or unsigned = true with basic_auth or headers)",
                 );
@@ -192,13 +202,15 @@ impl Config {
             (false, true) => {}
         }
         if !self.allowed_kids.is_empty() && self.jwks_url.is_none() {
-            return wrong("allowed_kids is for jwks_url; write kid into the entry of keys instead");
+            return wrong_member("allowed_kids", "allowed_kids is for jwks_url; write kid into the entry of keys instead");
         }
         let keys = self.keys.iter().enumerate().map(|(at, key)| {
-            key.build(base, unmade).map_err(|error| BuildError(format!("keys[{at}]: {error}")))
+            let error = |error| BuildError(format!("keys[{at}]: {error}"));
+            key.build(base, unmade).map_err(error).map_err(EntryError::of(format!("keys.{at}")))
         });
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let jwks = self.jwks_url.as_deref().map(|url| Jwks::build(url, &self.allowed_kids)).transpose()?;
+        let jwks = self.jwks_url.as_deref().map(|url| Jwks::build(url, &self.allowed_kids)).transpose();
+        let jwks = jwks.map_err(EntryError::of("jwks_url"))?;
         Ok(Some(Signed { keys, jwks }))
     }
 }
