@@ -54,7 +54,8 @@ pub(super) struct Arguments {
     /// The journal's own events instead, as a difference to what was found then
     #[arg(long)]
     journal: bool,
-    /// Of the journal, from then on: 14d (ago; ms, s, m, h or d), 2026-11-22 (its begin in UTC), 2026-11-22T08:00:00+01:00 or "2026-11-22 07:00:00Z"
+    /// Of the journal, from then on: 14d (ago; ms, s, m, h or d), 2026-11-22 (its begin in UTC),
+    /// 2026-11-22T08:00:00+01:00 or "2026-11-22 07:00:00Z"
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "journal", conflicts_with = "files")]
     since: Option<ReceivedAt>,
     /// Of the journal, up to then, not included; written as for --since

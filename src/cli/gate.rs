@@ -54,7 +54,8 @@ Examples:
   refresh-audit gate report --since 14d
   refresh-audit gate report --since 2026-11-01 --format json | jq .users")]
     Report {
-        /// From then on: 14d (ago), 2026-11-22 (UTC), 2026-11-22T08:00:00+01:00
+        /// From then on: 14d (ago; ms, s, m, h or d), 2026-11-22 (its begin in UTC),
+        /// 2026-11-22T08:00:00+01:00 or "2026-11-22 07:00:00Z"
         #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "14d")]
         since: ReceivedAt,
         /// How to print

@@ -25,7 +25,8 @@ Examples:
   refresh-audit incidents --open --at-least high
   refresh-audit incidents --format json | jq 'select(.user_id) | {id, user_id, summary}'")]
 pub(super) struct Arguments {
-    /// With a record from then on: 2h (ago), 2026-11-22 (UTC), 2026-11-22T08:00:00+01:00
+    /// With a record from then on: 2h (ago; ms, s, m, h or d), 2026-11-22 (its begin in UTC),
+    /// 2026-11-22T08:00:00+01:00 or "2026-11-22 07:00:00Z"
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<ReceivedAt>,
     /// Only those that are not closed

@@ -14,8 +14,9 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  refresh-audit keygen hmac                               webhook.key in data_dir
   refresh-audit keygen hmac --out webhook-2027.key        a second key, for a rotation
-  refresh-audit keygen checkpoint --out checkpoint.key    and checkpoint.pub beside it")]
+  refresh-audit keygen checkpoint                         checkpoint.key in data_dir, and checkpoint.pub beside it")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     kind: Kind,
@@ -26,20 +27,22 @@ enum Kind {
     /// A secret for signatures (HS256, HS384, HS512) or fingerprints: 43 base64url characters
     #[command(after_help = "\
 Examples:
+  refresh-audit keygen hmac
   refresh-audit keygen hmac --out webhook-2027.key")]
     Hmac {
-        /// The file to make
+        /// The file to make; without it webhook.key in data_dir
         #[arg(long, value_name = "FILE")]
-        out: PathBuf,
+        out: Option<PathBuf>,
     },
     /// An Ed25519 key that signs checkpoints, in signed-note form, and its public half beside it (.pub)
     #[command(after_help = "\
 Examples:
+  refresh-audit keygen checkpoint
   refresh-audit keygen checkpoint --out /etc/refresh-audit/checkpoint.key --name audit-1")]
     Checkpoint {
-        /// The file to make
+        /// The file to make; without it checkpoint.key in data_dir
         #[arg(long, value_name = "FILE")]
-        out: PathBuf,
+        out: Option<PathBuf>,
         /// The key's name in every checkpoint; without it the configured `node`
         #[arg(long)]
         name: Option<String>,
@@ -47,14 +50,17 @@ Examples:
 }
 
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
+    let in_data_dir = |name: &str| load().map(|config| config.data_dir.join(name));
     match &given.kind {
         Kind::Hmac { out } => {
-            keys::make_hmac(out)?;
+            let out = out.clone().map_or_else(|| in_data_dir("webhook.key"), Ok)?;
+            keys::make_hmac(&out)?;
             print(&format!("{}", out.display()))?;
         }
         Kind::Checkpoint { out, name } => {
+            let out = out.clone().map_or_else(|| in_data_dir("checkpoint.key"), Ok)?;
             let name = name.clone().map_or_else(|| load().map(|config| config.node), Ok)?;
-            let public = keys::make_checkpoint(out, &name)?;
+            let public = keys::make_checkpoint(&out, &name)?;
             print(&format!("{}\n{}", out.display(), public.display()))?;
         }
     }

@@ -4,12 +4,13 @@
 
 use std::{
     borrow::Cow,
+    env,
     io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::{
     app::StartError,
@@ -45,12 +46,15 @@ const EXIT_USAGE: u8 = 2;
 #[derive(Parser)]
 #[command(version, about, after_help = EXAMPLES)]
 struct Arguments {
-    /// The configuration; without it ./config.toml, and without that the embedded default
-    #[arg(long, global = true, value_name = "FILE", env = "REFRESH_AUDIT_CONFIG")]
+    /// The configuration; without it what REFRESH_AUDIT_CONFIG names, else ./config.toml, else the embedded default
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// Names the configuration where no argument does; an empty one is as good as none.
+const CONFIG_VARIABLE: &str = "REFRESH_AUDIT_CONFIG";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,14 +84,33 @@ enum Command {
     Schema(schema::Arguments),
 }
 
+/// Reads the arguments; ends the program where they make no sense.
+fn arguments() -> Arguments {
+    let mut command = Arguments::command();
+    command.build();
+    let matches = with_usage(command).get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The usage that is shown beside an error is the one of the help. Clap's own shows whatever was given as if all of it were
+/// needed, and what is positional in another order than it is read.
+fn with_usage(mut command: clap::Command) -> clap::Command {
+    let usage = command.render_usage().to_string();
+    command = command.override_usage(usage.trim_start_matches("Usage: ").to_owned());
+    command.mut_subcommands(with_usage)
+}
+
 /// Reads the arguments, runs the command and says how it ended.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let load = || Config::load(arguments.config.as_deref());
-    let done = match arguments.command {
-        None => serve::run(&serve::Arguments {}, arguments.config.as_deref(), load),
-        Some(Command::Serve(given)) => serve::run(&given, arguments.config.as_deref(), load),
-        Some(Command::Check(given)) => check::run(&given, load),
+    let Arguments { config, command } = arguments();
+    let config = config.or_else(|| env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from));
+    let config = config.as_deref();
+    // Who judges by the rules loads what is tested. Others read on, or stop the gate, whatever a rule's example says.
+    let (tested, load) = (|| Config::load(config), || Config::load_untested(config));
+    let done = match command {
+        None => serve::run(&serve::Arguments {}, config, tested),
+        Some(Command::Serve(given)) => serve::run(&given, config, tested),
+        Some(Command::Check(given)) => check::run(&given, tested),
         Some(Command::Keygen(given)) => keygen::run(&given, load),
         Some(Command::Send(given)) => send::run(&given, load),
         Some(Command::Records(given)) => records::run(&given, load),
@@ -97,8 +120,9 @@ pub fn main() -> ExitCode {
         Some(Command::Applications(given)) => applications::run(&given, load),
         Some(Command::Explain(given)) => explain::run(&given, load),
         Some(Command::Gate(given)) => gate::run(&given, load),
-        Some(Command::Rules(given)) => rules::run(&given, || Config::load_untested(arguments.config.as_deref())),
-        Some(Command::Backtest(given)) => backtest::run(&given, load),
+        // Shows each that fails.
+        Some(Command::Rules(given)) => rules::run(&given, load),
+        Some(Command::Backtest(given)) => backtest::run(&given, tested),
         Some(Command::Schema(given)) => schema::run(&given),
     };
     match done {
@@ -213,8 +237,6 @@ fn inert(lines: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -55,10 +55,11 @@ pub(super) struct Arguments {
     /// Only of this kind: event, alarm, replay, operator, config, incident
     #[arg(long, value_parser = parse_kind)]
     kind: Option<Kind>,
-    /// From then on: 2h (ago), 2026-11-22 (UTC), 2026-11-22T08:00:00+01:00
+    /// From then on: 2h (ago; ms, s, m, h or d), 2026-11-22 (its begin in UTC),
+    /// 2026-11-22T08:00:00+01:00 or "2026-11-22 07:00:00Z"
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<ReceivedAt>,
-    /// Up to then, not included
+    /// Up to then, not included; written as for --since
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<ReceivedAt>,
     /// At most this many
@@ -85,10 +86,10 @@ const COLUMNS: &[(&str, usize)] =
 
 pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigError>) -> anyhow::Result<Ended> {
     let config = load()?;
-    admin::expect_data(&config)?;
     if let Some(rule) = &given.rule {
         expect_rule(rule, &config)?;
     }
+    admin::expect_data(&config)?;
     block_on(records(given, &config))
 }
 

@@ -134,7 +134,9 @@ pub(super) fn parse_time(text: &str) -> Result<ReceivedAt, String> {
         return Ok(ReceivedAt::from_micros(ReceivedAt::wall().micros().saturating_sub(micros)));
     }
     ReceivedAt::written(text).ok_or_else(|| {
-        "a span such as 2h, a date such as 2026-11-22, or a time such as 2026-11-22T08:00:00+01:00".to_owned()
+        "a span such as 2h (ms, s, m, h, d), a date such as 2026-11-22, or a time with its offset such as \
+         2026-11-22T08:00:00+01:00 or \"2026-11-22 07:00:00Z\""
+            .to_owned()
     })
 }
 
@@ -150,13 +152,16 @@ mod tests {
             ("9999-12-31", 253_402_214_400),
             ("2026-11-22T08:00:00+01:00", 1_795_330_800),
             ("2026-11-22T07:00:00Z", 1_795_330_800),
+            ("2026-11-22 07:00:00Z", 1_795_330_800),
+            ("2026-11-22 08:00:00+01:00", 1_795_330_800),
+            ("2026-11-22T07:00Z", 1_795_330_800),
         ] {
             assert_eq!(parse_time(text).map(|at| at.micros() / 1_000_000), Ok(seconds), "{text}");
         }
         let two_hours_ago = || ReceivedAt::wall().micros() - 7_200_000_000;
         let (before, read, after) = (two_hours_ago(), parse_time("2h").unwrap().micros(), two_hours_ago());
         assert!((before..=after).contains(&read), "{before} {read} {after}");
-        for bad in ["", "yesterday", "2026-13-01", "2026-11-22T08:00:00"] {
+        for bad in ["", "yesterday", "2026-13-01", "2026-11-22T08:00:00", "2026-11-22 08:00:00"] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }
     }

@@ -20,6 +20,9 @@ const PREFIX: &str = "REFRESH_AUDIT_";
 /// Names with the prefix that are not overrides: the one of `--config`.
 const RESERVED: &[&str] = &["REFRESH_AUDIT_CONFIG"];
 
+/// Those of the keys at the top that are no sections.
+const VALUES_AT_TOP: &[&str] = &["data_dir", "node"];
+
 /// One environment variable.
 #[derive(Clone, Debug)]
 pub(super) struct Override {
@@ -100,6 +103,13 @@ fn place<'t>(
     let segments: Vec<&str> = given.name[PREFIX.len()..].split("__").collect();
     let (top, inner) = segments.split_first().ok_or_else(String::new)?;
     let Some(key) = ROOT_KEYS.iter().find(|key| as_variable(key) == **top) else {
+        if let Some((section, key)) = with_two_underscores(top) {
+            let form = match ["sources", "sinks"].contains(&section) {
+                true => "<NAME>__<KEY>".to_owned(),
+                false => [&[key], inner].concat().join("__"),
+            };
+            return Err(format!("two underscores stand before each key: {PREFIX}{}__{form}", as_variable(section)));
+        }
         let known: Vec<String> = ROOT_KEYS.iter().map(|key| format!("{PREFIX}{}", as_variable(key))).collect();
         return Err(suggest(&format!("{PREFIX}{top}"), &known.iter().map(String::as_str).collect::<Vec<_>>()));
     };
@@ -108,6 +118,13 @@ fn place<'t>(
     }
     let (table, inner) = entry(root, key, inner)?;
     insert(table, inner, value, span)
+}
+
+/// The section that `SERVER_LISTEN` begins with, where it does, and the rest.
+fn with_two_underscores(top: &str) -> Option<(&'static str, &str)> {
+    let sections = ROOT_KEYS.iter().copied().filter(|key| !VALUES_AT_TOP.contains(key));
+    let mut parts = sections.filter_map(|key| Some((key, top.strip_prefix(&as_variable(key))?.strip_prefix('_')?)));
+    parts.find(|(_, key)| !key.is_empty())
 }
 
 /// The entry of `[[sources]]` or `[[sinks]]` that the first segments name, and the segments after it.

@@ -170,6 +170,26 @@ fn wrong_variables_are_refused_by_name() {
             "no such setting in the environment variable REFRESH_AUDIT_SERVR__LISTEN; did you mean `REFRESH_AUDIT_SERVER`?",
         ),
         (
+            "REFRESH_AUDIT_SERVER_LISTEN",
+            "x",
+            "no such setting in the environment variable REFRESH_AUDIT_SERVER_LISTEN; two underscores stand before each key: REFRESH_AUDIT_SERVER__LISTEN",
+        ),
+        (
+            "REFRESH_AUDIT_SERVER_TLS__KEY",
+            "x",
+            "no such setting in the environment variable REFRESH_AUDIT_SERVER_TLS__KEY; two underscores stand before each key: REFRESH_AUDIT_SERVER__TLS__KEY",
+        ),
+        (
+            "REFRESH_AUDIT_SINKS_AUDIT_FILE_PATH",
+            "x",
+            "no such setting in the environment variable REFRESH_AUDIT_SINKS_AUDIT_FILE_PATH; two underscores stand before each key: REFRESH_AUDIT_SINKS__<NAME>__<KEY>",
+        ),
+        (
+            "REFRESH_AUDIT_NODE_NAME",
+            "x",
+            "no such setting in the environment variable REFRESH_AUDIT_NODE_NAME; did you mean `REFRESH_AUDIT_NODE`?",
+        ),
+        (
             "REFRESH_AUDIT_SINKS__OTHER__PATH",
             "x",
             "no such setting in the environment variable REFRESH_AUDIT_SINKS__OTHER__PATH; write REFRESH_AUDIT_SINKS__<NAME>__<KEY>; entries of [[sinks]]: audit-file",

@@ -15,6 +15,7 @@ mod answers;
 mod checkpoints;
 mod cli;
 mod cloud;
+mod commands;
 mod config;
 mod crash;
 mod cut;
