@@ -4,6 +4,7 @@
 use std::{collections::HashSet, fs, path::Path};
 
 use rand::{SeedableRng as _, rngs::StdRng};
+use refresh_audit::telemetry::Alarm;
 use serde_json::{Value, json};
 
 use crate::{
@@ -208,6 +209,25 @@ async fn a_sink_that_was_behind_goes_on_and_one_that_had_other_records_does_not(
             assert_eq!((raised(&world), sink.calls()), (vec!["cursor_ahead".to_owned()], 0), "{next} {last:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_parked_stays_an_alarm_while_the_sink_stands_still() {
+    let mut world = World::new();
+    world.events(5);
+    world.context.alarms.raise(Alarm::RecordParked, Some("s"), "1 record is parked");
+    let path = world.sink_file("s", "cursor");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let cursor = json!({"journal": "00000000", "start": 1, "next": 4, "delivered": 2, "skipped": 0, "parked": 1,
+        "dropped": 0, "damaged": 0});
+    fs::write(&path, cursor.to_string()).unwrap();
+    let running = world.start("s", CONFIG, Scripted::new(accept));
+    let status = running.stop().await;
+    // Nothing is certain of another journal, and nobody decided about the record.
+    assert_eq!(counts(&status), [0, 0, 0, 0, 0, 5]);
+    let mut raised = raised(&world);
+    raised.sort_unstable();
+    assert_eq!(raised, ["cursor_ahead", "record_parked"]);
 }
 
 /// The order that the README gives. In another one, the copy knows of records that it does not have.
