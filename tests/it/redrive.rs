@@ -134,7 +134,7 @@ async fn a_range_is_delivered_again_without_counting_again() {
     let running = world.start("s", CONFIG, sink.clone());
     let before = counts(&running.drained().await);
     assert_eq!(before, [9, 0, 1, 0, 0, 0]);
-    for (from, to) in [(0, None), (11, None), (5, Some(3))] {
+    for (from, to) in [(0, Some(0)), (11, None), (5, Some(3))] {
         assert!(running.handle.redeliver(from, to).await.is_err(), "{from} {to:?}");
     }
     sink.taken.lock().unwrap().clear();
