@@ -1,6 +1,6 @@
 //! The tenant/application filter: pure, used on the way in and, per sink, on the way out. Knows `event` only.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::event::{ApplicationId, RefreshEvent, TenantId};
 
@@ -9,8 +9,10 @@ use crate::event::{ApplicationId, RefreshEvent, TenantId};
 #[serde(deny_unknown_fields, default)]
 pub struct Scope {
     /// Tenants to let through.
+    #[serde(deserialize_with = "ids")]
     pub tenants: Vec<TenantId>,
     /// Applications to let through.
+    #[serde(deserialize_with = "ids")]
     pub applications: Vec<ApplicationId>,
     /// What to do with an event that lacks what a non-empty filter asks for.
     pub when_absent: WhenAbsent,
@@ -23,9 +25,10 @@ pub struct Scope {
 #[serde(deny_unknown_fields)]
 pub struct Pair {
     /// The tenant.
+    #[serde(deserialize_with = "id")]
     pub tenant: TenantId,
     /// Its applications; empty = all of them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "ids")]
     pub applications: Vec<ApplicationId>,
 }
 
@@ -38,6 +41,39 @@ pub enum WhenAbsent {
     Filter,
     /// Let it through.
     Keep,
+}
+
+/// An id as somebody wrote it down. Events have UUIDs with hyphens and nothing around them.
+struct Written(String);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.is_empty() || text.trim() != text {
+            return Err(D::Error::custom("an id is empty or has blanks around it, and would let nothing through"));
+        }
+        Ok(Self(uuid::Uuid::try_parse(&text).map_or(text, |id| id.hyphenated().to_string())))
+    }
+}
+
+impl From<Written> for TenantId {
+    fn from(Written(text): Written) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<Written> for ApplicationId {
+    fn from(Written(text): Written) -> Self {
+        Self::new(text)
+    }
+}
+
+fn id<'de, D: Deserializer<'de>, T: From<Written>>(from: D) -> Result<T, D::Error> {
+    Written::deserialize(from).map(T::from)
+}
+
+fn ids<'de, D: Deserializer<'de>, T: From<Written>>(from: D) -> Result<Vec<T>, D::Error> {
+    Vec::<Written>::deserialize(from).map(|list| list.into_iter().map(T::from).collect())
 }
 
 impl Scope {
@@ -135,6 +171,29 @@ mod tests {
         let scope = json!({"tenants": ["E872A880-B14F-6D62-C312-CB40F22AF465"]});
         assert!(takes(&scope, Some("e872a880-b14f-6d62-c312-cb40f22af465"), None));
         assert!(!takes(&json!({"tenants": ["Main"]}), Some("main"), None));
+    }
+
+    #[test]
+    fn ids_are_taken_in_any_form_of_a_uuid_and_not_with_what_no_event_has() {
+        let event = "800d17be-ad77-4f3d-93e1-ef73dfa50cf2";
+        for form in [
+            "{800d17be-ad77-4f3d-93e1-ef73dfa50cf2}",
+            "urn:uuid:800D17BE-ad77-4f3d-93e1-ef73dfa50cf2",
+            "800d17bead774f3d93e1ef73dfa50cf2",
+            event,
+        ] {
+            assert!(takes(&json!({"tenants": [form]}), Some(event), None), "{form}");
+            assert!(takes(&json!({"applications": [form]}), None, Some(event)), "{form}");
+            let pair = json!({"allow": [{"tenant": form, "applications": [form]}]});
+            assert!(takes(&pair, Some(event), Some(event)), "{form}");
+        }
+        for wrong in ["", " ", " 800d17be-ad77-4f3d-93e1-ef73dfa50cf2", "main\n"] {
+            let pairs = [json!([{"tenant": wrong}]), json!([{"tenant": "t", "applications": [wrong]}])];
+            let [one, two] = pairs.map(|pairs| json!({"allow": pairs}));
+            for scope in [json!({"tenants": [wrong]}), json!({"applications": [wrong]}), one, two] {
+                assert!(serde_json::from_value::<Scope>(scope.clone()).is_err(), "{scope}");
+            }
+        }
     }
 
     #[test]
