@@ -8,14 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// zstd level for files of records. Half of a record is hashes and ids, which no level makes smaller: of 68 MB, level 1
 /// leaves 9.1 MB in 0.10 s, level 3 10.4 MB in 0.22 s, level 6 10.9 MB in 0.55 s.
 pub const ZSTD_LEVEL: i32 = 1;
 
 /// Lets the process have as many descriptors open as the system allows it, and leave no core behind: its memory holds keys and
-/// the tokens of the bodies that are being read.
+/// the tokens of the bodies that are being read. What else runs as the same user cannot look into that memory either, nor
+/// at the environment, which may hold secrets.
 pub fn set_limits() {
     let files = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }) {
@@ -24,6 +25,9 @@ pub fn set_limits() {
     let core = getrlimit(Resource::Core);
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), ..core }) {
         tracing::warn!(%error, "a crash may leave a core with tokens and keys in it");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "other processes of this user can read the memory of this one");
     }
 }
 
@@ -214,6 +218,14 @@ mod tests {
         fs::rename(&before, dir.join("before")).unwrap();
         open_or_make(&dir.join("before")).unwrap();
         assert_eq!(fs::metadata(dir.join("before")).unwrap().uid(), geteuid().as_raw());
+    }
+
+    #[test]
+    fn nobody_looks_into_the_memory() {
+        set_limits();
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        // Other tests of this process want to look at themselves.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
     }
 
     #[test]

@@ -171,6 +171,12 @@ fn no_crash_leaves_its_memory_behind() {
     let core: Vec<&str> =
         limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().split_whitespace().collect();
     assert_eq!(core[4], "0", "{limits}");
+    // Root may look at everybody's.
+    if !rustix::process::geteuid().is_root() {
+        let theirs = fs::read(format!("/proc/{}/environ", std::process::id()));
+        let ours = fs::read(format!("/proc/{}/environ", app.pid()));
+        assert!(theirs.is_ok() && ours.is_err(), "{ours:?}");
+    }
 }
 
 #[test]
