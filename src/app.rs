@@ -41,6 +41,8 @@ mod standing;
 
 /// How often sources are compared with what is normal for them.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often it is kept when they were last heard: a crash makes their silence longer by as much.
+const KEEP_HEARD_EVERY: Duration = Duration::from_secs(60);
 /// Healthy sinks have this long at shutdown to take what is left.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// A batch in flight has this long at shutdown.
@@ -198,6 +200,7 @@ impl App {
         watch_files.abort();
         tracing::info!("stopping: first the webhooks, then the journal, then the sinks");
         public.stop(true).await;
+        keep_heard(self.intake).await;
         let _ = tokio::task::spawn_blocking(move || running.stop()).await;
         sinks.stop().await;
         operator.stop(false).await;
@@ -249,6 +252,7 @@ fn build_intake(
         detects: config.policy.detect.enabled,
         alarms: alarms.clone(),
         metrics: Arc::clone(metrics),
+        heard_file: config.data_dir.join("state").join("heard.json"),
     }))
 }
 
@@ -268,10 +272,18 @@ fn in_sink(name: &str, error: &dyn std::error::Error, at: &At) -> StartError {
 }
 
 async fn watch_sources(intake: Arc<Intake>) {
-    let mut every = tokio::time::interval(WATCH_EVERY);
+    let (mut every, mut keep) = (tokio::time::interval(WATCH_EVERY), tokio::time::interval(KEEP_HEARD_EVERY));
     loop {
-        every.tick().await;
-        intake.watch();
+        tokio::select! {
+            _ = every.tick() => intake.watch(),
+            _ = keep.tick() => keep_heard(Arc::clone(&intake)).await,
+        }
+    }
+}
+
+async fn keep_heard(intake: Arc<Intake>) {
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || intake.keep_heard()).await {
+        tracing::warn!(%error, "the next start will not know since when sources are silent");
     }
 }
 

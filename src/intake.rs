@@ -5,6 +5,8 @@
 
 use std::{
     collections::BTreeMap,
+    io,
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,8 +30,15 @@ use crate::{
     telemetry::{Alarm, Alarms, Metrics, RequestOutcome},
 };
 
+mod heard;
+
+use heard::{Heard, Kept};
+
 /// When a sender should come again after a full queue, a missed deadline or a failed disk.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A source whose service was away could not be heard, and has this long (or a tenth of what is normal for it) before it is
+/// called silent: what it sends all the time comes first.
+const LISTENED_MIN: Duration = Duration::from_secs(60);
 /// Refusals logged per source and second; the rest is counted only, so that nobody fills the log.
 const REFUSALS_LOGGED_PER_SEC: u64 = 5;
 
@@ -49,8 +58,7 @@ pub struct Slot {
     /// Its name in the path and in records.
     pub name: Arc<str>,
     source: AnySource,
-    /// Milliseconds from `Intake::started` to the last authentic delivery.
-    heard: AtomicU64,
+    heard: Heard,
     refusals: AtomicU64,
     refusals_second: AtomicU64,
 }
@@ -70,6 +78,8 @@ pub struct Intake {
     alarms: Alarms,
     metrics: Arc<Metrics>,
     started: Instant,
+    kept: Kept,
+    opened: OnceLock<Instant>,
 }
 
 /// How a request ended.
@@ -132,16 +142,19 @@ pub struct Parts {
     pub alarms: Alarms,
     /// Where numbers go.
     pub metrics: Arc<Metrics>,
+    /// Where it is kept when each source was last heard.
+    pub heard_file: PathBuf,
 }
 
 impl Intake {
     /// Takes nothing before [`Intake::open`].
     pub fn new(parts: Parts) -> Self {
+        let started = Instant::now();
         let slot = |(name, source): (String, AnySource)| {
             let slot = Slot {
                 name: name.as_str().into(),
                 source,
-                heard: AtomicU64::new(0),
+                heard: Heard::new(started),
                 refusals: AtomicU64::new(0),
                 refusals_second: AtomicU64::new(0),
             };
@@ -163,13 +176,26 @@ impl Intake {
             ledger: OnceLock::new(),
             alarms: parts.alarms,
             metrics: parts.metrics,
-            started: Instant::now(),
+            started,
+            kept: Kept::new(parts.heard_file),
+            opened: OnceLock::new(),
         }
     }
 
-    /// The ledger is ready.
+    /// The ledger is ready. Reads a small file.
     pub fn open(&self, ledger: Ledger) {
+        self.kept.recall(self.heard());
+        let _ = self.opened.set(Instant::now());
         let _ = self.ledger.set(ledger);
+    }
+
+    fn heard(&self) -> impl Iterator<Item = (&str, &Heard)> {
+        self.sources.values().map(|slot| (&*slot.name, &slot.heard))
+    }
+
+    /// Keeps for the next start when each source was last heard. Blocking.
+    pub fn keep_heard(&self) -> io::Result<()> {
+        self.kept.write(self.heard())
     }
 
     /// The source of a path.
@@ -229,7 +255,7 @@ impl Intake {
 
     async fn read(&self, slot: &Slot, request: &RawRequest<'_>) -> Result<(Evidence, Vec<Decoded>), SourceError> {
         let body: Authentic<'_> = slot.source.authenticate(request).await?;
-        slot.heard.store(self.millis(), Ordering::Relaxed);
+        slot.heard.now();
         let decoded = slot.source.decode(&body, &self.fingerprints)?;
         Ok((body.into_evidence(), decoded))
     }
@@ -321,18 +347,15 @@ impl Intake {
         }
     }
 
-    fn millis(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// Compares every source with what is normal for it: raises and clears what follows. Called about once a second.
     pub fn watch(&self) {
+        let listening = self.opened.get().map_or(Duration::ZERO, Instant::elapsed);
         for slot in self.sources.values() {
-            let silent = Duration::from_millis(self.millis().saturating_sub(slot.heard.load(Ordering::Relaxed)));
+            let silent = slot.heard.silent();
             let labels = crate::telemetry::SourceLabels { source: Arc::clone(&slot.name) };
             self.metrics.last_event_age.get_or_create(&labels).set(silent.as_secs_f64());
             match slot.source.quiet_after() {
-                Some(normal) if silent > normal => {
+                Some(normal) if silent > normal && listening >= (normal / 10).min(LISTENED_MIN) => {
                     let message = format!(
                         "nothing authentic came from {} for {} s (quiet_after is {} s): is its webhook still enabled, and \
                          the event in the tenant?",
@@ -343,7 +366,7 @@ impl Intake {
                     self.alarms.raise(Alarm::SourceSilent, Some(&slot.name), message);
                 }
                 // Not heard since the start: nothing is known yet.
-                _ if slot.heard.load(Ordering::Relaxed) == 0 => {}
+                _ if !slot.heard.is_heard() => {}
                 _ => self.alarms.clear(Alarm::SourceSilent, Some(&slot.name), "it is heard again"),
             }
             match slot.source.standing() {

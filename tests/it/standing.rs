@@ -1,6 +1,11 @@
 //! Alarms that outlive a restart, and what ends them: what they were about is mended, or is not there any more.
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 
@@ -106,4 +111,38 @@ fn keys_that_were_never_had_are_no_fresher_after_a_restart() {
         app.metric("refresh_audit_last_event_age_seconds", &[("source", "fusionauth")]).unwrap_or_default() > 1.0
     });
     assert!(raised(&app, "jwks_stale"), "{}", app.log());
+}
+
+#[test]
+fn a_source_that_is_silent_over_many_short_runs_is_told_of() {
+    let mut rng = StdRng::seed_from_u64(seed("standing-silent"));
+    let source = "quiet_after = \"8s\"\n".to_owned();
+    let mut app = TestApp::start(Settings { source, ..Settings::new() });
+    let since = Instant::now();
+    post(&app, &mut rng);
+    let mut launched = since;
+    for run in 0.. {
+        thread::sleep(Duration::from_secs(2));
+        if run > 1 && since.elapsed() > Duration::from_secs(8) {
+            break;
+        }
+        launched = Instant::now();
+        // A crash forgets nothing that was kept before, nor does a stop.
+        if run == 0 {
+            app.kill()
+        } else {
+            app.stop()
+        }
+        app.launch();
+    }
+    let age = |app: &TestApp| app.metric("refresh_audit_last_event_age_seconds", &[("source", "fusionauth")]);
+    eventually("the alarm", || raised(&app, "source_silent") && age(&app).is_some_and(|age| age > 8.0));
+    assert!(age(&app).unwrap() > launched.elapsed().as_secs_f64(), "only this run counted: {}", app.log());
+    post(&app, &mut rng);
+    eventually("it is over", || !raised(&app, "source_silent"));
+    app.stop();
+    // What was heard in the last run is what the next one begins with.
+    app.launch();
+    eventually("the source was looked at", || age(&app).is_some_and(|age| age > 1.0));
+    assert!(age(&app).unwrap() < since.elapsed().as_secs_f64() && !raised(&app, "source_silent"), "{}", app.log());
 }
