@@ -266,8 +266,8 @@ fn embedded(variables: &[(String, String)]) -> Cow<'static, str> {
     let moved = variables.iter().find(|(name, dir)| name == "REFRESH_AUDIT_DATA_DIR" && !dir.is_empty());
     // JSON's escapes are TOML's, too.
     let dir = moved.and_then(|(_, dir)| serde_json::to_string(dir.trim_end_matches('/')).ok());
-    let Some(dir) = dir else { return EMBEDDED.into() };
-    EMBEDDED.replace("\"data/", &format!("{}/", dir.trim_end_matches('"'))).into()
+    let Some(dir) = dir.as_deref().and_then(|dir| dir.strip_suffix('"')) else { return EMBEDDED.into() };
+    EMBEDDED.replace("\"data/", &format!("{dir}/")).into()
 }
 
 fn sources(document: &mut Document<'_>) -> Result<Vec<SourceEntry>, ConfigError> {

@@ -79,7 +79,10 @@ pub(super) fn apply<'t>(
         }
         let span = origin.span_of_override(index);
         let value = if as_text.contains(&index) { None } else { parse(&given.value) };
-        let value = value.unwrap_or_else(|| DeValue::String(Cow::Borrowed(&given.value)));
+        let value = match value {
+            Some(value) => value,
+            None => DeValue::String(Cow::Borrowed(text(index, given)?)),
+        };
         place(root, given, respan(value, &span), &span).map_err(|hint| {
             ConfigError::new("no such setting", Place::Variable { index, name: given.name.clone() }).hint(hint)
         })?;
@@ -87,9 +90,32 @@ pub(super) fn apply<'t>(
     Ok(())
 }
 
+/// The value as a text. What another program should have taken off is in no path, address or name: it would be taken as it
+/// stands, and be noticed long after.
+fn text(index: usize, given: &Override) -> Result<&str, ConfigError> {
+    let text = given.value.as_str();
+    let wrong = |what: &str, hint: &str| {
+        let place = Place::Variable { index, name: given.name.clone() };
+        Err(ConfigError::new(what, place).hint(hint))
+    };
+    if text.len() > 1 && ['"', '\''].iter().any(|quote| text.starts_with(*quote) && text.ends_with(*quote)) {
+        return wrong(
+            "the value stands in quotes",
+            "write it without them: `docker run --env-file` and some others pass them on, and a shell takes them off",
+        );
+    }
+    if text.chars().any(char::is_control) {
+        return wrong(
+            "the value holds a control character",
+            "take out e.g. a line end (a file written on Windows has \\r before it)",
+        );
+    }
+    Ok(text)
+}
+
 /// The value where it is a bool, a number, an array or an inline table.
 fn parse(text: &str) -> Option<DeValue<'_>> {
-    let value = DeValue::parse(text).ok()?.into_inner();
+    let value = DeValue::parse(text.trim()).ok()?.into_inner();
     (!matches!(value, DeValue::String(_) | DeValue::Datetime(_))).then_some(value)
 }
 

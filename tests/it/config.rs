@@ -204,10 +204,43 @@ fn wrong_variables_are_refused_by_name() {
             "0.0.0.0:9",
             "admin.listen = \"0.0.0.0:9\" is reachable from outside this machine in the environment variable REFRESH_AUDIT_ADMIN__LISTEN;",
         ),
+        (
+            "REFRESH_AUDIT_DATA_DIR",
+            "\"/var/lib/ra\"",
+            "the value stands in quotes in the environment variable REFRESH_AUDIT_DATA_DIR; write it without them: ",
+        ),
+        (
+            "REFRESH_AUDIT_SINKS__AUDIT_FILE__PATH",
+            "'audit.jsonl'",
+            "the value stands in quotes in the environment variable REFRESH_AUDIT_SINKS__AUDIT_FILE__PATH; ",
+        ),
+        (
+            "REFRESH_AUDIT_DATA_DIR",
+            "/var/lib/ra\r",
+            "the value holds a control character in the environment variable REFRESH_AUDIT_DATA_DIR; take out ",
+        ),
+        (
+            "REFRESH_AUDIT_NODE",
+            "7\n",
+            "the value holds a control character in the environment variable REFRESH_AUDIT_NODE;",
+        ),
     ] {
         let text = format!("[server]\nlisten = \"127.0.0.1:8080\"\n{LEAST}");
         let error = parse(&text, &[(name, value)]).unwrap_err();
         assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+/// The embedded default follows the data directory, whatever its name is; a quote in it is a quote.
+#[test]
+fn a_value_is_taken_as_it_stands_where_that_can_be_meant() {
+    for (name, value) in [
+        ("REFRESH_AUDIT_DATA_DIR", "/var/lib/it's"),
+        ("REFRESH_AUDIT_DATA_DIR", "\""),
+        ("REFRESH_AUDIT_SCOPE__TENANTS", "[\n\"t\",\r\n\"u\"\n]\n"),
+        ("REFRESH_AUDIT_SERVER__WORKERS", "3\n"),
+    ] {
+        parse(LEAST, &[(name, value)]).unwrap();
     }
 }
 
