@@ -204,6 +204,7 @@ mod json;
 mod jwks;
 mod jws;
 mod keys;
+mod needles;
 
 pub use credentials::BasicAuth;
 pub use keys::Alg;
