@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -73,6 +73,24 @@ impl TryFrom<String> for Addresses {
     }
 }
 
+/// One address, with or without brackets and a port, in its canonical form.
+pub fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|at| at.ip()));
+    address.map(|address| address.to_canonical())
+}
+
+/// The client's address out of what a server or a proxy says of it: `X-Forwarded-For` as it is, whose first entry is the
+/// client, a socket's address, an interface (`%eth0`) behind it.
+pub fn client_address(text: &str) -> Option<IpAddr> {
+    let first = text.split(',').next()?;
+    let Some((before, zone)) = first.split_once('%') else { return address(first) };
+    // What follows the bracket belongs to the address again.
+    let after = zone.find(']').map_or("", |end| &zone[end..]);
+    address(&format!("{before}{after}"))
+}
+
 /// Whether a host, as URLs and addresses write it, is this machine and no name that could come to be another.
 pub fn is_this_machine(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -95,6 +113,31 @@ mod tests {
             assert!(bad.parse::<Addresses>().is_err(), "{bad}");
         }
         assert!("10.0.0.1/8".parse::<Addresses>().unwrap_err().contains("write 10.0.0.0/8"));
+    }
+
+    #[test]
+    fn a_clients_address_is_read_as_servers_and_proxies_write_it() {
+        for (text, address) in [
+            ("203.0.113.77", Some("203.0.113.77")),
+            (" 203.0.113.77:20000 ", Some("203.0.113.77")),
+            ("203.0.113.77:5555, 10.0.0.1", Some("203.0.113.77")),
+            ("2001:DB8:0::7", Some("2001:db8::7")),
+            ("[2001:db8::7]", Some("2001:db8::7")),
+            ("[2001:db8::7]:443,10.0.0.1", Some("2001:db8::7")),
+            ("fe80::7%eth0", Some("fe80::7")),
+            ("[fe80::7%25eth0]:443, [::1]", Some("fe80::7")),
+            ("::ffff:203.0.113.77", Some("203.0.113.77")),
+            ("[::ffff:203.0.113.77]:80", Some("203.0.113.77")),
+            ("unknown, 10.0.0.1", None),
+            ("", None),
+            (",10.0.0.1", None),
+            ("203.0.113.77:", None),
+            ("203.0.113.77:70000", None),
+            ("203.0.113", None),
+            ("[2001:db8::7", None),
+        ] {
+            assert_eq!(client_address(text), address.map(|address| address.parse().unwrap()), "{text}");
+        }
     }
 
     #[test]

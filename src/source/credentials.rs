@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{BuildError, EntryError, RawRequest, SourceError};
 use crate::{
-    host::Addresses,
+    host::{self, Addresses},
     secret::{Secret, SecretRef},
 };
 
@@ -111,7 +111,7 @@ impl Credentials {
         let values: Vec<_> = request.header_values("x-forwarded-for").collect();
         let hops = values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
         for hop in hops {
-            let Some(address) = forwarded(hop) else {
+            let Some(address) = str::from_utf8(hop).ok().and_then(host::address) else {
                 return refuse("address", "an entry of X-Forwarded-For is not an address: see what the proxy writes");
             };
             client = address;
@@ -159,14 +159,6 @@ fn contains(nets: &[Addresses], address: IpAddr) -> bool {
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
-}
-
-/// One entry of `X-Forwarded-For`: an address, with or without brackets and a port.
-fn forwarded(hop: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(hop).ok()?.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|at| at.ip()));
-    address.map(|address| address.to_canonical())
 }
 
 /// `user:password` out of `Basic …` (RFC 7617).

@@ -3,8 +3,6 @@
 //! Nothing is demanded but the type and, of a type that is taken, an id and an instant; `null` and `""` are the same as
 //! absent; unknown members are skipped (releases add them). A wrong type names the member, never its value.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Deserializer, de::MapAccess};
 
 use super::{keep::Keep, types::is_known};
@@ -13,6 +11,7 @@ use crate::{
         AccessTokens, ApplicationId, Device, EventId, Grant, IdTokens, Outcome, RefreshEvent, RefreshTokens,
         SessionId, TenantId, Token, Tokens, UserId, normalise_id,
     },
+    host::client_address,
     secret::Fingerprinter,
     source::{
         Decoded, SourceError,
@@ -348,13 +347,13 @@ impl Reader<'_, '_> {
         Ok(text.map(|text| cut(text, bytes_max).to_owned()))
     }
 
-    /// An address in its one canonical form; other text as it is.
+    /// An address in its one canonical form, less what a proxy or a server writes around it; other text as it is.
     fn ip(&self, info: &Info<'_>) -> Result<Option<String>, SourceError> {
-        let text = self.text(&info.ip_address, "event.info.ipAddress", IP_BYTES_MAX)?;
-        Ok(text.map(|text| match text.trim().parse::<IpAddr>() {
-            Ok(address) => address.to_canonical().to_string(),
-            Err(_) => text,
-        }))
+        const FIELD: &str = "event.info.ipAddress";
+        // Of the whole text: half of an address may be another one.
+        let address = string(&info.ip_address, FIELD)?.and_then(client_address);
+        let text = self.text(&info.ip_address, FIELD, IP_BYTES_MAX)?;
+        Ok(text.map(|text| address.map_or(text, |address| address.to_string())))
     }
 
     fn user_agent(&self, info: &Info<'_>) -> Result<Option<String>, SourceError> {
