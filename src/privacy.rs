@@ -1,9 +1,10 @@
 //! `[privacy]`: how much of the personal members of an event is written down. What is hashed into a chain cannot be
 //! taken back, so this comes before the journal.
 //!
-//! Pure; knows `event` and `secret`. What was derived before from the address and the user agent (`network`, `client`)
-//! stays as it is; a place derived from the address is a `location` like any other. A value that `keep`
-//! copied into `kept` is removed where it repeats what was changed here.
+//! Pure; knows `event`, `secret` and which programs `enrich` knows. What was derived before from the address and the user
+//! agent (`network`, `client`) stays as it is, but for a program's name that only the user agent itself says; a place
+//! derived from the address is a `location` like any other. A value that `keep` copied into `kept` is removed where it
+//! repeats what was changed here.
 
 use std::net::IpAddr;
 
@@ -12,7 +13,9 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
 use crate::{
+    enrich,
     event::{Device, Location, RefreshEvent},
+    host,
     secret::Fingerprinter,
 };
 
@@ -61,32 +64,39 @@ fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Mode, D::Error> {
 }
 
 impl Config {
+    /// Whether any member is to become a pseudonym.
+    pub fn makes_pseudonyms(&self) -> bool {
+        [self.ip, self.user_agent, self.location, self.device].contains(&Mode::Pseudonym)
+    }
+
     /// Makes the event say only what it may.
     pub fn apply(&self, event: &mut RefreshEvent, fingerprints: &Fingerprinter) {
         let mut hidden = Hidden::default();
-        let pseudonym = |text: String| fingerprints.fingerprint(text.as_bytes()).to_string();
+        let pseudonym = |member: &str, text: String| fingerprints.pseudonym(member, &text).to_string();
         if self.ip != Mode::Keep {
             hidden.text(&event.ip);
             event.ip = event.ip.take().and_then(|ip| match self.ip {
                 Mode::Keep => Some(ip),
                 Mode::Truncate => truncated(&ip),
-                Mode::Pseudonym => Some(pseudonym(ip)),
+                Mode::Pseudonym => Some(pseudonym("ip", ip)),
                 Mode::Drop => None,
             });
         }
         if self.user_agent != Mode::Keep {
             hidden.text(&event.user_agent);
+            let pseudonym = |text| pseudonym("user_agent", text);
             event.user_agent = event.user_agent.take().filter(|_| self.user_agent == Mode::Pseudonym).map(pseudonym);
+            drop_unknown_program(event);
         }
         if self.device != Mode::Keep {
             if let Some(Device { name, kind, description, os }) = &event.device {
                 [name, kind, description, os].into_iter().for_each(|text| hidden.text(text));
             }
             event.device = event.device.take().filter(|_| self.device == Mode::Pseudonym).map(|device| Device {
-                name: device.name.map(pseudonym),
-                kind: device.kind.map(pseudonym),
-                description: device.description.map(pseudonym),
-                os: device.os.map(pseudonym),
+                name: device.name.map(|text| pseudonym("device.name", text)),
+                kind: device.kind.map(|text| pseudonym("device.type", text)),
+                description: device.description.map(|text| pseudonym("device.description", text)),
+                os: device.os.map(|text| pseudonym("device.os", text)),
             });
         }
         if self.location != Mode::Keep {
@@ -97,8 +107,13 @@ impl Config {
         }
     }
 
-    fn place(&self, place: Location, hidden: &mut Hidden, pseudonym: impl Fn(String) -> String) -> Option<Location> {
-        hidden.numbers.extend([place.latitude, place.longitude].into_iter().flatten());
+    fn place(
+        &self,
+        place: Location,
+        hidden: &mut Hidden,
+        pseudonym: impl Fn(&str, String) -> String,
+    ) -> Option<Location> {
+        [place.latitude, place.longitude].into_iter().flatten().for_each(|degrees| hidden.number(degrees));
         hidden.text(&place.zipcode);
         hidden.text(&place.display);
         if self.location != Mode::Truncate {
@@ -114,11 +129,11 @@ impl Config {
                 ..place
             }),
             Mode::Pseudonym => Some(Location {
-                city: place.city.map(&pseudonym),
-                region: place.region.map(&pseudonym),
-                country: place.country.map(&pseudonym),
-                zipcode: place.zipcode.map(&pseudonym),
-                display: place.display.map(&pseudonym),
+                city: place.city.map(|text| pseudonym("location.city", text)),
+                region: place.region.map(|text| pseudonym("location.region", text)),
+                country: place.country.map(|text| pseudonym("location.country", text)),
+                zipcode: place.zipcode.map(|text| pseudonym("location.zipcode", text)),
+                display: place.display.map(|text| pseudonym("location.display", text)),
                 latitude: None,
                 longitude: None,
                 from: place.from,
@@ -127,6 +142,15 @@ impl Config {
         }
         .filter(|place| *place != Location { from: place.from.clone(), ..Location::default() })
     }
+}
+
+/// Of a program in no list the name is the client's own text, and may be a person's.
+fn drop_unknown_program(event: &mut RefreshEvent) {
+    let Some(client) = &mut event.client else { return };
+    if client.browser.take_if(|name| !enrich::is_known_program(name)).is_some() {
+        client.version = None;
+    }
+    event.client.take_if(|client| client.is_empty());
 }
 
 /// The /24 or /48 an address lies in; nothing of what is no address.
@@ -160,6 +184,12 @@ impl Hidden {
         self.texts.extend(text.clone());
     }
 
+    fn number(&mut self, number: f64) {
+        self.numbers.push(number);
+        // Written out, with whatever says the direction.
+        self.texts.push(number.abs().to_string());
+    }
+
     fn is_empty(&self) -> bool {
         self.texts.is_empty() && self.numbers.is_empty()
     }
@@ -175,13 +205,19 @@ impl Hidden {
     }
 
     fn in_text(&self, text: &str) -> bool {
-        // The same address may be written in another way.
-        let address = text.parse::<IpAddr>().ok().map(|address| address.to_canonical().to_string());
-        self.texts.iter().any(|hidden| {
-            hidden == text
-                || address.as_ref() == Some(hidden)
-                || (hidden.len() >= SEARCHED_BYTES_MIN && text.contains(hidden.as_str()))
-        })
+        // The same address or number may be written in another way.
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "+-.:%[]".contains(c)));
+        self.texts
+            .iter()
+            .any(|hidden| hidden == text || (hidden.len() >= SEARCHED_BYTES_MIN && text.contains(hidden.as_str())))
+            || words.filter(|word| !word.is_empty()).any(|word| self.is_word(word))
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        let word = word.trim_end_matches('.');
+        let number =
+            word.parse().is_ok_and(|number: f64| self.numbers.iter().any(|hidden| hidden.abs() == number.abs()));
+        number || host::client_address(word).is_some_and(|address| self.texts.contains(&address.to_string()))
     }
 }
 
@@ -261,18 +297,83 @@ mod tests {
     fn pseudonyms_are_keyed_and_equal_for_equal_values() {
         let event = applied(json!({"ip": "pseudonym", "user_agent": "pseudonym", "location": "pseudonym",
                                    "device": "pseudonym"}));
-        // printf %s VALUE | openssl dgst -sha256 -hmac Jefe, the first 32 digits.
+        // printf '\377MEMBER\0VALUE' | openssl dgst -sha256 -hmac Jefe, the first 32 digits.
         for (member, digest) in [
-            (&event["ip"], "707722bd6f862f0f83fd9d37becd197a"),
-            (&event["user_agent"], "ab52e4adcdcdaf4274ff3dbcce5a9eca"),
-            (&event["location"]["city"], "d65b7afef6166ac2f7c0e2a91f372323"),
-            (&event["device"]["os"], "e28ea5ddd0d5aa180add4c0d8cb4ae06"),
+            (&event["ip"], "de78d619f3f952899ccd7b9b446c18b6"),
+            (&event["user_agent"], "80e6eab3437ba4d26b33aaa88b3b466b"),
+            (&event["location"]["city"], "1333de48a7fd617667f47e4022613ead"),
+            (&event["device"]["os"], "cc2426e0b6f5e420188c23da5e586409"),
         ] {
             assert_eq!(member.as_str().unwrap().split_once(':').unwrap().1, digest);
         }
         assert_eq!(event["location"].get("latitude"), None);
         assert_eq!(event["location"]["from"], "sender");
         assert_eq!(event["kept"], json!({"info.data.ticket": "T-1", "info.data.status": "BUSY"}));
+    }
+
+    #[test]
+    fn a_text_is_called_differently_in_each_member_and_as_a_token() {
+        let keys = Fingerprinter::new(&[Secret::new(b"Jefe".to_vec())]);
+        let mut event = event();
+        event.ip = Some("203.0.113.77".to_owned());
+        event.user_agent = event.ip.clone();
+        event.device = Some(Device { name: event.ip.clone(), description: event.ip.clone(), ..Device::default() });
+        let modes = json!({"ip": "pseudonym", "user_agent": "pseudonym", "device": "pseudonym"});
+        serde_json::from_value::<Config>(modes).unwrap().apply(&mut event, &keys);
+        let Device { name, description, .. } = event.device.unwrap();
+        let token = Some(keys.fingerprint(b"203.0.113.77").to_string());
+        let called = std::collections::BTreeSet::from([event.ip, event.user_agent, name, description, token]);
+        assert!(called.len() == 5 && !called.contains(&None), "{called:?}");
+    }
+
+    #[test]
+    fn a_programs_name_of_the_clients_making_goes_with_its_user_agent() {
+        let client = |browser: &str, os: Option<&str>| json!({"browser": browser, "version": "4.2", "os": os, "kind": os.map(|_| "app")});
+        for (modes, given, left) in [
+            (json!({"user_agent": "drop"}), client("Chrome", Some("Windows")), client("Chrome", Some("Windows"))),
+            (json!({"user_agent": "drop"}), client("python-requests", None), client("python-requests", None)),
+            (
+                json!({"user_agent": "drop"}),
+                client("AcmeApp_john.doe@example.com", Some("iOS")),
+                json!({"os": "iOS", "kind": "app"}),
+            ),
+            (json!({"user_agent": "pseudonym"}), client("john.doe@example.com", None), json!(null)),
+            (json!({"ip": "drop"}), client("AcmeApp", None), client("AcmeApp", None)),
+        ] {
+            let mut event = event();
+            event.client = serde_json::from_value(given).unwrap();
+            let left: Option<crate::event::Client> = serde_json::from_value(left).unwrap();
+            serde_json::from_value::<Config>(modes.clone()).unwrap().apply(&mut event, &Fingerprinter::new(&[]));
+            assert_eq!(event.client, left, "{modes}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_says_nothing_of_it_in_other_words() {
+        for (kept, stays) in [
+            ("39.77777,-104.9191", false),
+            ("lat=39.777770 lon=-1.049191e2", false),
+            ("104.9191 W", false),
+            ("https://maps.example/@39.77777,1z", false),
+            ("39.7,-104.9", true),
+            ("10.0.0.1, 203.0.113.77", false),
+            ("for [2001:DB8::7]:443", false),
+            ("from 2001:db8:0:0:0:0:0:7.", false),
+            ("{\"ip\":\"2001:DB8:0::7\"}", false),
+            ("10.0.0.1, 2001:db8::8", true),
+        ] {
+            let mut event = event();
+            event.kept = [("info.data.x".to_owned(), json!({"deep": [kept]}))].into();
+            for ip in ["203.0.113.77", "2001:db8::7"] {
+                event.ip = Some(ip.to_owned());
+                if let Some(place) = &mut event.location {
+                    (place.latitude, place.longitude) = (Some(39.77777), Some(-104.9191));
+                }
+                let modes = json!({"ip": "drop", "location": "truncate"});
+                serde_json::from_value::<Config>(modes).unwrap().apply(&mut event, &Fingerprinter::new(&[]));
+            }
+            assert_eq!(event.kept.len() == 1, stays, "{kept}");
+        }
     }
 
     #[test]

@@ -126,6 +126,14 @@ impl Fingerprinter {
         self.keys.first().map_or_else(|| Fingerprint(String::new()), |key| key.fingerprint(secret))
     }
 
+    /// What stands for a personal text: equal where both the text and the member it is of (`device.name`) are equal, and never
+    /// what a token is called.
+    pub fn pseudonym(&self, member: &str, text: &str) -> Fingerprint {
+        // 0xff is in no text, and so in no token; 0 in no member's name.
+        let parts = [b"\xff".as_slice(), member.as_bytes(), b"\0", text.as_bytes()];
+        self.keys.first().map_or_else(|| Fingerprint(String::new()), |key| key.name(&parts))
+    }
+
     /// The fingerprints under the other keys: what it was called before.
     pub fn old_fingerprints(&self, secret: &[u8]) -> Vec<Fingerprint> {
         self.keys.iter().skip(1).map(|key| key.fingerprint(secret)).collect()
@@ -146,7 +154,11 @@ impl Key {
     }
 
     fn fingerprint(&self, secret: &[u8]) -> Fingerprint {
-        let tag = self.mac.clone().chain_update(secret).finalize().into_bytes();
+        self.name(&[secret])
+    }
+
+    fn name<T: AsRef<[u8]>>(&self, parts: &[T]) -> Fingerprint {
+        let tag = parts.iter().fold(self.mac.clone(), |mac, part| mac.chain_update(part)).finalize().into_bytes();
         let mut text = String::with_capacity(5 + 2 * FINGERPRINT_BYTES);
         text.push_str(&self.id);
         text.push(':');

@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("secret", ""),
     ("telemetry", ""),
     ("scope", ""),
-    ("privacy", "secret"),
+    ("privacy", "enrich secret"),
     ("source", "secret"),
     ("sink", "secret"),
     ("format", ""),

@@ -43,6 +43,7 @@ pub(super) fn check(config: &Config, document: &Document<'_>) -> Result<(), Conf
     journal(config, document)?;
     files(config, document)?;
     networks(config, document)?;
+    kept(config, document)?;
     for (number, sink) in config.sinks.iter().enumerate() {
         if let Err(error) = sink.delivery.validate() {
             return Err(document.error(&format!("sinks.{number}"), format!("[[sinks]] \"{}\": {error}", sink.name)));
@@ -212,6 +213,37 @@ fn files_read(config: &Config, document: &Document<'_>) -> Vec<(&'static str, Pa
     let keys = keys.map(|file| config.path(file)).chain([config.fingerprint_key_file(), checkpoint_key, public_half]);
     let configuration = ("the configuration itself", PathBuf::from(document.file()));
     keys.map(|file| ("a key or certificate that the configuration names", file)).chain([configuration]).collect()
+}
+
+/// The keys, secrets and certificates that the service reads beside those of fingerprints.
+fn other_keys(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let tls = config.server.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+    let of_sources = config.sources.iter().flat_map(|source| &source.files);
+    let named = of_sources.chain(&config.admin.token_file).chain(tls).map(|file| config.path(file));
+    named.chain([config.checkpoint_key_file()])
+}
+
+/// What is to be less exact, or not there, must not be kept whole beside it: not every spelling of it would be found.
+fn kept(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
+    let privacy = &config.privacy;
+    let modes = [
+        ("ip", privacy.ip),
+        ("user_agent", privacy.user_agent),
+        ("device", privacy.device),
+        ("location", privacy.location),
+    ];
+    for (at, source) in config.sources.iter().enumerate() {
+        for (number, member, key) in source.config.keeps_personal() {
+            if modes.contains(&(key, Mode::Keep)) {
+                continue;
+            }
+            let what = format!("`keep` of source `{}` stores {member}, which privacy.{key} is to change", source.name);
+            return Err(document
+                .error(&format!("sources.{at}.keep.{number}"), what)
+                .hint(format!("take it out, or write privacy.{key} = \"keep\"")));
+        }
+    }
+    Ok(())
 }
 
 /// Findings and verdicts go by what `[privacy]` leaves of an address: a network that it can never lie in protects and

@@ -18,12 +18,24 @@ const READ_BYTES_MAX: usize = 1_024;
 const PRODUCTS_MAX: usize = 32;
 /// Families taken from the text are cut to this.
 const FAMILY_CHARS_MAX: usize = 48;
+/// Families that are told by other signs than a product's name.
+const UNLISTED: &[&str] = &[ANDROID, ELECTRON, EXPLORER, WEB_VIEW];
+const ANDROID: &str = "Android Browser";
+const ELECTRON: &str = "Electron";
+const EXPLORER: &str = "Internet Explorer";
+const WEB_VIEW: &str = "WebView";
 
 /// `name/version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Product<'t> {
     name: &'t str,
     version: Option<&'t str>,
+}
+
+/// Whether a program goes by this name in the lists here, so that it says nothing that the client made up.
+pub fn is_known_program(family: &str) -> bool {
+    let mut listed = PROGRAMS.iter().map(|program| program.family).chain(APPS.iter().chain(BROWSERS).map(|app| app.1));
+    listed.any(|known| known == family) || UNLISTED.contains(&family)
 }
 
 /// What a user agent says; `None` where it says nothing.
@@ -153,14 +165,14 @@ fn browser<'t>(text: &'t str, products: &[Product<'t>]) -> Found<'t> {
         // Safari and old Opera write their own version elsewhere.
         let version = if ["Safari", "Opera"].contains(name) { version_of("Version") } else { product.version };
         // Before there was Chrome, Android's browser looked like Safari.
-        let family = if *name == "Safari" && text.contains("Android") { "Android Browser" } else { family };
+        let family = if *name == "Safari" && text.contains("Android") { ANDROID } else { family };
         return in_app(text, products, Found::new(family, version.or(product.version), Kind::Browser));
     }
     if let Some(version) = behind(text, "MSIE ").or_else(|| behind(text, "Trident/").and(behind(text, "rv:"))) {
-        return Found::new("Internet Explorer", Some(version), Kind::Browser);
+        return Found::new(EXPLORER, Some(version), Kind::Browser);
     }
     if products.iter().any(|product| product.name == "AppleWebKit") {
-        return in_app(text, products, Found::new("WebView", None, Kind::App));
+        return in_app(text, products, Found::new(WEB_VIEW, None, Kind::App));
     }
     let named = products.iter().rfind(|product| !names::is_engine(product.name));
     Found { family: named.map(|named| named.name), version: named.and_then(|named| named.version), kind: None }
@@ -171,13 +183,13 @@ fn in_app<'t>(text: &str, products: &[Product<'t>], found: Found<'t>) -> Found<'
     let named = products.iter().rfind(|product| !names::is_engine(product.name) && product.version.is_some());
     let is_android_view = text.contains("; wv)");
     let is_electron = products.iter().any(|product| product.name == "Electron");
-    if !(is_android_view || is_electron || found.family == Some("WebView")) {
+    if !(is_android_view || is_electron || found.family == Some(WEB_VIEW)) {
         return found;
     }
     match named.filter(|named| BROWSERS.iter().all(|(name, _)| *name != named.name)) {
         Some(named) => Found::new(named.name, named.version, Kind::App),
-        None if is_electron => Found::new("Electron", found.version, Kind::App),
-        None => Found::new("WebView", found.version, Kind::App),
+        None if is_electron => Found::new(ELECTRON, found.version, Kind::App),
+        None => Found::new(WEB_VIEW, found.version, Kind::App),
     }
 }
 

@@ -28,6 +28,7 @@ use facts::{Facts, Place};
 use networks::Networks;
 use watched::Watched;
 
+pub use agent::is_known_program;
 pub use watched::Stale;
 
 /// How often the files are looked at. A file is read once two looks in a row found it the same, so a change is in use

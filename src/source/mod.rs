@@ -251,6 +251,12 @@ macro_rules! sources {
                 match self { $(Self::$variant(_) => &$module::Config::SET_UP),* }
             }
 
+            /// Which of the members that it keeps as they are `[privacy]` is about: the number in `keep`, the member, the key of
+            /// `[privacy]`.
+            pub fn keeps_personal(&self) -> Vec<(usize, &'static str, &'static str)> {
+                match self { $(Self::$variant(config) => config.keeps_personal()),* }
+            }
+
             /// Every `type` there is.
             pub const TYPES: &[&str] = &[$(stringify!($module)),*];
 

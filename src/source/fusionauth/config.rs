@@ -12,7 +12,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::types::meant_by;
-use super::{Alg, Credentials, Decoder, Fusionauth, Jwks, Keep, Key, SIGNATURE, Signature, Signed};
+use super::{Alg, Credentials, Decoder, Fusionauth, Jwks, Keep, Key, SIGNATURE, Signature, Signed, keep};
 use crate::{
     host::Addresses,
     secret::{Secret, SecretRef},
@@ -167,6 +167,11 @@ impl Config {
             decoder,
             quiet_after: self.quiet_after.map(Span::get),
         })
+    }
+
+    /// Which of the members in `keep` are personal: the number there, the member, the key of `[privacy]`.
+    pub fn keeps_personal(&self) -> Vec<(usize, &'static str, &'static str)> {
+        keep::personal(&self.keep)
     }
 
     /// What reads its bodies: needs no key and proves nothing.

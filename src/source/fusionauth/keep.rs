@@ -22,6 +22,19 @@ const SECRET_NAMES: &[&str] = &[
     "secret", "clientsecret", "client_secret",
 ];
 
+/// Members that are read, and the key of `[privacy]` that says how much of each is written down. Some events have the address
+/// at the top as well.
+const PERSONAL: &[(&str, &str)] = &[
+    ("info.ipAddress", "ip"),
+    ("ipAddress", "ip"),
+    ("info.userAgent", "user_agent"),
+    ("info.deviceName", "device"),
+    ("info.deviceType", "device"),
+    ("info.deviceDescription", "device"),
+    ("info.os", "device"),
+    ("info.location", "location"),
+];
+
 /// The paths, split at their dots.
 pub(super) struct Keep {
     paths: Vec<Vec<String>>,
@@ -29,6 +42,19 @@ pub(super) struct Keep {
 
 fn secret_name(name: &str) -> bool {
     SECRET_NAMES.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// Which of [`PERSONAL`] each of the paths would keep: it is one, is in one or has one in it.
+pub(super) fn personal(paths: &[String]) -> Vec<(usize, &'static str, &'static str)> {
+    let is_in = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let of = |(number, path): (usize, &String)| {
+        let path = path.clone();
+        let kept = PERSONAL.iter().filter(move |(member, _)| is_in(&path, member) || is_in(member, &path));
+        kept.map(move |(member, key)| (number, *member, *key))
+    };
+    paths.iter().enumerate().flat_map(of).collect()
 }
 
 impl Keep {
