@@ -210,6 +210,13 @@ fn unless_made(made: Result<(), KeyError>) -> Result<(), KeyError> {
     }
 }
 
+/// A key for as long as the process runs.
+pub fn random() -> Result<Secret, KeyError> {
+    let mut key = vec![0; KEY_BYTES];
+    rand::fill(&mut key).map_err(|_| KeyError::Random)?;
+    Ok(Secret::new(key))
+}
+
 /// Writes a new HMAC secret: 43 base64url characters of 32 random bytes, no line end. For FusionAuth it is a text.
 pub fn make_hmac(path: &Path) -> Result<(), KeyError> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);

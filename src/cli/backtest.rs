@@ -16,7 +16,6 @@ use super::{Ended, Format, OutputClosed, Usage, print, progress_bar, say, scan::
 use crate::{
     config::{Config, ConfigError},
     detect::{
-        Facts,
         judge::{Case, Judge, Ruling},
         state::spilled::Cellar,
     },
@@ -30,6 +29,7 @@ use crate::{
 };
 
 mod clock;
+mod hiding;
 mod journal;
 mod lines;
 
@@ -110,6 +110,7 @@ struct Backtest<'a> {
     decoder: AnyDecoder,
     enricher: Enricher,
     fingerprints: Fingerprinter,
+    hiding: hiding::Hiding,
     judge: Judge,
     /// Where what does not fit into memory is.
     cellar: Box<dyn Cellar>,
@@ -151,6 +152,7 @@ impl<'a> Backtest<'a> {
                 .map_err(|error| ConfigError::from_part("[enrich]", &error, &config.at))?,
             // What is remembered names tokens under the service's key.
             fingerprints: if given.from_live { config.fingerprinter()? } else { Fingerprinter::new(&[]) },
+            hiding: hiding::Hiding::new(config)?,
             judge,
             cellar,
             seen: HashMap::new(),
@@ -228,7 +230,7 @@ impl<'a> Backtest<'a> {
     ) -> anyhow::Result<()> {
         let (at, is_ahead) = self.clock.tick(event.occurred_at, next);
         self.enricher.enrich(&mut event);
-        self.config.privacy.apply(&mut event, &self.fingerprints);
+        let facts = self.hiding.apply(&mut event);
         let evidence = Evidence { body_sha256: Some(hex::encode(hash)), ..evidence };
         let window = self.config.dedupe.window.get();
         let mut evidence = crate::ledger::judge_instant(evidence, event.occurred_at.millis(), at, window);
@@ -239,14 +241,12 @@ impl<'a> Backtest<'a> {
                 return Ok(());
             }
             let of = *of;
-            let facts = Facts::of(&event);
             let case = Case { event: &event, facts: &facts, evidence: &evidence, at, seq: self.next };
             let findings = self.judge.replayed(case, of);
             self.record(Kind::Replay, at, &event, &evidence, (&findings, None, Some(Replay { of })))?;
             return self.incidents(at);
         }
         self.seen.insert(event.id.as_str().to_owned(), (self.next, hash, false, at));
-        let facts = Facts::of(&event);
         let case = Case { event: &event, facts: &facts, evidence: &evidence, at, seq: self.next };
         let guests = self.judge.fetch(case, &mut *self.cellar);
         let Ruling { findings, verdict, .. } = self.judge.event(case, guests, &|| false);

@@ -251,3 +251,45 @@ fn the_documented_example_sent_twice_is_one_record_and_no_finding() {
     let expected = [("nobody".to_owned(), none()), (id.to_owned(), none())];
     assert_eq!(backtest("", [nobody].into_iter().chain(twice)), expected);
 }
+
+/// Without the service's key nobody can try which address a pseudonym is of, and what is found is the same each time.
+#[test]
+fn a_backtest_makes_pseudonyms_that_nobody_can_undo() {
+    let dir = TempDir::new().unwrap();
+    let privacy = "[privacy]\nip = \"pseudonym\"\nuser_agent = \"pseudonym\"\n";
+    fs::write(dir.path().join("config.toml"), format!("{CONFIG}{privacy}").replace("networks = \"networks.csv\"", ""))
+        .unwrap();
+    let bodies: String = (0..40)
+        .map(|number| {
+            let event = json!({
+                "type": "jwt.refresh", "id": format!("e{number}"), "createInstant": 1_566_842_908_643_i64 + number * 60_000,
+                "userId": format!("u{}", number % 3), "refreshToken": format!("refresh-{}-0123456789", number % 3),
+                "info": {"ipAddress": format!("203.0.113.{}", number % 7), "userAgent": format!("Agent/{}", number % 5)},
+            });
+            format!("{}\n", json!({"event": event}))
+        })
+        .collect();
+    fs::write(dir.path().join("bodies.jsonl"), bodies).unwrap();
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_refresh-audit"));
+        let output = command.args(["backtest", "bodies.jsonl"]).current_dir(dir.path()).env_clear().output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let records = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records.filter(|record| record["kind"] == "event").collect::<Vec<Value>>()
+    };
+    let ips =
+        |records: &[Value]| -> Vec<Value> { records.iter().map(|record| record["event"]["ip"].clone()).collect() };
+    let [one, two] = [run(), run()];
+    let risks = |records: &[Value]| -> Vec<Value> { records.iter().map(|record| record["verdict"].clone()).collect() };
+    assert_eq!(risks(&one), risks(&two));
+    assert_eq!(one.len(), 40);
+    assert!(ips(&one).iter().zip(ips(&two)).all(|(one, two)| *one != two), "{one:?}");
+    assert!(ips(&one)[0] == ips(&one)[7] && ips(&one)[0] != ips(&one)[1]);
+    // HMAC-SHA-256 under 32 zero bytes of ff "ip" 00 "203.0.113.0", as Python's hmac has it.
+    assert!(!ips(&one)[0].as_str().unwrap().ends_with("9ec4c8f828dfc34a1d72c5f120873e0c"));
+    // With the service's key they are the service's: under 16 times "k".
+    fs::create_dir(dir.path().join("data")).unwrap();
+    fs::write(dir.path().join("data/fingerprint.key"), "k".repeat(16)).unwrap();
+    assert!(ips(&run())[0].as_str().unwrap().ends_with("77eaef718e5eca21c141359a1b7dd487"));
+}
