@@ -27,6 +27,7 @@ use crate::{
     keys::{self, Made},
     ledger::{Consumers, KeyScheme, Ledger, Settings, checkpoint::Signer, lock::DataLock},
     sink::AnySink,
+    source::Source as _,
     telemetry::{Alarm, Alarms, Metrics},
     time::ReceivedAt,
     web::{
@@ -235,10 +236,12 @@ fn build_intake(
 ) -> Result<Intake, StartError> {
     let sources = config.sources.iter().map(|entry| {
         let built = entry.config.build(&config.base, &[]);
-        built.map(|source| (entry.name.clone(), source)).map_err(|error| {
+        let source = built.map_err(|error| {
             let what = format!("source {}", entry.name);
             StartError::Config(ConfigError::from_member(&what, &error, &entry.at).to_string())
-        })
+        })?;
+        source.notes().iter().for_each(|note| tracing::warn!(source = entry.name, "{note}"));
+        Ok((entry.name.clone(), source))
     });
     Ok(Intake::new(Parts {
         sources: sources.collect::<Result<_, _>>()?,

@@ -43,6 +43,9 @@ pub use error::{At, ConfigError, suggest};
 /// What applies where no file is found; also the documentation of every key.
 pub const EMBEDDED: &str = include_str!("../config.toml");
 
+/// Below this a key or a token can be tried out.
+const SECRET_BYTES_MIN: usize = 16;
+
 /// Every key at the top.
 const ROOT_KEYS: &[&str] = &[
     "data_dir",
@@ -240,9 +243,19 @@ impl Config {
         file.map_or_else(|| self.data_dir.join("checkpoint.key"), |file| self.path(file))
     }
 
-    /// Reads the token of the admin listener, where it needs one.
+    /// Reads the token of the admin listener, where it needs one: one that can come in a header, and that nobody on other
+    /// machines guesses.
     pub fn admin_token(&self) -> Result<Option<Secret>, SecretError> {
-        self.admin.token_file.as_ref().map(|file| Secret::from_file(&self.path(file))).transpose()
+        let Some(file) = self.admin.token_file.as_ref().map(|file| self.path(file)) else { return Ok(None) };
+        let token = Secret::from_file(&file)?;
+        if token.has_byte_order_mark() {
+            return Err(SecretError::Marked(file.display().to_string()));
+        }
+        if !token.is_header_value() {
+            return Err(SecretError::NoHeaderValue(file.display().to_string()));
+        }
+        let min = if self.admin.listen.ip().is_loopback() { 1 } else { SECRET_BYTES_MIN };
+        token.of_at_least(min, &file).map(Some)
     }
 
     /// Reads the certificate and key of the public listener, where it has any.
@@ -253,10 +266,15 @@ impl Config {
 
     /// Reads the fingerprint keys: the one that writes, then the previous ones.
     pub fn fingerprinter(&self) -> Result<Fingerprinter, SecretError> {
-        let previous = self.fingerprint.previous_key_files.iter().map(|file| self.path(file));
-        let keys: Result<Vec<_>, _> =
-            std::iter::once(self.fingerprint_key_file()).chain(previous).map(|file| Secret::from_file(&file)).collect();
+        let previous = self.fingerprint.previous_key_files.iter().map(|file| Secret::from_file(&self.path(file)));
+        let keys: Result<Vec<_>, _> = std::iter::once(self.fingerprint_key()).chain(previous).collect();
         Ok(Fingerprinter::new(&keys?))
+    }
+
+    /// Reads the key of new fingerprints.
+    pub fn fingerprint_key(&self) -> Result<Secret, SecretError> {
+        let file = self.fingerprint_key_file();
+        Secret::from_file(&file)?.of_at_least(SECRET_BYTES_MIN, &file)
     }
 }
 

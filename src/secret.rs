@@ -35,6 +35,24 @@ pub enum SecretError {
     /// There is nothing in it.
     #[error("the secret from {0} is empty")]
     Empty(String),
+    /// It can be tried out.
+    #[error(
+        "the secret from {from} has {bytes} bytes, fewer than {min}: it can be guessed; `refresh-audit keygen hmac` makes a good one"
+    )]
+    Short {
+        /// Where it is.
+        from: String,
+        /// How many it has.
+        bytes: usize,
+        /// How many it must have.
+        min: usize,
+    },
+    /// No request can bring it.
+    #[error("the secret from {0} can never arrive in a header: it has a control character, or blanks at an end")]
+    NoHeaderValue(String),
+    /// It begins with what nobody sees.
+    #[error("the secret from {0} begins with a byte order mark: write it without one")]
+    Marked(String),
 }
 
 impl From<SecretError> for BuildError {
@@ -52,30 +70,51 @@ impl Secret {
     /// The file's bytes less one trailing LF or CRLF.
     pub fn from_file(path: &Path) -> Result<Self, SecretError> {
         let mut bytes = fs::read(path).map_err(|cause| SecretError::File { path: path.to_owned(), cause })?;
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
-            }
-        }
+        drop_line_end(&mut bytes);
         if bytes.is_empty() {
             return Err(SecretError::Empty(path.display().to_string()));
         }
         Ok(Self::new(bytes))
     }
 
-    /// The variable's value.
+    /// The variable's value less one trailing LF or CRLF, which it often got from a file.
     pub fn from_env(name: &str) -> Result<Self, SecretError> {
-        let value = env::var(name).map_err(|_| SecretError::Env(name.to_owned()))?;
+        let mut value = env::var(name).map_err(|_| SecretError::Env(name.to_owned()))?.into_bytes();
+        drop_line_end(&mut value);
         if value.is_empty() {
             return Err(SecretError::Empty(name.to_owned()));
         }
-        Ok(Self::new(value.into_bytes()))
+        Ok(Self::new(value))
+    }
+
+    /// Itself, where it has so many bytes; `from` is where it was read.
+    pub fn of_at_least(self, min: usize, from: &Path) -> Result<Self, SecretError> {
+        match self.0.len() {
+            bytes if bytes < min => Err(SecretError::Short { from: from.display().to_string(), bytes, min }),
+            _ => Ok(self),
+        }
+    }
+
+    /// Whether a request can bring it in a header as it is: no control characters, no blanks at an end (RFC 9110, 5.5).
+    pub fn is_header_value(&self) -> bool {
+        let can_stand = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+        self.0.iter().all(can_stand) && self.0.trim_ascii().len() == self.0.len()
+    }
+
+    /// Whether it begins with what some editors put before a text, and show nobody.
+    pub fn has_byte_order_mark(&self) -> bool {
+        self.0.starts_with("\u{feff}".as_bytes())
     }
 
     /// The one door.
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+}
+
+fn drop_line_end(bytes: &mut Vec<u8>) {
+    if bytes.pop_if(|last| *last == b'\n').is_some() {
+        let _ = bytes.pop_if(|last| *last == b'\r');
     }
 }
 
@@ -176,6 +215,26 @@ mod tests {
         // RFC 4231, test case 2: key "Jefe", data "what do ya want for nothing?".
         let made = Fingerprinter::new(&[Secret::new(b"Jefe".to_vec())]).fingerprint(b"what do ya want for nothing?");
         assert_eq!(made.to_string().split_once(':').unwrap().1, "5bdcc146bf60754e6a042426089575c7");
+    }
+
+    #[test]
+    fn what_cannot_come_in_a_header_or_is_short_is_told() {
+        let secret = |bytes: &[u8]| Secret::new(bytes.to_vec());
+        for (bytes, fine) in [
+            (&b"a b~"[..], true),
+            (b"\xff\x80", true),
+            (b" a", false),
+            (b"a\t", false),
+            (b"a\0b", false),
+            (b"a\x7f", false),
+        ] {
+            assert_eq!(secret(bytes).is_header_value(), fine, "{bytes:?}");
+        }
+        assert!(secret(b"\xef\xbb\xbfkey").has_byte_order_mark() && !secret(b"key").has_byte_order_mark());
+        let from = Path::new("f.key");
+        assert!(secret(&[7; 16]).of_at_least(16, from).is_ok());
+        let Err(error) = secret(&[7; 15]).of_at_least(16, from) else { panic!("taken") };
+        assert!(error.to_string().starts_with("the secret from f.key has 15 bytes, fewer than 16"), "{error}");
     }
 
     #[test]

@@ -58,7 +58,11 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
     for entry in &config.sources {
         let what = format!("source {}", entry.name);
         let source = entry.config.build(&config.base, &missing);
-        sources.push((what.clone(), source.map_err(|error| ConfigError::from_member(&what, &error, &entry.at))?));
+        let source = source.map_err(|error| ConfigError::from_member(&what, &error, &entry.at))?;
+        for note in source.notes() {
+            print(&format!("note {what}: {}", printable(note)))?;
+        }
+        sources.push((what.clone(), source));
         print(&format!("ok   {what}"))?;
     }
     let mut sinks = Vec::new();
@@ -78,12 +82,11 @@ pub(super) fn run(given: &Arguments, load: impl Fn() -> Result<Config, ConfigErr
 /// Reads what else `serve` reads before it listens.
 fn keys_of_ours(config: &Config, missing: &[PathBuf]) -> anyhow::Result<()> {
     let part = |what: &str, error: &dyn std::error::Error| ConfigError::from_part(what, error, &config.at);
-    let previous = config.fingerprint.previous_key_files.iter().map(|file| config.path(file));
-    let previous = previous.map(|file| ("fingerprint.previous_key_files", file));
-    for (key, file) in previous.chain([("fingerprint.key_file", config.fingerprint_key_file())]) {
-        if !missing.contains(&file) {
-            Secret::from_file(&file).map_err(|error| part(key, &error))?;
-        }
+    for file in config.fingerprint.previous_key_files.iter().map(|file| config.path(file)) {
+        Secret::from_file(&file).map_err(|error| part("fingerprint.previous_key_files", &error))?;
+    }
+    if !missing.contains(&config.fingerprint_key_file()) {
+        config.fingerprint_key().map_err(|error| part("fingerprint.key_file", &error))?;
     }
     if !missing.contains(&config.checkpoint_key_file()) {
         keys::signer(&config.checkpoint_key_file()).map_err(|error| part("journal.checkpoint_key_file", &error))?;

@@ -181,6 +181,12 @@ const OWN: &[&str] = &[
 fn files(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
     let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
     let read = files_read(config, document);
+    let fingerprint_key = real(&config.fingerprint_key_file());
+    if other_keys(config).any(|file| fingerprint_key == real(&file)) {
+        let what = format!("the fingerprint key {} is another key, too", config.fingerprint_key_file().display());
+        let hint = "who has to know the other could try out what tokens are called: give it a file of its own";
+        return Err(document.error("fingerprint.key_file", what).hint(hint));
+    }
     for (number, sink) in config.sinks.iter().enumerate() {
         let SinkConfig::File(file) = &sink.config else { continue };
         let (path, setting) = (real(&config.path(file.path())), format!("sinks.{number}.path"));
@@ -204,13 +210,9 @@ fn files(config: &Config, document: &Document<'_>) -> Result<(), ConfigError> {
 
 /// What is read, and so is nobody's to write.
 fn files_read(config: &Config, document: &Document<'_>) -> Vec<(&'static str, PathBuf)> {
-    let checkpoint_key = config.checkpoint_key_file();
-    let public_half = checkpoint_key.with_extension("pub");
-    let tls = config.server.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
-    let of_sources = config.sources.iter().flat_map(|source| &source.files);
-    let keys =
-        config.fingerprint.previous_key_files.iter().chain(of_sources).chain(&config.admin.token_file).chain(tls);
-    let keys = keys.map(|file| config.path(file)).chain([config.fingerprint_key_file(), checkpoint_key, public_half]);
+    let previous = config.fingerprint.previous_key_files.iter().map(|file| config.path(file));
+    let public_half = config.checkpoint_key_file().with_extension("pub");
+    let keys = other_keys(config).chain(previous).chain([config.fingerprint_key_file(), public_half]);
     let configuration = ("the configuration itself", PathBuf::from(document.file()));
     keys.map(|file| ("a key or certificate that the configuration names", file)).chain([configuration]).collect()
 }

@@ -53,9 +53,14 @@ fn refuse<T>(step: &'static str, fix: impl Into<String>) -> Result<T, SourceErro
 }
 
 impl Credentials {
-    pub(in crate::source) fn build(wanted: &Wanted<'_>, base: &Path) -> Result<Self, EntryError> {
+    /// What should be looked at, though it is no error, is added to `notes`.
+    pub(in crate::source) fn build(
+        wanted: &Wanted<'_>,
+        base: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, EntryError> {
         let basic =
-            wanted.basic_auth.map(|auth| auth.digest(base)).transpose().map_err(EntryError::of("basic_auth"))?;
+            wanted.basic_auth.map(|auth| auth.digest(base, notes)).transpose().map_err(EntryError::of("basic_auth"))?;
         let mut headers = Vec::new();
         for (written, secret) in wanted.headers {
             let of_this = || EntryError::of(format!("headers.{written}"));
@@ -66,13 +71,13 @@ impl Credentials {
                 return Err(of_this()(BuildError(problem.to_owned())));
             }
             let value = secret.read(base).map_err(BuildError::from).map_err(of_this())?;
-            let sendable = value.expose().iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..));
-            if !sendable || value.expose().trim_ascii().len() != value.expose().len() {
+            if !value.is_header_value() {
                 let problem = format!(
                     "the value for the header {name} can never arrive: it has a control character, or blanks at an end"
                 );
                 return Err(of_this()(BuildError(problem)));
             }
+            notes.extend(marked(&value, &format!("headers.{name}")));
             headers.push((name, digest(value.expose())));
         }
         let (allow_from, trusted_proxies) = (wanted.allow_from.to_vec(), wanted.trusted_proxies.to_vec());
@@ -170,6 +175,12 @@ fn basic_credentials(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     STANDARD_PAD_INDIFFERENT.decode(rest.trim_ascii()).ok().map(Zeroizing::new)
 }
 
+/// What to say of a secret that begins with a byte order mark: some editors write one, and nobody sees it.
+pub(in crate::source) fn marked(secret: &Secret, what: &str) -> Option<String> {
+    let note = || format!("{what} begins with a byte order mark, which counts as a part of it: write it without one");
+    secret.has_byte_order_mark().then(note)
+}
+
 fn header_name(name: &str) -> Result<String, BuildError> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(token) {
@@ -179,7 +190,7 @@ fn header_name(name: &str) -> Result<String, BuildError> {
 }
 
 impl BasicAuth {
-    fn digest(&self, base: &Path) -> Result<[u8; 32], BuildError> {
+    fn digest(&self, base: &Path, notes: &mut Vec<String>) -> Result<[u8; 32], BuildError> {
         if self.username.is_empty() || self.username.contains(':') {
             let problem = "basic_auth.username must have a character and no colon: it ends at the first one";
             return Err(BuildError(problem.to_owned()));
@@ -189,6 +200,7 @@ impl BasicAuth {
             (None, Some(name)) => Secret::from_env(name)?,
             _ => return Err(BuildError("basic_auth needs exactly one of password_file and password_env".to_owned())),
         };
+        notes.extend(marked(&password, "the password of basic_auth"));
         let mut both = Zeroizing::new(Vec::with_capacity(self.username.len() + 1 + password.expose().len()));
         both.extend_from_slice(self.username.as_bytes());
         both.push(b':');
@@ -260,7 +272,9 @@ mod tests {
             BasicAuth { username: "Aladdin".to_owned(), password_file: Some("password".into()), password_env: None };
         let headers = BTreeMap::from([("X-Api-Key".to_owned(), SecretRef::File("key".into()))]);
         let wanted = Wanted { basic_auth: Some(&auth), headers: &headers, allow_from: &[], trusted_proxies: &[] };
-        let credentials = Credentials::build(&wanted, folder.path()).unwrap();
+        let mut notes = Vec::new();
+        let credentials = Credentials::build(&wanted, folder.path(), &mut notes).unwrap();
+        assert_eq!(notes, [""; 0]);
         type Headers<'a> = &'a [(&'a str, &'a [u8])];
         let right: (&str, &[u8]) = ("authorization", b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         let key: (&str, &[u8]) = ("x-api-key", b"k1");

@@ -38,6 +38,7 @@ pub struct Fusionauth {
     signed: Option<Signed>,
     decoder: Decoder,
     quiet_after: Option<Duration>,
+    notes: Vec<String>,
 }
 
 /// What reads FusionAuth's bodies.
@@ -100,6 +101,10 @@ impl Source for Fusionauth {
 
     fn quiet_after(&self) -> Option<Duration> {
         self.quiet_after
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn standing(&self) -> Option<Result<(), String>> {

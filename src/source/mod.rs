@@ -137,6 +137,11 @@ pub trait Source {
     /// How long silence is normal; `None` = any.
     fn quiet_after(&self) -> Option<Duration>;
 
+    /// What an operator should look at in its configuration, though it is no error.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// How its keys stand: what is wrong with them right now, in words (a JWKS that cannot be refreshed), `None` where that is
     /// not known yet. Polled, and raised as the alarm `jwks_stale`.
     fn standing(&self) -> Option<Result<(), String>> {
@@ -290,6 +295,10 @@ macro_rules! sources {
 
             fn quiet_after(&self) -> Option<Duration> {
                 match self { $(Self::$variant(source) => source.quiet_after()),* }
+            }
+
+            fn notes(&self) -> &[String] {
+                match self { $(Self::$variant(source) => source.notes()),* }
             }
 
             fn standing(&self) -> Option<Result<(), String>> {

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
-    process::Output,
+    process::{Command, Output},
 };
 
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -110,6 +110,93 @@ fn settings_of_the_gate_that_do_nothing_are_noted() {
         assert!(!text.contains("RA404"), "{text}");
     }
     assert!(checked.status.success());
+}
+
+#[test]
+fn what_should_be_looked_at_in_a_source_is_noted_by_check_and_at_a_start() {
+    let source = "trusted_proxies = [\"127.0.0.1\"]\nheaders = { X-Api-Key = { file = \"api.key\" } }\n";
+    let mut app = TestApp::prepare(Settings { source: source.to_owned(), ..Settings::new() });
+    fs::write(app.path("hook.key"), "\u{feff}sixteen-bytes-16").unwrap();
+    fs::write(app.path("api.key"), "\u{feff}k").unwrap();
+    let checked = app.run(&["check"]);
+    app.launch();
+    for (text, before) in [(said(&checked), "note source fusionauth: "), (app.log(), "WARN ")] {
+        for note in [
+            "trusted_proxies does nothing without allow_from",
+            "keys[0]: the secret has 19 bytes, fewer than the 32 of the hash",
+            "keys[0]: the secret begins with a byte order mark",
+            "headers.x-api-key begins with a byte order mark",
+        ] {
+            let is_it = |line: &str| line.contains(note) && line.contains(before);
+            assert_eq!(text.lines().filter(|line| is_it(line)).count(), 1, "{note} is not in {text}");
+        }
+    }
+    assert!(checked.status.success());
+}
+
+#[test]
+fn secrets_that_can_be_guessed_or_never_arrive_are_refused() {
+    let (open, closed) = ("0.0.0.0:", "127.0.0.1:");
+    for (listen, token, fingerprint_key, words) in [
+        (closed, "a", "sixteen-bytes-16", None),
+        (open, "sixteen-bytes-16", "sixteen-bytes-16", None),
+        (
+            open,
+            "fifteen-bytes15",
+            "sixteen-bytes-16",
+            Some("admin.token has 15 bytes, fewer than 16: it can be guessed"),
+        ),
+        (closed, "a \n", "sixteen-bytes-16", Some("admin.token can never arrive in a header")),
+        (closed, "a\u{1}b", "sixteen-bytes-16", Some("admin.token can never arrive in a header")),
+        (closed, "\u{feff}a", "sixteen-bytes-16", Some("admin.token begins with a byte order mark")),
+        (closed, "a", "1", Some("fingerprint.key has 1 bytes, fewer than 16: it can be guessed")),
+    ] {
+        let mut app = TestApp::prepare(Settings::new());
+        fs::create_dir(app.data()).unwrap();
+        fs::write(app.data().join("fingerprint.key"), fingerprint_key).unwrap();
+        fs::write(app.path("admin.token"), token).unwrap();
+        let config = fs::read_to_string(app.path("config.toml")).unwrap();
+        let admin = format!("[admin]\ntoken_file = \"admin.token\"\nlisten = \"{listen}");
+        fs::write(app.path("config.toml"), config.replace("[admin]\nlisten = \"127.0.0.1:", &admin)).unwrap();
+        let checked = app.run(&["check"]);
+        assert_eq!(checked.status.code(), Some(if words.is_some() { 78 } else { 0 }), "{checked:?}");
+        let Some(words) = words else { continue };
+        assert!(said(&checked).contains(words), "{words}: {checked:?}");
+        app.spawn();
+        assert!(app.wait().code() == Some(78) && app.log().contains(words), "{words}: {}", app.log());
+    }
+}
+
+#[test]
+fn quotes_around_a_data_directory_are_told_where_no_file_is_read_too() {
+    let app = TestApp::prepare(Settings::new());
+    let check = |dir: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_refresh-audit"));
+        command.arg("check").current_dir(app.path("nowhere")).env_clear().env("REFRESH_AUDIT_DATA_DIR", dir);
+        command.output().unwrap()
+    };
+    fs::create_dir(app.path("nowhere")).unwrap();
+    let quoted = check("\"/var/lib/ra\"");
+    assert!(quoted.status.code() == Some(78) && said(&quoted).contains("the value stands in quotes"), "{quoted:?}");
+    let dir = app.path("ends in \"").display().to_string();
+    let checked = check(&dir);
+    assert!(checked.status.success() && said(&checked).contains(&format!("{dir}/webhook.key")), "{checked:?}");
+}
+
+#[test]
+fn a_secret_of_the_environment_may_end_a_line() {
+    let mut rng = StdRng::seed_from_u64(seed("edges-env"));
+    let app = TestApp::prepare(Settings::new());
+    let key = fs::read_to_string(app.path("hook.key")).unwrap();
+    drop(app);
+    for end in ["", "\n", "\r\n"] {
+        let mut app = TestApp::prepare(Settings::new().env("HOOK_SECRET", &format!("{key}{end}")));
+        let config = fs::read_to_string(app.path("config.toml")).unwrap();
+        let config = config.replace("secret_file = \"hook.key\"", "secret_env = \"HOOK_SECRET\"");
+        fs::write(app.path("config.toml"), config).unwrap();
+        app.launch();
+        assert!(app.client().send(&Event::new(&mut rng), &app.signer()).unwrap().is_recorded(), "{end:?}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{
     secret::{Secret, SecretRef},
     source::{
         BuildError, EntryError, SetUp, SharedKey,
-        credentials::{BasicAuth, Wanted},
+        credentials::{BasicAuth, Wanted, marked},
     },
     units::Span,
 };
@@ -146,8 +146,9 @@ impl Config {
             allow_from: &self.allow_from,
             trusted_proxies: &self.trusted_proxies,
         };
-        let credentials = Credentials::build(&wanted, base)?;
-        let signed = self.signed(base, unmade)?;
+        let mut notes = Vec::new();
+        let credentials = Credentials::build(&wanted, base, &mut notes)?;
+        let signed = self.signed(base, unmade, &mut notes)?;
         if signed.is_none() && !credentials.any_secret() {
             return wrong_member(
                 "unsigned",
@@ -159,13 +160,14 @@ impl Config {
             return wrong_member("quiet_after", "quiet_after must be more than zero: leave it out for no alarm");
         }
         if !self.trusted_proxies.is_empty() && self.allow_from.is_empty() {
-            tracing::warn!("trusted_proxies does nothing without allow_from");
+            notes.push("trusted_proxies does nothing without allow_from".to_owned());
         }
         Ok(Fusionauth {
             credentials,
             signed,
             decoder,
             quiet_after: self.quiet_after.map(Span::get),
+            notes,
         })
     }
 
@@ -192,7 +194,12 @@ impl Config {
         Ok(Decoder { events: self.events.clone(), keep })
     }
 
-    fn signed(&self, base: &Path, unmade: &[PathBuf]) -> Result<Option<Signed>, EntryError> {
+    fn signed(
+        &self,
+        base: &Path,
+        unmade: &[PathBuf],
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Signed>, EntryError> {
         let any_key = !self.keys.is_empty() || self.jwks_url.is_some();
         match (self.unsigned, any_key) {
             (true, true) => return wrong_member("unsigned", "unsigned = true and keys or jwks_url exclude each other: take one out"),
@@ -210,8 +217,11 @@ impl Config {
             return wrong_member("allowed_kids", "allowed_kids is for jwks_url; write kid into the entry of keys instead");
         }
         let keys = self.keys.iter().enumerate().map(|(at, key)| {
+            let mut of_key = Vec::new();
+            let built = key.build(base, unmade, &mut of_key);
+            notes.extend(of_key.iter().map(|note| format!("keys[{at}]: {note}")));
             let error = |error| BuildError(format!("keys[{at}]: {error}"));
-            key.build(base, unmade).map_err(error).map_err(EntryError::of(format!("keys.{at}")))
+            built.map_err(error).map_err(EntryError::of(format!("keys.{at}")))
         });
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         let jwks = self.jwks_url.as_deref().map(|url| Jwks::build(url, &self.allowed_kids)).transpose();
@@ -221,14 +231,14 @@ impl Config {
 }
 
 impl KeyConfig {
-    fn build(&self, base: &Path, unmade: &[PathBuf]) -> Result<Key, BuildError> {
+    fn build(&self, base: &Path, unmade: &[PathBuf], notes: &mut Vec<String>) -> Result<Key, BuildError> {
         if self.kid.as_ref().is_some_and(String::is_empty) {
             return wrong("kid is empty: leave it out to take any");
         }
         let (alg, kid) = (self.alg, self.kid.clone());
         let key = match (&self.secret_file, &self.secret_env, &self.pem_file) {
             (Some(file), None, None) if alg.is_hmac() && unmade.contains(&base.join(file)) => {
-                Key::of_secret(alg, kid, &self.secret(&Secret::new(AS_MADE.to_vec()))?)
+                Key::of_secret(alg, kid, &self.secret(&Secret::new(AS_MADE.to_vec()), notes)?)
             }
             (Some(file), None, None) if alg.is_hmac() => {
                 let file = base.join(file);
@@ -242,10 +252,10 @@ impl KeyConfig {
                         false => error.to_string(),
                     })
                 })?;
-                Key::of_secret(alg, kid, &self.secret(&secret)?)
+                Key::of_secret(alg, kid, &self.secret(&secret, notes)?)
             }
             (None, Some(name), None) if alg.is_hmac() => {
-                Key::of_secret(alg, kid, &self.secret(&Secret::from_env(name)?)?)
+                Key::of_secret(alg, kid, &self.secret(&Secret::from_env(name)?, notes)?)
             }
             (None, None, Some(file)) if !alg.is_hmac() => {
                 if self.encoding.is_some() {
@@ -261,7 +271,8 @@ impl KeyConfig {
         key.map_err(|error| BuildError(error.0))
     }
 
-    fn secret(&self, written: &Secret) -> Result<Zeroizing<Vec<u8>>, BuildError> {
+    fn secret(&self, written: &Secret, notes: &mut Vec<String>) -> Result<Zeroizing<Vec<u8>>, BuildError> {
+        notes.extend(marked(written, "the secret"));
         let written = written.expose();
         let secret = Zeroizing::new(match self.encoding.unwrap_or_default() {
             Encoding::Utf8 => written.to_vec(),
@@ -278,8 +289,10 @@ impl KeyConfig {
             ));
         }
         if secret.len() < SECRET_BYTES_GOOD {
-            let (bytes, alg) = (secret.len(), self.alg.name());
-            tracing::warn!(bytes, alg, "the secret is shorter than {SECRET_BYTES_GOOD} bytes: replace it by a longer one");
+            notes.push(format!(
+                "the secret has {} bytes, fewer than the {SECRET_BYTES_GOOD} of the hash: replace it by a longer one",
+                secret.len()
+            ));
         }
         Ok(secret)
     }
