@@ -43,7 +43,7 @@ pub use error::{At, ConfigError, suggest};
 /// What applies where no file is found; also the documentation of every key.
 pub const EMBEDDED: &str = include_str!("../config.toml");
 
-/// Below this a key or a token can be tried out.
+/// Below this a key can be tried out.
 const SECRET_BYTES_MIN: usize = 16;
 
 /// Every key at the top.
@@ -243,8 +243,7 @@ impl Config {
         file.map_or_else(|| self.data_dir.join("checkpoint.key"), |file| self.path(file))
     }
 
-    /// Reads the token of the admin listener, where it needs one: one that can come in a header, and that nobody on other
-    /// machines guesses.
+    /// Reads the token of the admin listener, where it needs one: one that can come in a header.
     pub fn admin_token(&self) -> Result<Option<Secret>, SecretError> {
         let Some(file) = self.admin.token_file.as_ref().map(|file| self.path(file)) else { return Ok(None) };
         let token = Secret::from_file(&file)?;
@@ -254,8 +253,7 @@ impl Config {
         if !token.is_header_value() {
             return Err(SecretError::NoHeaderValue(file.display().to_string()));
         }
-        let min = if self.admin.listen.ip().is_loopback() { 1 } else { SECRET_BYTES_MIN };
-        token.of_at_least(min, &file).map(Some)
+        Ok(Some(token))
     }
 
     /// Reads the certificate and key of the public listener, where it has any.
