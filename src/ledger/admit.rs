@@ -24,10 +24,10 @@ use super::{
     keeper::Keeper,
     lookup::JournalLookup,
     reply::{Answer, Reply},
+    room::Roomless,
 };
 use crate::{
-    detect::judge::Case,
-    record::{Draft, Evidence, Kind, OperatorAction, Replay, Seq},
+    record::{Draft, Evidence, Kind, OperatorAction, Seq},
     time::ReceivedAt,
 };
 
@@ -44,7 +44,7 @@ const CROWD_MIN: usize = 4;
 const LINGER: Duration = Duration::from_micros(100);
 /// How often the thread looks around when nothing comes in.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
-/// The same while entries wait for a look-up.
+/// The same while entries wait for a look-up, or for room.
 const ASKED_WAIT: Duration = Duration::from_millis(5);
 /// The sender's instant may be this far ahead before it is called skewed.
 const AHEAD_MAX: Duration = Duration::from_secs(300);
@@ -119,6 +119,7 @@ pub struct Admitter {
     /// Of what is not in memory.
     pub(super) spill: SpillThread,
     pub(super) cold: ColdQueue,
+    pub(super) roomless: Roomless,
     /// Where the synced part of the open segment ends: what a failed batch is cut back to.
     pub(super) cut_to: (Seq, u64),
     pub(super) tried: Instant,
@@ -129,6 +130,8 @@ pub struct Admitter {
     pub(super) checkpointed: (Instant, Seq),
     pub(super) filters_saved: Seq,
     pub(super) state_saved: (Instant, Seq),
+    /// When a copy of detection's state was made last because somebody had asked, and what it cost this thread.
+    pub(super) state_asked: Option<(Instant, Duration)>,
 }
 
 impl Admitter {
@@ -159,6 +162,7 @@ impl Admitter {
             asked: Asked::default(),
             spill,
             cold: ColdQueue::default(),
+            roomless: Roomless::default(),
             tried: now,
             is_unproved: false,
             chores: now,
@@ -166,6 +170,7 @@ impl Admitter {
             checkpointed: (now, last),
             filters_saved: 0,
             state_saved: (now, last),
+            state_asked: None,
         }
     }
 
@@ -176,8 +181,8 @@ impl Admitter {
         let mut running = true;
         self.stage_config();
         while running {
-            let wait = if self.asked.is_empty() && self.cold.is_empty() { IDLE_WAIT } else { ASKED_WAIT };
-            match inbox.recv_timeout(wait) {
+            let nobody_waits = self.asked.is_empty() && self.cold.is_empty() && self.roomless.is_empty();
+            match inbox.recv_timeout(if nobody_waits { IDLE_WAIT } else { ASKED_WAIT }) {
                 Ok(command) => {
                     running = self.handle(command) && self.drain(inbox);
                     if running && self.is_crowded() {
@@ -189,6 +194,7 @@ impl Admitter {
                 Err(RecvTimeoutError::Disconnected) => running = false,
             }
             self.give_up_waiting();
+            self.go_on_with_room();
             self.stage_alarms();
             self.commit();
             self.look_around();
@@ -265,8 +271,8 @@ impl Admitter {
         if waiting.reply.is_closed() {
             return;
         }
-        if self.keeper.is_full(self.batch.lines.len()) {
-            waiting.reply.send(Admission::Unavailable(Unavailable::DiskFull));
+        if self.lacks_room() {
+            self.wait_for_room(waiting);
             return;
         }
         let (at, entry) = (self.now(), &waiting.entry);
@@ -296,51 +302,6 @@ impl Admitter {
         self.batch.ids.push((waiting.key, known));
         let answer = if denied { Admission::Denied { seq } } else { Admission::Accepted { seq } };
         self.batch.answers.push((waiting.reply, (answer, Some(entry))));
-        self.stage_incidents(at);
-    }
-
-    pub(super) fn duplicate(&mut self, waiting: Waiting, known: Known) {
-        let answer = Admission::Duplicate { seq: known.seq, denied: known.denied };
-        let fits = !self.keeper.is_full(self.batch.lines.len());
-        let is_replay = known.body != cut(&waiting.entry.body_sha256) && !known.replayed && fits;
-        if is_replay {
-            self.replay(&waiting, known);
-        }
-        if is_replay || known.seq > *self.synced.borrow() {
-            self.batch.answers.push((waiting.reply, (answer, Some(waiting.entry))));
-        } else {
-            waiting.reply.send_back((answer, Some(waiting.entry)));
-        }
-    }
-
-    /// Records that a known id came again with another body; once per id.
-    fn replay(&mut self, waiting: &Waiting, known: Known) {
-        let entry = &waiting.entry;
-        let at = self.now();
-        let Some(core) = &mut self.core else { return };
-        let findings = match &entry.facts {
-            Some(facts) => {
-                let case = Case { event: &entry.event, facts, evidence: &entry.evidence, at, seq: core.tail.next };
-                core.judge.replayed(case, known.seq)
-            }
-            None => Vec::new(),
-        };
-        self.settings.metrics.found(&findings);
-        let draft = Draft {
-            source: Some(&entry.source),
-            evidence: Some(&entry.evidence),
-            event: Some(&entry.event_json),
-            findings: &findings,
-            replay: Some(Replay { of: known.seq }),
-            ..Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Replay, at)
-        };
-        let Some(seq) = self.batch.stage(core, &draft) else {
-            core.judge.take_unwritten();
-            return;
-        };
-        let known = Known { replayed: true, ..known };
-        core.dedupe.update(waiting.key, known, seq);
-        self.batch.ids.push((waiting.key, known));
         self.stage_incidents(at);
     }
 

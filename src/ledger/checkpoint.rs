@@ -236,6 +236,19 @@ impl Log {
     }
 }
 
+#[cfg(test)]
+impl Log {
+    /// From here on every write fails.
+    pub(super) fn break_it(&mut self, journal_dir: &Path) {
+        self.file = File::open(path(journal_dir)).unwrap();
+    }
+
+    /// And succeeds again.
+    pub(super) fn mend_it(&mut self, journal_dir: &Path) {
+        self.file = files::open_or_make(&path(journal_dir)).unwrap();
+    }
+}
+
 /// How a signature line begins.
 const DASH: &[u8] = "\u{2014} ".as_bytes();
 /// The end of a note's text, and the beginning of its first signature line.

@@ -11,6 +11,7 @@ use super::{
     chain::Hash,
     checkpoint::Checkpoint,
     clock::{self, Jump},
+    copies::STATE_EVERY,
     core,
     keeper::Job,
     recovery,
@@ -28,8 +29,6 @@ use crate::{
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 /// How often old ids are forgotten and the clock is compared.
 const CHORES_EVERY: Duration = Duration::from_secs(10);
-/// Where few records come, a durable copy of detection's state is made this often: retention waits for it.
-const STATE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 /// How often the open segment is looked at while nothing is written.
 const SEGMENT_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Records after which a durable copy of the filters is made, so that a start has little to read: 150,000 records take
@@ -69,7 +68,8 @@ impl Admitter {
 
     fn write(&mut self, batch: &Batch, first: Seq, at: ReceivedAt) -> io::Result<()> {
         let Some(core) = &mut self.core else { return Err(io::Error::other("the journal is not open")) };
-        if core.writer.is_full(at) {
+        // One that is not vouched for yet is followed by no other: this one grows meanwhile.
+        if core.writer.is_full(at) && self.keeper.is_sealed() {
             core.writer.roll(first)?;
             self.cut_to = core.writer.position();
             self.sealed(first - 1, batch.prev);
@@ -95,14 +95,14 @@ impl Admitter {
 
     /// A segment ended with `last`: vouch for it and let it be compressed.
     fn sealed(&mut self, last: Seq, hash: Hash) {
-        self.checkpoint(last, hash);
-        self.keeper.opened(last + 1);
+        let sealed = self.checkpoint(last, hash);
+        self.keeper.sealed(sealed);
     }
 
-    fn checkpoint(&mut self, seq: Seq, hash: Hash) {
+    /// The next checkpoint, which is to be signed now.
+    fn checkpoint(&mut self, seq: Seq, hash: Hash) -> Checkpoint {
         self.checkpointed = (Instant::now(), seq);
-        let origin = format!("{}/{}", self.settings.node, self.places.journal);
-        self.keeper.hand(Job::Checkpoint(Checkpoint { origin, seq, hash }));
+        Checkpoint { origin: format!("{}/{}", self.settings.node, self.places.journal), seq, hash }
     }
 
     /// Drops everything held in memory; the next entry finds the journal closed.
@@ -116,7 +116,7 @@ impl Admitter {
             reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
         let asked = self.asked.drain().into_iter().flat_map(|question| question.waiting);
-        for waiting in asked.chain(self.cold.drain()) {
+        for waiting in asked.chain(self.cold.drain()).chain(self.roomless.drain()) {
             waiting.reply.send(Admission::Unavailable(Unavailable::StorageFailed));
         }
     }
@@ -189,8 +189,10 @@ impl Admitter {
         if is_due || last >= state + FILTERS_EVERY_SEQS.max(remembered as Seq) {
             self.save_state();
         }
+        self.copy_if_asked();
         if last > self.checkpointed.1 && self.checkpointed.0.elapsed() >= self.settings.journal.checkpoint_every.get() {
-            self.checkpoint(last, hash);
+            let latest = self.checkpoint(last, hash);
+            self.keeper.sign(latest);
         }
         if now - self.chores >= CHORES_EVERY {
             self.chores = now;
@@ -212,7 +214,19 @@ impl Admitter {
         self.state_saved = (Instant::now(), last);
         let memory = Box::new(core.judge.memory());
         let needed = self.spill.save(&memory.state);
-        self.keeper.hand(Job::SaveState(last, memory, needed));
+        self.keeper.save_state(last, memory, needed);
+    }
+
+    /// Segments wait for a copy; how often they may have one is theirs to say.
+    fn copy_if_asked(&mut self) {
+        let Some(why) = self.keeper.wants_copy() else { return };
+        let retention = self.settings.journal.retention.get();
+        let is_early = |(asked, cost): (Instant, Duration)| asked.elapsed() < why.every(retention, cost);
+        if !self.state_asked.is_some_and(is_early) {
+            let begun = Instant::now();
+            self.save_state();
+            self.state_asked = Some((begun, begun.elapsed()));
+        }
     }
 
     fn expire(&mut self) {
@@ -233,7 +247,8 @@ impl Admitter {
         if let Some(core) = &self.core {
             let (last, hash) = (core.tail.next - 1, core.tail.hash);
             if last > self.checkpointed.1 {
-                self.checkpoint(last, hash);
+                let latest = self.checkpoint(last, hash);
+                self.keeper.sign(latest);
             }
             self.save_filters();
             self.save_state();

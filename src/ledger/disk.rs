@@ -5,14 +5,15 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use super::{
     Consumers, JournalConfig, WhenFull,
-    segment::{self, OpenFrom},
+    copies::{Copies, Why},
+    segment::{self, OpenFrom, Segment},
 };
 use crate::{
     files,
@@ -36,12 +37,19 @@ pub struct Room {
     left: Arc<AtomicI64>,
     /// With less than this it is time to look again.
     low: i64,
+    /// Whether more is made as it is used up.
+    may_come: Arc<AtomicBool>,
 }
 
 impl Room {
     /// Whether nothing fits behind so many bytes that are not taken yet.
     pub fn is_used_up(&self, staged: usize) -> bool {
         self.left.load(Ordering::Relaxed) <= signed(staged as u64)
+    }
+
+    /// Whether it is worth waiting for more.
+    pub fn may_come(&self) -> bool {
+        self.may_come.load(Ordering::Acquire)
     }
 
     /// Takes what was written; true once it becomes low.
@@ -62,6 +70,9 @@ pub struct Disk {
     open: OpenFrom,
     config: JournalConfig,
     consumers: Consumers,
+    copies: Copies,
+    /// The last copy of detection's state that was asked for could not be made.
+    has_no_copy: bool,
     alarms: Alarms,
     metrics: Arc<Metrics>,
     room: Room,
@@ -87,16 +98,19 @@ impl Disk {
         journal_dir: PathBuf,
         open: OpenFrom,
         config: JournalConfig,
-        consumers: Consumers,
+        (consumers, copies): (Consumers, Copies),
         (alarms, metrics): (Alarms, Arc<Metrics>),
     ) -> Self {
         // Before it has looked it is in nobody's way.
-        let room = Room { left: Arc::new(AtomicI64::new(i64::MAX)), low: signed(headroom(&config) / 2) };
+        let (left, may_come) = (Arc::new(AtomicI64::new(i64::MAX)), Arc::default());
+        let room = Room { left, low: signed(headroom(&config) / 2), may_come };
         Self {
             journal_dir,
             open,
             config,
             consumers,
+            copies,
+            has_no_copy: false,
             alarms,
             metrics,
             room,
@@ -111,15 +125,25 @@ impl Disk {
         self.room.clone()
     }
 
+    /// Whether room is low, by what was taken of it since the last look.
+    pub fn is_low(&self) -> bool {
+        self.room.left.load(Ordering::Relaxed) < self.room.low
+    }
+
+    /// Whether a copy of detection's state could be made. On a full disk it cannot: it needs the room that it holds back.
+    pub fn copied(&mut self, is_kept: bool) {
+        self.has_no_copy = !is_kept;
+    }
+
     /// Looks, makes room where it may, and says how it is. `vouch` hears of the last segment that goes, and its last seq.
-    pub fn watch(&mut self, vouch: impl FnOnce(&segment::Segment, Seq)) -> io::Result<()> {
+    pub fn watch(&mut self, vouch: impl FnOnce(&Segment, Seq)) -> io::Result<()> {
+        // What is taken from here on is not seen for sure; it counts, for once too much rather than not at all.
+        let before = self.room.left.load(Ordering::Relaxed);
         let mut found = self.look()?;
-        if self.config.when_full == WhenFull::DropUndelivered && self.left(found) < signed(headroom(&self.config)) {
-            self.make_room(found, vouch)?;
-            found = self.look()?;
-        }
+        let gives_way = self.config.when_full == WhenFull::DropUndelivered && self.make_room(&mut found, vouch)?;
         let left = self.left(found);
-        self.room.left.store(left, Ordering::Relaxed);
+        self.room.left.fetch_add(left.wrapping_sub(before), Ordering::Relaxed);
+        self.room.may_come.store(gives_way, Ordering::Release);
         self.metrics.journal_bytes.set(signed(found.bytes));
         self.consumers.begins_with(segment::list(&self.journal_dir)?.first().map_or(0, |oldest| oldest.first));
         self.say(found, left <= 0);
@@ -160,26 +184,44 @@ impl Disk {
         }
     }
 
-    /// Deletes the oldest sealed segments, needed or not, until there is room for what comes before the next look.
-    fn make_room(&mut self, mut found: Found, vouch: impl FnOnce(&segment::Segment, Seq)) -> io::Result<()> {
+    /// Deletes the oldest sealed segments, needed by sinks or not, until there is room for what comes before the next look.
+    /// Whether it can go on like that.
+    fn make_room(&mut self, found: &mut Found, vouch: impl FnOnce(&Segment, Seq)) -> io::Result<bool> {
         let segments = segment::list(&self.journal_dir)?;
-        let mut going = 0;
-        for oldest in &segments[..segments.len().saturating_sub(1)] {
-            if self.left(found) >= signed(headroom(&self.config)) || !self.open.is_behind(oldest) {
-                break;
+        let (going, _) = self.in_the_way(&segments, *found, headroom(&self.config))?;
+        if let (Some(last), Some(first)) = (segments[..going].last(), segments.get(going)) {
+            vouch(last, first.first - 1);
+            for (oldest, following) in segments.iter().zip(&segments[1..]).take(going) {
+                fs::remove_file(&oldest.path)?;
+                self.dropped(oldest.first, following.first - 1);
+            }
+            files::sync_dir(&self.journal_dir)?;
+            self.has_no_copy = false;
+            *found = self.look()?;
+        }
+        // Before it is needed: making a copy takes its time, too.
+        let (_, waits) = self.in_the_way(&segments[going..], *found, 2 * headroom(&self.config))?;
+        if waits {
+            self.copies.ask(Why::Room);
+        }
+        Ok(waits || going > 0 || self.left(*found) > 0)
+    }
+
+    /// How many of the oldest have to go until so much room is left; fewer where the next one waits for a copy of what
+    /// detection learned from it, and whether it does.
+    fn in_the_way(&self, segments: &[Segment], mut found: Found, room: u64) -> io::Result<(usize, bool)> {
+        let uncopied = if self.has_no_copy { Seq::MAX } else { self.consumers.uncopied() };
+        for (going, (oldest, following)) in segments.iter().zip(segments.iter().skip(1)).enumerate() {
+            if self.left(found) >= signed(room) || !self.open.is_behind(oldest) {
+                return Ok((going, false));
+            }
+            if following.first > uncopied {
+                return Ok((going, true));
             }
             let bytes = fs::metadata(&oldest.path)?.len();
             found = Found { bytes: found.bytes.saturating_sub(bytes), free: found.free + bytes };
-            going += 1;
         }
-        if let (Some(last), Some(first)) = (segments[..going].last(), segments.get(going)) {
-            vouch(last, first.first - 1);
-        }
-        for (oldest, following) in segments.iter().zip(&segments[1.min(segments.len())..]).take(going) {
-            fs::remove_file(&oldest.path)?;
-            self.dropped(oldest.first, following.first - 1);
-        }
-        files::sync_dir(&self.journal_dir)
+        Ok((segments.len().saturating_sub(1), false))
     }
 
     /// One alarm for as long as it goes on; each deletion is logged.
@@ -213,94 +255,5 @@ fn bytes_in(dir: &Path) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{record::AlarmState, units::ByteSize};
-
-    const SEGMENT: usize = 64 << 10;
-
-    fn disk(dir: &Path, when_full: WhenFull) -> Disk {
-        let config = JournalConfig {
-            segment: ByteSize::new(SEGMENT as u64),
-            max_bytes: ByteSize::new(8 * SEGMENT as u64),
-            min_free: ByteSize::new(0),
-            when_full,
-            ..JournalConfig::default()
-        };
-        let consumers = Consumers::default();
-        consumers.complete();
-        let (metrics, open) = (Metrics::new(), OpenFrom::default());
-        open.begins(Seq::MAX);
-        Disk::new(dir.to_owned(), open, config, consumers, (Alarms::new(Arc::clone(&metrics)), metrics))
-    }
-
-    fn write(dir: &Path, first: Seq) {
-        fs::write(segment::plain_path(dir, first), vec![b'x'; SEGMENT]).unwrap();
-    }
-
-    #[test]
-    fn what_is_written_between_two_looks_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut disk = disk(dir.path(), WhenFull::Refuse);
-        write(dir.path(), 1);
-        disk.watch(|_, _| {}).unwrap();
-        let room = disk.room();
-        // 8 segments less one; less than a segment is low.
-        assert!(!room.is_used_up(7 * SEGMENT - 1) && room.is_used_up(7 * SEGMENT));
-        assert!(!room.take(5 * SEGMENT) && !room.take(SEGMENT) && room.take(1) && !room.take(1));
-        assert!(!room.is_used_up(0) && !room.take(SEGMENT) && room.is_used_up(0));
-        // It looks again: it was not written after all.
-        disk.watch(|_, _| {}).unwrap();
-        assert!(!room.is_used_up(7 * SEGMENT - 1));
-    }
-
-    #[test]
-    fn as_many_segments_give_way_as_are_in_the_way_under_one_alarm() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut disk = disk(dir.path(), WhenFull::DropUndelivered);
-        for first in 1..=20 {
-            write(dir.path(), first);
-        }
-        disk.watch(|_, _| {}).unwrap();
-        for first in 21..=40 {
-            write(dir.path(), first);
-            disk.watch(|_, _| {}).unwrap();
-            // 8 fit, two are kept free.
-            let left: Vec<Seq> = segment::list(dir.path()).unwrap().iter().map(|segment| segment.first).collect();
-            assert_eq!(left, (first - 5..=first).collect::<Vec<_>>());
-            assert!(!disk.room().is_used_up(0));
-        }
-        let changes = |name: Alarm| -> Vec<AlarmState> {
-            let pending = disk.alarms.pending(0).into_iter().map(|(_, change)| change);
-            pending.filter(|change| change.name == name.name()).map(|change| change.state).collect()
-        };
-        assert_eq!(changes(Alarm::RecordsDropped), [AlarmState::Raised]);
-        assert_eq!(disk.dropped, Some((1, 34)));
-        assert!(changes(Alarm::DiskLow).len() <= 1, "{:?}", changes(Alarm::DiskLow));
-    }
-
-    #[test]
-    fn room_that_others_took_and_gave_back_is_room() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut disk = disk(dir.path(), WhenFull::Refuse);
-        let (max, min_free) = (disk.config.max_bytes.get(), 1_000);
-        disk.config.min_free = ByteSize::new(min_free);
-        let mut is_raised = |tenths: u64, free: u64| {
-            disk.say(Found { bytes: max / 10 * tenths, free }, false);
-            !disk.alarms.raised().is_empty()
-        };
-        // 90 % of max_bytes is low, and twice min_free; 50 % is well.
-        assert_eq!([is_raised(7, 9_000), is_raised(7, 1_999), is_raised(7, 2_000)], [false, true, false]);
-        assert_eq!([is_raised(9, 9_000), is_raised(7, 9_000), is_raised(4, 9_000)], [true, true, false]);
-        assert_eq!([is_raised(9, 1_000), is_raised(7, 9_000), is_raised(4, 1_000)], [true, true, true]);
-    }
-
-    #[test]
-    fn the_open_segment_never_gives_way() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut disk = disk(dir.path(), WhenFull::DropUndelivered);
-        fs::write(segment::plain_path(dir.path(), 1), vec![b'x'; 9 * SEGMENT]).unwrap();
-        disk.watch(|_, _| {}).unwrap();
-        assert!(disk.room().is_used_up(0) && segment::plain_path(dir.path(), 1).exists());
-    }
-}
+#[path = "disk_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -14,16 +14,16 @@ use std::{
 };
 
 use super::{
-    Consumers, JournalConfig, begin,
-    chain::Hash,
-    checkpoint::{self, Checkpoint},
+    Consumers, JournalConfig,
+    checkpoint::Checkpoint,
     compress::compress,
+    copies::{Copies, Why},
     disk::{Disk, Room},
     filter::{self, Filters},
     read::started,
-    recovery,
     scrub::Scrub,
-    segment::{self, OpenFrom, Segment},
+    seals::{Due, End, Signing},
+    segment::{self, OpenFrom},
     spill::Needed,
     state,
 };
@@ -31,7 +31,7 @@ use crate::{
     detect::judge::Memory,
     files,
     record::Seq,
-    telemetry::{Alarm, Alarms, Metrics},
+    telemetry::{Alarms, Metrics},
     time::ReceivedAt,
 };
 
@@ -54,8 +54,8 @@ pub enum Job {
     Sealed,
     /// Room has become low.
     Look,
-    /// Sign that this record has this hash.
-    Checkpoint(Checkpoint),
+    /// Something is to be signed.
+    Sign,
     /// Keep a copy of the filters.
     SaveFilters(Box<Filters>),
     /// Keep a copy of what detection remembers after this seq, with what it needs beside it.
@@ -84,6 +84,8 @@ pub struct Home {
     pub open: OpenFrom,
     /// Who still needs what.
     pub consumers: Consumers,
+    /// Asks for copies of detection's state.
+    pub copies: Copies,
     /// Where trouble goes.
     pub alarms: Alarms,
     /// Where numbers go.
@@ -95,6 +97,10 @@ pub struct Keeper {
     jobs: SyncSender<Job>,
     room: Room,
     open: OpenFrom,
+    due: Due,
+    copies: Copies,
+    /// Whether a look at the disk is asked for already.
+    looks: Arc<AtomicBool>,
     forgets_at: Arc<AtomicI64>,
     thread: Option<JoinHandle<()>>,
 }
@@ -104,19 +110,39 @@ const NEVER: i64 = i64::MIN;
 
 impl Keeper {
     /// Looks at the disk once, then starts the thread.
-    pub fn start(home: Home, checkpoints: Option<checkpoint::Log>, scrub: Scrub) -> io::Result<Self> {
+    pub fn start(home: Home, signing: Signing, scrub: Scrub) -> io::Result<Self> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
-        let mut work = Work::new(home, checkpoints, scrub);
-        let (room, open, forgets_at) = (work.disk.room(), work.home.open.clone(), Arc::clone(&work.forgets_at));
+        let mut work = Work::new(home, signing, scrub);
+        let (room, due, looks) = (work.disk.room(), work.signing.due(), Arc::clone(&work.looks));
+        let (open, copies) = (work.home.open.clone(), work.home.copies.clone());
+        let forgets_at = Arc::clone(&work.forgets_at);
         work.watch_disk();
         let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || work.run(&inbox))?;
-        Ok(Self { jobs, room, open, forgets_at, thread: Some(thread) })
+        Ok(Self { jobs, room, open, due, copies, looks, forgets_at, thread: Some(thread) })
     }
 
     /// The open segment begins with this seq: what is before it may be compressed, and deleted.
     pub fn opened(&self, first: Seq) {
         self.open.begins(first);
         self.hand(Job::Sealed);
+    }
+
+    /// A segment was closed, and this says with which record.
+    pub fn sealed(&self, checkpoint: Checkpoint) {
+        let first = checkpoint.seq + 1;
+        self.due.seal(checkpoint);
+        self.opened(first);
+    }
+
+    /// Whether the segment that was closed last is vouched for; no other is closed before.
+    pub fn is_sealed(&self) -> bool {
+        self.due.is_sealed()
+    }
+
+    /// Signs that this record has this hash.
+    pub fn sign(&self, checkpoint: Checkpoint) {
+        self.due.sign(checkpoint);
+        self.hand(Job::Sign);
     }
 
     /// What is older than `retention` at this instant may go.
@@ -128,11 +154,13 @@ impl Keeper {
     pub fn hand(&self, job: Job) {
         let Err(TrySendError::Full(job)) = self.jobs.try_send(job) else { return };
         let what = match job {
-            Job::Checkpoint(_) => "a checkpoint",
             Job::SaveFilters(_) => "a copy of the dedupe filters",
-            Job::SaveState(..) => "a copy of detection's state",
+            Job::SaveState(..) => {
+                self.copies.end();
+                "a copy of detection's state"
+            }
             // The next look does it all.
-            Job::Sealed | Job::Look | Job::Stop => return,
+            Job::Sealed | Job::Look | Job::Sign | Job::Stop => return,
         };
         tracing::warn!("housekeeping is behind: {what} is left out; the next one covers it");
     }
@@ -145,8 +173,34 @@ impl Keeper {
     /// So much was written.
     pub fn written(&self, bytes: usize) {
         if self.room.take(bytes) {
+            self.look();
+        }
+    }
+
+    /// Has room made, where it is used up; whether any may come.
+    pub fn makes_room(&self) -> bool {
+        let may_come = self.room.may_come();
+        if may_come {
+            self.look();
+        }
+        may_come
+    }
+
+    fn look(&self) {
+        if !self.looks.swap(true, Ordering::AcqRel) {
             self.hand(Job::Look);
         }
+    }
+
+    /// Hands over a copy of what detection remembers after this seq, with what it needs beside it.
+    pub fn save_state(&self, seq: Seq, memory: Box<Memory>, needed: Receiver<Needed>) {
+        self.copies.begin();
+        self.hand(Job::SaveState(seq, memory, needed));
+    }
+
+    /// Why a copy of detection's state is wanted, where it is.
+    pub fn wants_copy(&self) -> Option<Why> {
+        self.copies.wanted()
     }
 
     /// Finishes the jobs that wait, and ends.
@@ -160,9 +214,10 @@ impl Keeper {
 
 struct Work {
     home: Home,
-    checkpoints: Option<checkpoint::Log>,
+    signing: Signing,
     scrub: Scrub,
     disk: Disk,
+    looks: Arc<AtomicBool>,
     /// By which instant retention goes: the ledger's, see [`Clock::tick_to_forget`](super::clock::Clock::tick_to_forget).
     forgets_at: Arc<AtomicI64>,
     /// A copy of detection's state whose needs are still being written.
@@ -177,11 +232,12 @@ struct Saving {
 }
 
 impl Work {
-    fn new(home: Home, checkpoints: Option<checkpoint::Log>, scrub: Scrub) -> Self {
+    fn new(home: Home, signing: Signing, scrub: Scrub) -> Self {
         let told = (home.alarms.clone(), Arc::clone(&home.metrics));
         let (dir, open) = (home.journal_dir.clone(), home.open.clone());
-        let disk = Disk::new(dir, open, home.config.clone(), home.consumers.clone(), told);
-        Self { home, checkpoints, scrub, disk, forgets_at: Arc::new(AtomicI64::new(NEVER)), saving: None }
+        let disk = Disk::new(dir, open, home.config.clone(), (home.consumers.clone(), home.copies.clone()), told);
+        let (looks, forgets_at) = (Arc::default(), Arc::new(AtomicI64::new(NEVER)));
+        Self { home, signing, scrub, disk, looks, forgets_at, saving: None }
     }
 
     fn run(&mut self, inbox: &Receiver<Job>) {
@@ -190,30 +246,32 @@ impl Work {
         let mut tidied: Option<Instant> = None;
         let mut watched = Some(Instant::now());
         let mut scrubbed = Instant::now();
-        if let Err(error) = self.vouch_for_last_sealed() {
-            tracing::warn!(%error, "whether the last sealed segment has its checkpoint is not known");
-        }
         loop {
-            match inbox.recv_timeout(if self.saving.is_some() { NEEDED_LOOK_EVERY } else { DISK_EVERY }) {
-                Ok(Job::Sealed) => (tidied, watched) = (None, None),
+            let job = inbox.recv_timeout(if self.saving.is_some() { NEEDED_LOOK_EVERY } else { DISK_EVERY });
+            self.signing.go_on();
+            match job {
+                Ok(Job::Sealed) => tidied = None,
                 Ok(Job::Look) => watched = None,
-                Ok(Job::Checkpoint(checkpoint)) => self.checkpoint(&checkpoint),
                 Ok(Job::SaveFilters(filters)) => self.save(&filters),
                 Ok(Job::SaveState(seq, memory, needed)) => {
                     self.saving = Some(Saving { seq, memory, needed, since: Instant::now() });
                 }
-                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return self.save_state(NEEDED_WAIT_MAX),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Job::Sign) | Err(RecvTimeoutError::Timeout) => {}
             }
-            self.save_state(Duration::ZERO);
+            if self.save_state(Duration::ZERO) {
+                // What waited for it may go.
+                tidied = None;
+            }
             if tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY_EVERY) {
-                tidied = Some(Instant::now());
+                (tidied, watched) = (Some(Instant::now()), None);
                 if let Err(error) = self.tidy() {
                     tracing::warn!(%error, "the journal cannot be tidied now; it is tried again");
                 }
             }
             if watched.is_none_or(|watched| watched.elapsed() >= DISK_EVERY) {
                 watched = Some(Instant::now());
+                self.looks.store(false, Ordering::Release);
                 self.watch_disk();
             }
             if scrubbed.elapsed() >= DISK_EVERY {
@@ -223,13 +281,7 @@ impl Work {
                 }
             }
         }
-    }
-
-    fn checkpoint(&mut self, checkpoint: &Checkpoint) {
-        let Some(log) = &mut self.checkpoints else { return };
-        if let Err(error) = log.append(checkpoint) {
-            tracing::warn!(%error, seq = checkpoint.seq, "a checkpoint cannot be written; the next one covers it");
-        }
+        self.save_state(NEEDED_WAIT_MAX);
     }
 
     fn save(&self, filters: &Filters) {
@@ -239,33 +291,45 @@ impl Work {
         }
     }
 
-    /// Keeps the copy as soon as what it needs is written; nothing else waits for that, unless `wait` says so.
-    fn save_state(&mut self, wait: Duration) {
-        let Some(saving) = self.saving.take() else { return };
+    /// Keeps the copy as soon as what it needs is written; nothing else waits for that, unless `wait` says so. True where that
+    /// is over, one way or the other.
+    fn save_state(&mut self, wait: Duration) -> bool {
+        let Some(saving) = self.saving.take() else { return false };
         let needed = match saving.needed.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) if saving.since.elapsed() + wait < NEEDED_WAIT_MAX => {
                 self.saving = Some(saving);
-                return;
+                return false;
             }
             needed => needed.map_err(|_| io::Error::other("what it needs is not known")),
         };
         let Saving { seq, memory, .. } = saving;
         let home = &self.home;
-        match needed.and_then(|needed| state::save(&home.state_dir, &home.journal, seq, &memory, &needed)) {
+        let saved = needed.and_then(|needed| state::save(&home.state_dir, &home.journal, seq, &memory, &needed));
+        self.disk.copied(saved.is_ok());
+        match saved {
             Ok(()) => home.consumers.copied(seq),
             Err(error) => {
                 tracing::warn!(%error, "detection's state cannot be saved; the next start learns it from the journal");
             }
         }
+        home.copies.end();
+        true
     }
 
-    /// Compresses sealed segments and deletes what retention lets go.
+    /// Compresses sealed segments and deletes what retention lets go. Whoever waits meanwhile, for room or for a checkpoint,
+    /// waits for one file at most.
     fn tidy(&mut self) -> io::Result<()> {
-        let (dir, open) = (&self.home.journal_dir, &self.home.open);
-        let segments = segment::list(dir)?;
-        let plain = segments.iter().filter(|segment| open.is_behind(segment) && !segment.compressed);
-        // One that cannot be compressed is in the way of no other, and of nothing that may go.
-        let compressed = plain.map(|segment| compress(dir, segment)).fold(Ok(()), Result::and);
+        let mut compressed = Ok(());
+        for plain in segment::list(&self.home.journal_dir)?.iter().filter(|segment| !segment.compressed) {
+            self.signing.go_on();
+            if self.disk.is_low() {
+                self.watch_disk();
+            }
+            // One that cannot be compressed is in the way of no other, and of nothing that may go.
+            if self.home.open.is_behind(plain) && plain.path.exists() {
+                compressed = compressed.and(compress(&self.home.journal_dir, plain));
+            }
+        }
         self.retain().and(compressed)
     }
 
@@ -275,7 +339,7 @@ impl Work {
         if at == NEVER {
             return Ok(());
         }
-        let (now, needed) = (ReceivedAt::from_micros(at), self.home.consumers.lowest().unwrap_or(Seq::MAX));
+        let (now, needed) = (ReceivedAt::from_micros(at), self.home.consumers.undelivered().unwrap_or(Seq::MAX));
         let segments = segment::list(&self.home.journal_dir)?;
         let mut passed = 0;
         for (number, following) in segments.iter().enumerate().skip(1) {
@@ -289,91 +353,44 @@ impl Work {
                 None => {}
             }
         }
+        // Of what was before this one detection has a copy.
+        let uncopied = self.home.consumers.uncopied();
+        if passed > 0 && segments[passed].first > uncopied {
+            self.home.copies.ask(Why::Retention);
+            passed = segments.partition_point(|segment| segment.first <= uncopied).saturating_sub(1);
+        }
         if let (Some(last), Some(first)) = (segments[..passed].last(), segments.get(passed)) {
             let mut end = End::of(&self.home, last, first.first - 1);
             // On a full disk it has to go all the same: then there is room to sign for it.
-            let signed = end.let_go(&self.home, &mut self.checkpoints);
+            let signed = end.let_go(&self.home, &mut self.signing.log);
             for old in &segments[..passed] {
                 tracing::info!(first = old.first, "a segment has passed its retention");
                 fs::remove_file(&old.path)?;
                 files::sync_dir(&self.home.journal_dir)?;
             }
             if signed.is_err() {
-                end.let_go(&self.home, &mut self.checkpoints)?;
+                end.let_go(&self.home, &mut self.signing.log)?;
             }
-        }
-        Ok(())
-    }
-
-    /// Signs for the end of the segment that was sealed last, where a stop came before that. Only where what comes before it is
-    /// vouched for: where older checkpoints are lost, that shows.
-    fn vouch_for_last_sealed(&mut self) -> io::Result<()> {
-        let segments = segment::list(&self.home.journal_dir)?;
-        let [.., sealed, open] = &segments[..] else { return Ok(()) };
-        let signed = checkpoint::read(&self.home.journal_dir, None)?;
-        let ours = signed.iter().filter_map(|note| note.checkpoint.as_ref());
-        let highest = ours.filter(|signed| signed.journal() == self.home.journal).map(|signed| signed.seq).max();
-        let is_missing = (sealed.first - 1..open.first - 1).contains(&highest.unwrap_or(0));
-        if is_missing {
-            End::of(&self.home, sealed, open.first - 1).vouch(&self.home, &mut self.checkpoints)?;
         }
         Ok(())
     }
 
     fn watch_disk(&mut self) {
-        let Self { home, checkpoints, disk, .. } = self;
+        let Self { home, signing, disk, .. } = self;
         let mut unsigned = None;
         let watched = disk.watch(|last, seq| {
             let mut end = End::of(home, last, seq);
-            if end.let_go(home, checkpoints).is_err() {
+            if end.let_go(home, &mut signing.log).is_err() {
                 unsigned = Some(end);
             }
         });
         // Now there may be room for it.
-        if let Some(Err(error)) = unsigned.map(|mut end| end.let_go(home, checkpoints)) {
+        if let Some(Err(error)) = unsigned.map(|mut end| end.let_go(home, &mut signing.log)) {
             tracing::warn!(%error, "that records were deleted to make room is signed with the next ones");
         }
         if let Err(error) = watched {
             tracing::warn!(%error, "how full the disk is cannot be seen now; it is tried again");
         }
-    }
-}
-
-/// The last record of segments, and what has to be signed for it.
-struct End {
-    seq: Seq,
-    /// None where it cannot be read.
-    hash: Option<Hash>,
-    /// Whether a checkpoint is there; where a stop or a full disk was in the way when it was sealed, it is not.
-    is_vouched_for: bool,
-}
-
-impl End {
-    fn of(home: &Home, last: &Segment, seq: Seq) -> Self {
-        let hash = recovery::scan(last).ok().and_then(|scan| scan.hash_of_last(seq));
-        let signed = recovery::checkpoints(&home.journal_dir);
-        let mut ours = signed.iter().filter_map(|note| note.checkpoint.as_ref());
-        let is_vouched_for = ours.any(|note| note.seq == seq && note.journal() == home.journal);
-        Self { seq, hash, is_vouched_for }
-    }
-
-    /// Signs a checkpoint for it, so that what is left begins with what one vouches for.
-    fn vouch(&mut self, home: &Home, log: &mut Option<checkpoint::Log>) -> io::Result<()> {
-        let (Some(log), Some(hash), false) = (log, self.hash, self.is_vouched_for) else { return Ok(()) };
-        log.append(&Checkpoint { origin: format!("{}/{}", home.node, home.journal), seq: self.seq, hash })?;
-        self.is_vouched_for = true;
-        Ok(())
-    }
-
-    /// Signs that everything up to it is let go; before it is, so that a stop in between accuses nobody.
-    fn let_go(&mut self, home: &Home, log: &mut Option<checkpoint::Log>) -> io::Result<()> {
-        self.vouch(home, log)?;
-        if let Some(log) = log {
-            let end = (self.seq, self.hash.unwrap_or(begin::UNREADABLE));
-            begin::write(&home.journal_dir, log.signer(), (&home.node, &home.journal), end)?;
-            home.alarms.clear(Alarm::DamageFound, Some(begin::SUBJECT), "what is left begins where it should");
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::{
     ledger::{
-        WhenFull, chain,
+        WhenFull, begin, chain, checkpoint,
         segment::{compressed_path, plain_path},
         verify,
     },
@@ -27,13 +27,14 @@ fn work(dir: &Path, open: Seq) -> Work {
         config: JournalConfig { retention: Span::from_days(10), ..JournalConfig::default() },
         open: OpenFrom::default(),
         consumers: Consumers::default(),
+        copies: Copies::default(),
         alarms: Alarms::new(Arc::clone(&metrics)),
         metrics,
     };
     home.open.begins(open);
     home.consumers.complete();
     let scrub = Scrub::new(dir.to_owned(), dir.join("damaged"), home.alarms.clone(), false);
-    Work::new(home, None, scrub)
+    Work::new(home, Signing::new(None, None), scrub)
 }
 
 /// A segment of one record that was received at an instant, days since 1970.
@@ -107,12 +108,16 @@ fn retention_goes_by_the_ledgers_clock_and_past_a_damaged_beginning() {
     fs::remove_file(plain_path(dir.path(), 31)).unwrap();
     assert_eq!(retain(&mut work, 114), [11, 21, 31, 41, 51]);
     assert_eq!(retain(&mut work, 115), [41, 51]);
-    // Never past what someone still needs, nor the open one.
+    // Never past what someone still needs, nor the open one. Only where nothing else holds it back is a copy asked for.
     work.home.consumers.copied(49);
-    assert_eq!(retain(&mut work, 1_000), [41, 51]);
+    work.home.consumers.set("sink", 50);
+    assert_eq!((retain(&mut work, 1_000), work.home.copies.wanted()), (vec![41, 51], None));
+    work.home.consumers.set("sink", 51);
+    assert_eq!((retain(&mut work, 1_000), work.home.copies.wanted()), (vec![41, 51], Some(Why::Retention)));
+    work.home.copies.end();
     work.home.consumers.copied(50);
     work.home.consumers.set("sink", 50);
-    assert_eq!(retain(&mut work, 1_000), [41, 51]);
+    assert_eq!((retain(&mut work, 1_000), work.home.copies.wanted()), (vec![41, 51], None));
     work.home.consumers.set("sink", 51);
     assert_eq!(retain(&mut work, 1_000), [51]);
 }
@@ -142,7 +147,7 @@ fn of_three(data_dir: &Path) -> (Work, checkpoint::Verifier) {
     let mut log = checkpoint::Log::open(&journal_dir, checkpoint::Signer::parse(&private).unwrap()).unwrap();
     log.append(&Checkpoint { origin: "a/3f9a1c2e".to_owned(), seq: 6, hash: hashes[5] }).unwrap();
     let mut work = work(&journal_dir, 7);
-    work.checkpoints = Some(log);
+    work.signing = Signing::new(Some(log), None);
     (work, checkpoint::Verifier::parse(&public).unwrap())
 }
 
@@ -177,8 +182,7 @@ fn so_it_does_where_records_had_to_make_room() {
         when_full: WhenFull::DropUndelivered,
         ..work.home.config.clone()
     };
-    let log = work.checkpoints.take();
-    let mut work = Work::new(work.home, log, work.scrub);
+    let mut work = Work::new(work.home, work.signing, work.scrub);
     work.watch_disk();
     let left: Vec<Seq> = segments(&work.home.journal_dir).into_iter().map(|(first, _)| first).collect();
     assert_eq!(left, [4, 7]);
@@ -207,7 +211,6 @@ fn what_was_deleted_is_told_from_what_was_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let (mut work, verifier) = of_three(dir.path());
     let journal_dir = work.home.journal_dir.clone();
-    work.vouch_for_last_sealed().unwrap();
     let kept_elsewhere = checkpoint::read(&journal_dir, Some(&verifier)).unwrap();
     assert_eq!(retain(&mut work, 15), [4, 7]);
     // Of what is gone by right, a checkpoint kept elsewhere says nothing any more; the last one still does.
@@ -226,7 +229,7 @@ fn what_was_deleted_is_told_from_what_was_let_go() {
         verify::verify(dir.path(), 1, Seq::MAX, own, &[seq_12, held[2].clone()], &mut |_| {}).unwrap()
     };
     let begins = fs::read(begin::path(&journal_dir)).unwrap();
-    let log = work.checkpoints.as_ref().unwrap();
+    let log = work.signing.log.as_ref().unwrap();
     begin::write(&journal_dir, log.signer(), ("a", "3f9a1c2e"), (20, [7; 32])).unwrap();
     assert_eq!((verify_with(Some(&verifier)).problems.len(), verify_with(None).problems.len()), (2, 2));
     begin::write(&journal_dir, log.signer(), ("a", "another"), (3, [8; 32])).unwrap();
@@ -253,13 +256,17 @@ fn nothing_waits_for_what_a_copy_of_the_state_needs() {
     let (written, needed) = sync_channel(1);
     let begun = Instant::now();
     work.saving = Some(Saving { seq: 7, memory: Box::default(), needed, since: begun });
-    work.save_state(Duration::ZERO);
+    work.home.copies.begin();
+    assert!(!work.save_state(Duration::ZERO));
     assert!(begun.elapsed() < NEEDED_WAIT_MAX / 2 && work.saving.is_some());
     assert_eq!(fs::read_dir(&work.home.state_dir).unwrap().count(), 0);
 
     written.send(Needed { files: Default::default(), newest: 0 }).unwrap();
-    work.save_state(Duration::ZERO);
-    assert!(work.saving.is_none());
+    work.home.copies.ask(Why::Room);
+    assert_eq!(work.home.copies.wanted(), None, "it is under way");
+    assert!(work.save_state(Duration::ZERO));
+    work.home.copies.ask(Why::Room);
+    assert!(work.saving.is_none() && work.home.copies.wanted().is_some());
     assert_ne!(fs::read_dir(&work.home.state_dir).unwrap().count(), 0);
     // It has the copy by now: no segment has to be kept for it.
     assert_eq!(work.home.consumers.lowest(), Some(8));
@@ -267,6 +274,5 @@ fn nothing_waits_for_what_a_copy_of_the_state_needs() {
     let (_written, needed) = sync_channel(1);
     let since = begun.checked_sub(NEEDED_WAIT_MAX).unwrap();
     work.saving = Some(Saving { seq: 9, memory: Box::default(), needed, since });
-    work.save_state(Duration::ZERO);
-    assert!(work.saving.is_none(), "given up");
+    assert!(work.save_state(Duration::ZERO) && work.saving.is_none(), "given up");
 }

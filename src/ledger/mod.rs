@@ -4,9 +4,9 @@
 //! tail and the clock. Knows nothing of web, sources or sinks. In reading order: [`chain`] (what a line is),
 //! [`segment`] (files), `meta` (the journal's id), [`read`], [`search`], `begin` (what was let go), [`recovery`], `journal`
 //! (writing), `filter`, `dedupe`, `link` and `index` (sled), `lookup`, `state`, [`spill`] (what detection remembers), `core`
-//! (what is in memory, and how it comes back), `cellar`, `clock`, `reply`, `admit`, `asked`, `judging`, `cold`, `resolve` and
-//! `commit` (the thread), `keeper` (housekeeping), `compress`, `scrub` (looking for damage), `disk` (what fits on it), [`checkpoint`],
-//! [`notes`], [`lock`], `start`, [`offline`], [`verify`].
+//! (what is in memory, and how it comes back), `cellar`, `clock`, `reply`, `admit`, `asked`, `judging`, `cold`, `resolve`, `room`
+//! and `commit` (the thread), `keeper` (housekeeping), `compress`, `copies`, `scrub` (looking for damage), `disk` (what fits on
+//! it), [`checkpoint`], `seals`, [`notes`], [`lock`], `start`, [`offline`], [`verify`].
 
 use std::{
     collections::BTreeMap,
@@ -46,6 +46,7 @@ mod cold;
 mod cold_tests;
 mod commit;
 mod compress;
+mod copies;
 mod core;
 #[cfg(test)]
 mod damage_tests;
@@ -68,7 +69,9 @@ pub mod read;
 pub mod recovery;
 mod reply;
 mod resolve;
+mod room;
 mod scrub;
+mod seals;
 pub mod search;
 pub mod segment;
 pub mod spill;
@@ -248,6 +251,11 @@ impl Consumers {
     pub fn lowest(&self) -> Option<Seq> {
         let copied = self.0.lock().unwrap_or_else(PoisonError::into_inner).copied;
         self.undelivered().into_iter().chain(copied.map(|copied| copied + 1)).min()
+    }
+
+    /// The lowest seq that detection may have to learn from again.
+    fn uncopied(&self) -> Seq {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).copied.map_or(Seq::MAX, |copied| copied + 1)
     }
 
     /// The lowest seq that a reader has yet to take.

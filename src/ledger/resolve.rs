@@ -1,13 +1,17 @@
 //! Whether an id that may be known is: the index is asked first, the journal too where the index takes its time, and the
-//! first answer that is certain counts. Only where neither can tell does a sender hear so.
+//! first answer that is certain counts. Only where neither can tell does a sender hear so. And what follows where it is known.
 
 use super::{
     Admission, Unavailable,
-    admit::{Admitter, cut},
+    admit::{Admitter, Waiting, cut},
     asked::JournalSearch,
     dedupe::{Known, Lookup},
     link::Reply,
     lookup::{self, Answer},
+};
+use crate::{
+    detect::judge::Case,
+    record::{Draft, Kind, Replay},
 };
 
 impl Admitter {
@@ -83,5 +87,50 @@ impl Admitter {
                 _ => self.record(waiting),
             }
         }
+    }
+
+    pub(super) fn duplicate(&mut self, waiting: Waiting, known: Known) {
+        let answer = Admission::Duplicate { seq: known.seq, denied: known.denied };
+        let fits = !self.keeper.is_full(self.batch.lines.len());
+        let is_replay = known.body != cut(&waiting.entry.body_sha256) && !known.replayed && fits;
+        if is_replay {
+            self.replay(&waiting, known);
+        }
+        if is_replay || known.seq > *self.synced.borrow() {
+            self.batch.answers.push((waiting.reply, (answer, Some(waiting.entry))));
+        } else {
+            waiting.reply.send_back((answer, Some(waiting.entry)));
+        }
+    }
+
+    /// Records that a known id came again with another body; once per id.
+    fn replay(&mut self, waiting: &Waiting, known: Known) {
+        let entry = &waiting.entry;
+        let at = self.now();
+        let Some(core) = &mut self.core else { return };
+        let findings = match &entry.facts {
+            Some(facts) => {
+                let case = Case { event: &entry.event, facts, evidence: &entry.evidence, at, seq: core.tail.next };
+                core.judge.replayed(case, known.seq)
+            }
+            None => Vec::new(),
+        };
+        self.settings.metrics.found(&findings);
+        let draft = Draft {
+            source: Some(&entry.source),
+            evidence: Some(&entry.evidence),
+            event: Some(&entry.event_json),
+            findings: &findings,
+            replay: Some(Replay { of: known.seq }),
+            ..Draft::new(&self.places.journal, &self.settings.node, core.tail.next, Kind::Replay, at)
+        };
+        let Some(seq) = self.batch.stage(core, &draft) else {
+            core.judge.take_unwritten();
+            return;
+        };
+        let known = Known { replayed: true, ..known };
+        core.dedupe.update(waiting.key, known, seq);
+        self.batch.ids.push((waiting.key, known));
+        self.stage_incidents(at);
     }
 }

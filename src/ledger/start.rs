@@ -18,9 +18,10 @@ use super::{
     asked::{StartIndex, Watched},
     begin,
     cellar::SpillThread,
-    checkpoint,
+    checkpoint::{self, Checkpoint},
     clock::{self, Clock},
     commit::tell_jump,
+    copies::Copies,
     core::{self, Core, Found, Places},
     dedupe::Dedupe,
     keeper::{self, Keeper},
@@ -29,6 +30,7 @@ use super::{
     meta::{self, Meta},
     recovery::{self, Damage},
     scrub::Scrub,
+    seals::{self, Signing},
     segment,
     spill::Store,
     state,
@@ -105,7 +107,7 @@ impl Ledger {
         let (commands, inbox) = sync_channel(QUEUE_ENTRIES_MAX);
         let (synced_sender, synced) = watch::channel(last);
         settings.metrics.synced_seq.set(i64::try_from(last).unwrap_or(i64::MAX));
-        let keeper = start_keeper(&mut settings, &places, (core.synced.0, !found.damage.is_empty()))?;
+        let keeper = start_keeper(&mut settings, &places, (&meta, &notes), (core.synced.0, !found.damage.is_empty()))?;
         let answers = commands.clone();
         let lookup = JournalLookup::start(&places.journal_dir(), Dedupe::bucket_secs(places.window), move |answer| {
             answers.send(Command::Journal(answer)).is_ok()
@@ -147,8 +149,29 @@ fn sled_index(commands: std::sync::mpsc::SyncSender<Command>) -> StartIndex {
     })
 }
 
+/// The checkpoint that a stop kept the segment from that was closed last; `open` is the first seq of the one behind it.
+fn unsigned_seal(
+    settings: &Settings,
+    places: &Places,
+    (meta, notes): (&Meta, &[checkpoint::Found]),
+    open: Seq,
+) -> Option<Checkpoint> {
+    settings.signer.as_ref()?;
+    let found = seals::at_start(&places.journal_dir(), (&settings.node, meta), notes, open, &settings.alarms);
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "whether every closed file has its checkpoint is not known");
+        None
+    })
+}
+
 /// The open segment begins with `first`.
-fn start_keeper(settings: &mut Settings, places: &Places, (first, is_open_damaged): (Seq, bool)) -> io::Result<Keeper> {
+fn start_keeper(
+    settings: &mut Settings,
+    places: &Places,
+    notes: (&Meta, &[checkpoint::Found]),
+    (first, is_open_damaged): (Seq, bool),
+) -> io::Result<Keeper> {
+    let unsigned = unsigned_seal(settings, places, notes, first);
     let open = segment::OpenFrom::default();
     open.begins(first);
     let checkpoints =
@@ -164,11 +187,12 @@ fn start_keeper(settings: &mut Settings, places: &Places, (first, is_open_damage
         config: settings.journal.clone(),
         open,
         consumers: settings.consumers.clone(),
+        copies: Copies::default(),
         alarms: settings.alarms.clone(),
         metrics: Arc::clone(&settings.metrics),
     };
     let scrub = Scrub::new(places.journal_dir(), places.damaged_dir(), settings.alarms.clone(), is_open_damaged);
-    Keeper::start(home, checkpoints, scrub)
+    Keeper::start(home, Signing::new(checkpoints, unsigned), scrub)
 }
 
 /// Raised alarms outlive a restart; without the file they are raised, and recorded, once more.

@@ -43,7 +43,7 @@ fn start(dir: &Path) -> (Ledger, Running) {
     Ledger::start(settings(dir)).unwrap()
 }
 
-fn entry(id: &str, body: u8) -> Entry {
+pub(super) fn entry(id: &str, body: u8) -> Entry {
     let json = format!(
         r#"{{"id":"{id}","type":"jwt.refresh","occurred_at":"2026-11-22T06:40:00.000Z","outcome":"attempted"}}"#
     );

@@ -1,6 +1,10 @@
 //! Checking a journal from outside: every line, the chain, the checkpoints. Reads only; needs no lock.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
 
 use super::{
     begin,
@@ -52,6 +56,8 @@ struct Check<'a> {
     expected: Option<(Seq, Hash)>,
     /// Whether that hash is vouched for (by the line before, the start of the journal, or a checkpoint).
     checkpoints: BTreeMap<Seq, (Hash, Option<bool>)>,
+    /// Ends of closed files that have none.
+    unsigned: BTreeSet<Seq>,
     /// Those that were kept elsewhere and are not met yet.
     held: BTreeMap<Seq, Hash>,
     /// Up to here records may be missing.
@@ -91,12 +97,14 @@ pub fn verify(
         report: Report::default(),
         expected: None,
         checkpoints: BTreeMap::new(),
+        unsigned: BTreeSet::new(),
         held: BTreeMap::new(),
         let_go: 0,
         until,
         progress,
     };
-    if own.public_key.is_some() && own.found.is_empty() && segments.len() > 1 {
+    let has_none = own.found.is_empty();
+    if own.public_key.is_some() && has_none && segments.len() > 1 {
         // One is signed whenever a segment is sealed.
         check.problem(segments[1].first - 1, "no checkpoint is left, although there are closed files".to_owned());
     }
@@ -105,6 +113,9 @@ pub fn verify(
         // Behind the list of files: it is signed before any of them goes.
         check.read_begin(begin::read(&dir, Some(public_key))?);
         check.missing(segments.first().map_or(1, |oldest| oldest.first));
+        if !has_none {
+            check.unsigned_ends(&dir, &segments, public_key)?;
+        }
     }
     check.read_held(held);
     let start = segments.iter().rposition(|segment| segment.first <= from.max(1)).unwrap_or(0);
@@ -112,6 +123,7 @@ pub fn verify(
         check.begin(&segments[start], first.first);
     }
     for (nth, segment) in segments.iter().enumerate().skip(start) {
+        check.end_before(segment);
         check.segment(segment, nth + 1 == segments.len())?;
     }
     check.finish();
@@ -224,8 +236,43 @@ impl Check<'_> {
         }
     }
 
+    /// Which closed files have no checkpoint for their end. The one that was closed last may not have it yet; a running service
+    /// has signed for the others since `own` was read, where it is not there.
+    fn unsigned_ends(&mut self, dir: &Path, segments: &[Segment], public_key: &Verifier) -> io::Result<()> {
+        let ends: Vec<Seq> = segments.iter().skip(1).map(|following| following.first - 1).collect();
+        let is_unsigned = |end: &Seq| *end <= self.until && !self.checkpoints.contains_key(end);
+        self.unsigned = ends.iter().copied().filter(is_unsigned).collect();
+        let last = ends.last().copied().unwrap_or(0);
+        if self.checkpoints.keys().next_back().is_none_or(|highest| *highest < last) {
+            self.unsigned.remove(&last);
+        }
+        if self.unsigned.is_empty() {
+            return Ok(());
+        }
+        for note in checkpoint::read(dir, Some(public_key))?.into_iter().filter(|note| note.signed == Some(true)) {
+            if let Some(Checkpoint { seq, hash, .. }) = note.checkpoint
+                && self.unsigned.remove(&seq)
+            {
+                self.checkpoints.insert(seq, (hash, note.signed));
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind a damaged end it is that which counts.
+    fn end_before(&mut self, segment: &Segment) {
+        let end = segment.first.saturating_sub(1);
+        if self.unsigned.contains(&end) && self.expected.is_some_and(|(seq, _)| seq == segment.first) {
+            let what = format!(
+                "no checkpoint vouches for it, although it ends a closed file: the next is {}",
+                name_of(segment)
+            );
+            self.problem(end, what);
+        }
+    }
+
     fn segment(&mut self, segment: &Segment, is_last: bool) -> io::Result<()> {
-        let name = segment.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name_of(segment);
         let mut lines = LineReader::open(segment)?;
         self.report.segments += 1;
         let mut is_first = true;
@@ -323,6 +370,10 @@ impl Check<'_> {
             self.problem(seq, what);
         }
     }
+}
+
+fn name_of(segment: &Segment) -> String {
+    segment.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Whether bytes without LF can be the beginning of a line whose writing was cut short: they begin like a record, and

@@ -212,3 +212,37 @@ fn a_segment_that_was_sealed_last_gets_the_checkpoint_that_a_kill_kept_from_it()
     app.stop();
     app.verify();
 }
+
+#[test]
+fn a_checkpoint_of_a_closed_file_that_was_taken_away_shows_and_is_not_made_anew() {
+    let (mut app, mut rng) = stopped("taken away", without_sinks().and("[journal]\nsegment = \"64KiB\"\n"));
+    app.launch();
+    while journal::segments(&app.data()).len() < 4 {
+        post(&app, &mut rng, 1);
+    }
+    app.stop();
+    app.verify();
+    let path = app.data().join("journal/checkpoints");
+    let name = journal::segments(&app.data()).remove(1);
+    let end: u64 = name.file_name().unwrap().to_str().unwrap()[..20].parse::<u64>().unwrap() - 1;
+    let all = fs::read_to_string(&path).unwrap();
+    let kept: Vec<&str> =
+        all.split("\n\ntest-node/").filter(|note| note.lines().nth(1) != Some(&end.to_string())).collect();
+    let one_less = kept.join("\n\ntest-node/");
+    for (left, told) in [(one_less.as_str(), "1 closed file(s)"), ("", " closed file(s)")] {
+        fs::write(&path, left).unwrap();
+        assert_eq!(verify(&app).0, Some(1), "{left}");
+        app.launch();
+        assert_eq!(raised(&app), ["damage_found closed files"], "{left}: {}", app.log());
+        assert!(app.log().contains(told), "{}", app.log());
+        post(&app, &mut rng, 1);
+        app.stop();
+        let (code, text) = verify(&app);
+        assert!(code == Some(1) && text.contains(&format!("record {end}: no checkpoint vouches for it")), "{text}");
+    }
+    fs::write(&path, all).unwrap();
+    app.launch();
+    assert_eq!(raised(&app), [""; 0]);
+    app.stop();
+    app.verify();
+}

@@ -1,7 +1,11 @@
 //! A journal that was put back from an older copy, or whose end was cut off: no sink goes on as if nothing had happened, and
 //! no name is given to two records.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 use refresh_audit::telemetry::Alarm;
@@ -243,10 +247,18 @@ fn a_copy_of_a_running_service_starts_without_an_alarm() {
     let (data, to) = (app.data(), app.path("copy"));
     copy_dir(&data, &to, &|name| !["journal", "index"].contains(&name));
     goes_on();
-    let first = |name: &str| ["checkpoints", "begins"].contains(&name);
-    copy_dir(&data.join("journal"), &to.join("journal"), &first);
+    let (from, copy) = (data.join("journal"), to.join("journal"));
+    let first_of = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap()[..20].to_owned();
+    let newest = first_of(journal::segments(&data).last().unwrap());
+    copy_dir(&from, &copy, &|name| name < newest.as_str());
     goes_on();
-    copy_dir(&data.join("journal"), &to.join("journal"), &|name| !first(name));
+    let signed = |name: &str| ["checkpoints", "begins"].contains(&name);
+    let mut begun = 0;
+    while begun != journal::segments(&data).len() {
+        begun = journal::segments(&data).len();
+        copy_dir(&from, &copy, &signed);
+        copy_dir(&from, &copy, &|name| !signed(name));
+    }
     let had = load.recorded();
     load.end();
     app.stop();
