@@ -204,6 +204,16 @@ fn wrong_variables_are_refused_by_name() {
             "0.0.0.0:9",
             "admin.listen = \"0.0.0.0:9\" is reachable from outside this machine in the environment variable REFRESH_AUDIT_ADMIN__LISTEN;",
         ),
+    ] {
+        let text = format!("[server]\nlisten = \"127.0.0.1:8080\"\n{LEAST}");
+        let error = parse(&text, &[(name, value)]).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_value_that_another_program_should_have_unwrapped_is_refused() {
+    for (name, value, expected) in [
         (
             "REFRESH_AUDIT_DATA_DIR",
             "\"/var/lib/ra\"",
@@ -225,8 +235,7 @@ fn wrong_variables_are_refused_by_name() {
             "the value holds a control character in the environment variable REFRESH_AUDIT_NODE;",
         ),
     ] {
-        let text = format!("[server]\nlisten = \"127.0.0.1:8080\"\n{LEAST}");
-        let error = parse(&text, &[(name, value)]).unwrap_err();
+        let error = parse(LEAST, &[(name, value)]).unwrap_err();
         assert!(error.starts_with(expected), "{error}");
     }
 }
