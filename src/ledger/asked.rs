@@ -218,6 +218,10 @@ impl Watched {
                 self.indexed = Some(*seq);
             }
             Reply::Broken(reason) => self.abandon(&reason.clone()),
+            Reply::Outdated(reason) => {
+                tracing::warn!("the id index is made anew: {reason}; until then the journal is searched");
+                self.begin_anew();
+            }
         }
         Some(reply)
     }
@@ -232,14 +236,18 @@ impl Watched {
     }
 
     fn abandon(&mut self, reason: &str) {
-        self.index = None;
-        self.lives -= 1;
-        let next = if self.lives > 0 {
+        let next = if self.lives > 1 {
             "it is being rebuilt beside; until then the journal is searched"
         } else {
             "the journal is searched instead until the next start; check the disk, then delete `index/` and restart"
         };
         self.alarms.raise(Alarm::IndexAbandoned, None, format!("the id index was given up: {reason}; {next}"));
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
+        self.index = None;
+        self.lives -= 1;
         if self.lives > 0 {
             self.generation += 1;
             self.begin();

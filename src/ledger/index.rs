@@ -60,6 +60,9 @@ pub(super) enum IndexError {
     Journal(#[from] io::Error),
     #[error("{0}")]
     Useless(String),
+    /// As it is to be where a backup was put back or `dedupe.window` was changed.
+    #[error("{0}")]
+    Outdated(&'static str),
 }
 
 fn tree_key(bucket: Bucket, key: &IdKey) -> [u8; 20] {
@@ -119,7 +122,7 @@ pub(super) fn run(
         reply,
     };
     if thread.indexed > synced {
-        return Err(IndexError::Useless("it is ahead of the journal".to_owned()));
+        return Err(IndexError::Outdated("it is ahead of the journal"));
     }
     thread.work(inbox)
 }
@@ -134,8 +137,7 @@ fn open(home: &Home, generation: u64) -> Result<sled::Db, IndexError> {
         Some(found) if found.as_ref() == owner.as_bytes() => {}
         None if db.get(MARK)?.is_none() => _ = db.insert(OWNER, owner.as_bytes())?,
         _ => {
-            let reason = "it belongs to another journal, or dedupe.window was changed";
-            return Err(IndexError::Useless(reason.to_owned()));
+            return Err(IndexError::Outdated("it belongs to another journal, or dedupe.window was changed"));
         }
     }
     Ok(db)

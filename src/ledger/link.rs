@@ -70,6 +70,8 @@ pub enum Reply {
     },
     /// It cannot be used any more.
     Broken(String),
+    /// It is of another journal, or of a journal that went further, and is made anew.
+    Outdated(&'static str),
 }
 
 /// What an index belongs to and where it finds things.
@@ -131,12 +133,13 @@ impl Index {
             let _ = rustix::process::setpriority_process(None, NICENESS);
             // sled panics on some damage; to us that is one more way to be broken.
             let outcome = catch_unwind(AssertUnwindSafe(|| index::run(&home, generation, &inbox, &reply)));
-            let reason = match outcome {
+            let end = match outcome {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "sled panicked".to_owned(),
+                Ok(Err(index::IndexError::Outdated(reason))) => Reply::Outdated(reason),
+                Ok(Err(error)) => Reply::Broken(error.to_string()),
+                Err(_) => Reply::Broken("sled panicked".to_owned()),
             };
-            reply(Reply::Broken(reason));
+            reply(end);
         })?;
         Ok(Self { asks, ended })
     }

@@ -36,7 +36,7 @@ impl Admitter {
                     }
                 }
             }
-            Some(Reply::Broken(_)) | None => {}
+            Some(Reply::Broken(_) | Reply::Outdated(_)) | None => {}
         }
     }
 
