@@ -316,18 +316,18 @@ impl Work {
         true
     }
 
-    /// Compresses sealed segments and deletes what retention lets go. Whoever waits meanwhile, for room or for a checkpoint,
-    /// waits for one file at most.
+    /// Compresses sealed segments and deletes what retention lets go. Whoever waits for room meanwhile waits for one file at
+    /// most; who waits for a checkpoint does not wait: the open file would grow as long.
     fn tidy(&mut self) -> io::Result<()> {
         let mut compressed = Ok(());
         for plain in segment::list(&self.home.journal_dir)?.iter().filter(|segment| !segment.compressed) {
-            self.signing.go_on();
             if self.disk.is_low() {
                 self.watch_disk();
             }
             // One that cannot be compressed is in the way of no other, and of nothing that may go.
             if self.home.open.is_behind(plain) && plain.path.exists() {
-                compressed = compressed.and(compress(&self.home.journal_dir, plain));
+                let done = compress(&self.home.journal_dir, plain, &mut || self.signing.go_on());
+                compressed = compressed.and(done);
             }
         }
         self.retain().and(compressed)
