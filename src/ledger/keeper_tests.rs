@@ -34,7 +34,8 @@ fn work(dir: &Path, open: Seq) -> Work {
     home.open.begins(open);
     home.consumers.complete();
     let scrub = Scrub::new(dir.to_owned(), dir.join("damaged"), home.alarms.clone(), false);
-    Work::new(home, Signing::new(None, None), scrub)
+    let signing = Signing::new(None, None, home.alarms.clone());
+    Work::new(home, signing, scrub)
 }
 
 /// A segment of one record that was received at an instant, days since 1970.
@@ -147,7 +148,7 @@ fn of_three(data_dir: &Path) -> (Work, checkpoint::Verifier) {
     let mut log = checkpoint::Log::open(&journal_dir, checkpoint::Signer::parse(&private).unwrap()).unwrap();
     log.append(&Checkpoint { origin: "a/3f9a1c2e".to_owned(), seq: 6, hash: hashes[5] }).unwrap();
     let mut work = work(&journal_dir, 7);
-    work.signing = Signing::new(Some(log), None);
+    work.signing = Signing::new(Some(log), None, work.home.alarms.clone());
     (work, checkpoint::Verifier::parse(&public).unwrap())
 }
 

@@ -7,6 +7,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -24,6 +25,11 @@ use crate::{
 
 /// Of the alarm `damage_found` where closed files have no checkpoint.
 const SUBJECT: Option<&str> = Some("closed files");
+
+/// The same where none can be written.
+const UNWRITTEN: Option<&str> = Some("checkpoints unwritten");
+/// A full disk is told of by itself, and mostly over sooner.
+const FAILING_MAX: Duration = Duration::from_secs(60);
 
 /// What is to be signed and is not yet: nothing of it is lost, it is tried until it succeeds.
 #[derive(Clone, Default)]
@@ -86,16 +92,17 @@ pub struct Signing {
     /// Where it is kept; none where there is no key.
     pub log: Option<Log>,
     due: Due,
-    /// Whether the last one could not be written.
-    has_failed: bool,
+    alarms: Alarms,
+    /// Since when none could be written.
+    failing: Option<Instant>,
 }
 
 impl Signing {
     /// Begins with the end of the file that was closed last, if that has no checkpoint yet.
-    pub fn new(log: Option<Log>, unsigned: Option<Checkpoint>) -> Self {
+    pub fn new(log: Option<Log>, unsigned: Option<Checkpoint>, alarms: Alarms) -> Self {
         let due = Due { is_on: log.is_some(), notes: Arc::default() };
         unsigned.into_iter().for_each(|checkpoint| due.seal(checkpoint));
-        Self { log, due, has_failed: false }
+        Self { log, due, alarms, failing: None }
     }
 
     /// Where others put what is to be signed.
@@ -108,12 +115,21 @@ impl Signing {
         let Some(log) = &mut self.log else { return };
         while let Some(checkpoint) = self.due.first() {
             if let Err(error) = log.append(&checkpoint) {
-                if !std::mem::replace(&mut self.has_failed, true) {
-                    tracing::warn!(%error, seq = checkpoint.seq, "a checkpoint cannot be written; it is tried again");
+                let seq = checkpoint.seq;
+                if self.failing.is_none() {
+                    tracing::warn!(%error, seq, "a checkpoint cannot be written; it is tried again");
+                }
+                if self.failing.get_or_insert_with(Instant::now).elapsed() >= FAILING_MAX {
+                    let message = format!(
+                        "no checkpoint can be written: {error}; records are taken, and the open file of the journal grows \
+                         until one can; check journal/checkpoints"
+                    );
+                    self.alarms.raise(Alarm::DamageFound, UNWRITTEN, message);
                 }
                 return;
             }
-            self.has_failed = false;
+            self.failing = None;
+            self.alarms.clear(Alarm::DamageFound, UNWRITTEN, "checkpoints are written again");
             self.due.signed(&checkpoint);
         }
     }

@@ -237,7 +237,8 @@ fn what_cannot_be_signed_is_tried_again_and_nothing_is_signed_before_a_seal() {
         let notes = checkpoint::read(dir.path(), None).unwrap();
         notes.into_iter().map(|note| note.checkpoint.unwrap().seq).collect()
     };
-    let mut signing = Signing::new(Some(log), Some(note(3)));
+    let alarms = Alarms::new(crate::telemetry::Metrics::new());
+    let mut signing = Signing::new(Some(log), Some(note(3)), alarms.clone());
     let due = signing.due();
     assert!(!due.is_sealed(), "of the run before");
     signing.go_on();
@@ -251,13 +252,18 @@ fn what_cannot_be_signed_is_tried_again_and_nothing_is_signed_before_a_seal() {
         signing.go_on();
         assert!(!due.is_sealed() && seqs() == [3]);
     }
+    assert_eq!(alarms.raised(), []);
+    signing.failing = signing.failing.and_then(|since| since.checked_sub(FAILING_MAX));
+    signing.go_on();
+    assert_eq!(alarms.raised()[0].subject.as_deref(), UNWRITTEN);
     signing.log.as_mut().unwrap().mend_it(dir.path());
     signing.go_on();
     assert!(due.is_sealed() && seqs() == [3, 6, 8]);
+    assert_eq!(alarms.raised(), []);
     signing.go_on();
     assert_eq!(seqs(), [3, 6, 8], "each once");
     // Where nobody signs nobody waits.
-    let off = Signing::new(None, Some(note(3))).due();
+    let off = Signing::new(None, Some(note(3)), alarms).due();
     off.seal(note(6));
     assert!(off.is_sealed());
 }

@@ -192,7 +192,7 @@ fn start_keeper(
         metrics: Arc::clone(&settings.metrics),
     };
     let scrub = Scrub::new(places.journal_dir(), places.damaged_dir(), settings.alarms.clone(), is_open_damaged);
-    Keeper::start(home, Signing::new(checkpoints, unsigned), scrub)
+    Keeper::start(home, Signing::new(checkpoints, unsigned, settings.alarms.clone()), scrub)
 }
 
 /// Raised alarms outlive a restart; without the file they are raised, and recorded, once more.
