@@ -147,7 +147,7 @@ pub struct Parts {
 }
 
 impl Intake {
-    /// Takes nothing before [`Intake::open`].
+    /// Takes nothing before [`Intake::open`]. Blocking: reads a small file.
     pub fn new(parts: Parts) -> Self {
         let started = Instant::now();
         let slot = |(name, source): (String, AnySource)| {
@@ -163,6 +163,8 @@ impl Intake {
         let sources: BTreeMap<String, Slot> = parts.sources.into_iter().map(slot).collect();
         sources.values().for_each(|slot| parts.metrics.foresee(&slot.name, &RequestOutcome::ALL));
         parts.metrics.foresee(&Arc::from("unknown"), &[RequestOutcome::Refused]);
+        let kept = Kept::new(parts.heard_file);
+        kept.recall(heard(&sources));
         Self {
             sources,
             scope: parts.scope,
@@ -177,25 +179,20 @@ impl Intake {
             alarms: parts.alarms,
             metrics: parts.metrics,
             started,
-            kept: Kept::new(parts.heard_file),
+            kept,
             opened: OnceLock::new(),
         }
     }
 
-    /// The ledger is ready. Reads a small file.
+    /// The ledger is ready.
     pub fn open(&self, ledger: Ledger) {
-        self.kept.recall(self.heard());
         let _ = self.opened.set(Instant::now());
         let _ = self.ledger.set(ledger);
     }
 
-    fn heard(&self) -> impl Iterator<Item = (&str, &Heard)> {
-        self.sources.values().map(|slot| (&*slot.name, &slot.heard))
-    }
-
     /// Keeps for the next start when each source was last heard. Blocking.
     pub fn keep_heard(&self) -> io::Result<()> {
-        self.kept.write(self.heard())
+        self.kept.write(heard(&self.sources))
     }
 
     /// The source of a path.
@@ -377,6 +374,10 @@ impl Intake {
             }
         }
     }
+}
+
+fn heard(sources: &BTreeMap<String, Slot>) -> impl Iterator<Item = (&str, &Heard)> {
+    sources.values().map(|slot| (&*slot.name, &slot.heard))
 }
 
 /// The body's SHA-256: the source has it where it checked a signature; hashed here otherwise.

@@ -177,7 +177,7 @@ async fn act(given: &Arguments, config: &Config) -> anyhow::Result<Ended> {
             let triage = match (retry, drop, park) {
                 (true, ..) => Triage::Retry(which()),
                 (_, true, _) => Triage::Drop(which()),
-                (.., true) => Triage::Park(seqs.clone()),
+                (.., true) => Triage::Park(which()),
                 _ => return parked::list(given.format, config, &admin, sink).await,
             };
             parked::change(config, &admin, sink, &triage).await

@@ -367,19 +367,7 @@ impl Books {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-
     use super::*;
-
-    fn refused(seq: Seq) -> ParkedRecord {
-        ParkedRecord {
-            seq,
-            key: "k".to_owned(),
-            parked_at: ReceivedAt::from_micros(0),
-            reason: "r".to_owned(),
-            record: RawValue::NULL.to_owned(),
-        }
-    }
 
     #[test]
     fn a_parked_record_is_on_disk_with_its_cursor_at_once() {
@@ -391,7 +379,9 @@ mod tests {
         let stretch = |first, last| Entry { first, last, ..Entry::default() };
         books.advance(Progress { stretch: stretch(1, 4), ..Progress::default() }).unwrap();
         assert_eq!((on_disk().cursor.next, books.needed()), (1, 1), "that can wait");
-        books.advance(Progress { stretch: stretch(5, 6), refused: vec![refused(6)], last: None }).unwrap();
+        books
+            .advance(Progress { stretch: stretch(5, 6), refused: vec![ParkedRecord::example(6)], last: None })
+            .unwrap();
         assert_eq!((on_disk().cursor.next, books.needed()), (7, 7));
         assert_eq!((on_disk().cursor.parked, on_disk().parked.len()), (1, 1));
     }

@@ -31,6 +31,20 @@ pub struct ParkedRecord {
     pub record: Box<RawValue>,
 }
 
+#[cfg(test)]
+impl ParkedRecord {
+    /// One of which only the seq matters.
+    pub(super) fn example(seq: Seq) -> Self {
+        Self {
+            seq,
+            key: "k".to_owned(),
+            parked_at: ReceivedAt::from_micros(0),
+            reason: "r".to_owned(),
+            record: RawValue::NULL.to_owned(),
+        }
+    }
+}
+
 /// Which of them a list is to hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {

@@ -138,24 +138,12 @@ pub(super) fn first(journal: &Journal, start: Start) -> io::Result<Seq> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-
     use super::*;
     use crate::deliver::{
         acks::Entry,
         books::{Books, Progress, Redriven},
         parked::ParkedRecord,
     };
-
-    fn parked(seq: Seq) -> ParkedRecord {
-        ParkedRecord {
-            seq,
-            key: "k".to_owned(),
-            parked_at: ReceivedAt::from_micros(0),
-            reason: "r".to_owned(),
-            record: RawValue::NULL.to_owned(),
-        }
-    }
 
     /// Delivered, skipped, parked, dropped, damaged; and from where on it is still to come.
     fn counts(cursor: &Cursor) -> ([u64; 5], Seq) {
@@ -172,8 +160,11 @@ mod tests {
         let stretch = |first, last| Entry { first, last, ..Entry::default() };
         // 6 and 7 are parked, 8 is left out, 9 and 10 are damaged, 11 is gone.
         let passed = Entry { skipped: vec![(8, 8)], damaged: vec![(9, 10)], dropped: vec![(11, 11)], ..stretch(7, 12) };
-        for (stretch, refused) in [(stretch(1, 4), vec![]), (stretch(5, 6), vec![parked(6)]), (passed, vec![parked(7)])]
-        {
+        for (stretch, refused) in [
+            (stretch(1, 4), vec![]),
+            (stretch(5, 6), vec![ParkedRecord::example(6)]),
+            (passed, vec![ParkedRecord::example(7)]),
+        ] {
             books.advance(Progress { stretch, refused, last: None }).unwrap();
             books.save().unwrap();
         }

@@ -1,7 +1,7 @@
 //! What an operator can ask of a sink's books: what is parked, deliver a range again, try parked records again, take that
 //! back, give them up.
 
-use std::{collections::BTreeSet, io};
+use std::{collections::BTreeSet, fmt, io};
 
 use super::{
     acks::Run,
@@ -15,7 +15,7 @@ use crate::{files, ledger::segment, record::Seq};
 /// Each is in the cursor's file, which is written again and again, until its turn has come: enough for a hand.
 const TO_PARK_MAX: usize = 1_000;
 
-/// Which parked records a command is about.
+/// Which records a command is about.
 #[derive(Clone, Debug)]
 pub enum Which {
     /// Every one.
@@ -33,20 +33,32 @@ pub enum Triage {
     Drop(Which),
     /// Park records that are still to come, unsent, when it is their turn: what the other side will never take, and never
     /// refuses for good either.
-    Park(Vec<Seq>),
+    Park(Which),
 }
 
 impl Triage {
-    /// What the journal calls it, and which records it is about.
-    pub fn told(&self) -> (&'static str, String) {
-        let which = |which: &Which| match which {
-            Which::All => "all".to_owned(),
-            Which::Seqs(seqs) => format!("{seqs:?}"),
-        };
+    /// What the journal calls it.
+    pub fn name(&self) -> &'static str {
         match self {
-            Self::Retry(these) => ("parked_retry", which(these)),
-            Self::Drop(these) => ("parked_drop", which(these)),
-            Self::Park(seqs) => ("park", format!("{seqs:?}")),
+            Self::Retry(_) => "parked_retry",
+            Self::Drop(_) => "parked_drop",
+            Self::Park(_) => "park",
+        }
+    }
+
+    /// Which records it is about.
+    pub fn which(&self) -> &Which {
+        match self {
+            Self::Retry(which) | Self::Drop(which) | Self::Park(which) => which,
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Seqs(seqs) => write!(f, "{seqs:?}"),
         }
     }
 }
@@ -106,7 +118,7 @@ impl Books {
     pub fn check_triage(&self, triage: &Triage, synced: Seq) -> Result<u64, RequestError> {
         match triage {
             Triage::Retry(which) | Triage::Drop(which) => self.named(which).map(|seqs| seqs.len() as u64),
-            Triage::Park(seqs) => self.check_park(seqs, synced),
+            Triage::Park(which) => self.to_come(which, synced).map(|seqs| seqs.len() as u64),
         }
     }
 
@@ -117,8 +129,8 @@ impl Books {
         match triage {
             Triage::Retry(which) => self.retry(which)?,
             Triage::Drop(which) => self.drop_parked(which)?,
-            Triage::Park(seqs) => {
-                self.cursor.to_park.extend(seqs);
+            Triage::Park(which) => {
+                self.cursor.to_park.extend(self.to_come(which, synced)?);
                 self.dirty = true;
                 self.save()?;
             }
@@ -217,9 +229,13 @@ impl Books {
         Ok(self.tidy_when_due(!self.redrive.retry.is_empty())?)
     }
 
-    fn check_park(&self, seqs: &[Seq], synced: Seq) -> Result<u64, RequestError> {
+    /// The records that are to be parked when it is their turn.
+    fn to_come(&self, which: &Which, synced: Seq) -> Result<BTreeSet<Seq>, RequestError> {
         self.stands()?;
-        let asked: BTreeSet<Seq> = seqs.iter().copied().collect();
+        let asked: BTreeSet<Seq> = match which {
+            Which::Seqs(seqs) if !seqs.is_empty() => seqs.iter().copied().collect(),
+            _ => return Err(RequestError::Refused("name the records to park by their seqs".to_owned())),
+        };
         let next = self.cursor.next;
         if let Some(seq) = asked.iter().find(|seq| !(next..=synced).contains(seq)) {
             let (name, parked) = (&self.name, self.parked.contains(*seq));
@@ -232,7 +248,7 @@ impl Books {
                 "{TO_PARK_MAX} records at most can be named ahead of their turn"
             )));
         }
-        Ok(asked.len() as u64)
+        Ok(asked)
     }
 
     fn stands(&self) -> Result<(), RequestError> {

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use serde_json::value::RawValue;
 use tempfile::TempDir;
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     parked::ParkedRecord,
     redrive::{Range, Redrive},
 };
-use crate::{record::Seq, time::ReceivedAt};
+use crate::record::Seq;
 
 /// A journal with so many records, and a sink that has settled them all: every odd one was refused.
 struct Settled {
@@ -26,13 +25,7 @@ impl Settled {
         let journal = Journal { dir: dir.path().join("journal"), id: "3f9a1c2e".into(), synced: records };
         fs::create_dir(&journal.dir).unwrap();
         let this = Self { dir, journal };
-        let refused = (1..=records).step_by(2).map(|seq| ParkedRecord {
-            seq,
-            key: "k".to_owned(),
-            parked_at: ReceivedAt::from_micros(0),
-            reason: "r".to_owned(),
-            record: RawValue::NULL.to_owned(),
-        });
+        let refused = (1..=records).step_by(2).map(ParkedRecord::example);
         let stretch = Entry { first: 1, last: records, ..Entry::default() };
         this.open().advance(Progress { stretch, refused: refused.collect(), last: None }).unwrap();
         this

@@ -333,11 +333,10 @@ async fn change_parked(
         let triage = match asked.action {
             ParkedAction::Retry => Triage::Retry(which),
             ParkedAction::Drop => Triage::Drop(which),
-            ParkedAction::Park => Triage::Park(asked.seqs.clone()),
+            ParkedAction::Park => Triage::Park(which),
         };
         sink.check_triage(triage.clone()).await.map_err(|error| refused(&error))?;
-        let (action, detail) = triage.told();
-        journal(&shared, action, sink, detail).await?;
+        journal(&shared, triage.name(), sink, triage.which().to_string()).await?;
         sink.triage(triage).await.map_err(|error| refused(&error))
     };
     match change.await {

@@ -1,6 +1,6 @@
 //! What is damaged, missing or cut off when the service starts: it starts, says so, and `verify` says it, too, beside it.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
@@ -191,6 +191,11 @@ fn the_checkpoint_key_is_rotated_as_the_readme_says() {
     assert_eq!(verify(&app).0, Some(1));
 }
 
+/// The last seq of the file before this one.
+fn end_before(segment: &Path) -> u64 {
+    segment.file_name().unwrap().to_str().unwrap()[..20].parse::<u64>().unwrap() - 1
+}
+
 #[test]
 fn a_segment_that_was_sealed_last_gets_the_checkpoint_that_a_kill_kept_from_it() {
     let (mut app, mut rng) = stopped("sealed", without_sinks().and("[journal]\nsegment = \"64KiB\"\n"));
@@ -201,8 +206,7 @@ fn a_segment_that_was_sealed_last_gets_the_checkpoint_that_a_kill_kept_from_it()
     app.stop();
     let path = app.data().join("journal/checkpoints");
     let text = fs::read_to_string(&path).unwrap();
-    let name = journal::segments(&app.data()).pop().unwrap();
-    let end: u64 = name.file_name().unwrap().to_str().unwrap()[..20].parse::<u64>().unwrap() - 1;
+    let end = end_before(&journal::segments(&app.data()).pop().unwrap());
     // As it was before the seal: the notes up to there, without the one of the seal and what came since.
     let at = text.find(&format!("\n{end}\n")).unwrap();
     let before = text[..at].rfind("\n\n").unwrap_or_default();
@@ -223,8 +227,7 @@ fn a_checkpoint_of_a_closed_file_that_was_taken_away_shows_and_is_not_made_anew(
     app.stop();
     app.verify();
     let path = app.data().join("journal/checkpoints");
-    let name = journal::segments(&app.data()).remove(1);
-    let end: u64 = name.file_name().unwrap().to_str().unwrap()[..20].parse::<u64>().unwrap() - 1;
+    let end = end_before(&journal::segments(&app.data()).remove(1));
     let all = fs::read_to_string(&path).unwrap();
     let kept: Vec<&str> =
         all.split("\n\ntest-node/").filter(|note| note.lines().nth(1) != Some(&end.to_string())).collect();

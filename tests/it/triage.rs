@@ -36,12 +36,16 @@ async fn what_holds_up_the_rest_is_parked_on_an_operator_s_word() {
             running.until("it is held up", |status| status.last_error.is_some() && status.delivered == before[0]).await;
         assert_eq!(counts(&status), before, "{config}");
         for (seq, why) in [(2, "2 does not wait to be delivered"), (11, "11 does not wait")] {
-            let refused = running.handle.triage(Triage::Park(vec![6, seq])).await.unwrap_err().to_string();
+            let refused = running.handle.triage(Triage::Park(Which::Seqs(vec![6, seq]))).await.unwrap_err().to_string();
             assert!(refused.contains(why), "{refused}");
+        }
+        for which in [Which::All, Which::Seqs(Vec::new())] {
+            let refused = running.handle.triage(Triage::Park(which)).await.unwrap_err().to_string();
+            assert!(refused.contains("by their seqs"), "{refused}");
         }
 
         // 9 is not read yet where records go one by one.
-        assert_eq!(running.handle.triage(Triage::Park(vec![9, 6])).await.unwrap(), 2);
+        assert_eq!(running.handle.triage(Triage::Park(Which::Seqs(vec![9, 6]))).await.unwrap(), 2);
         assert_eq!(counts(&running.drained().await), [8, 0, 2, 0, 0, 0], "{config}");
         let mut taken = sink.taken();
         taken.sort_unstable();
@@ -50,7 +54,7 @@ async fn what_holds_up_the_rest_is_parked_on_an_operator_s_word() {
         assert_eq!(parked.iter().map(|record| record.seq).collect::<Vec<_>>(), [6, 9]);
         assert!(parked[0].reason.contains("operator"), "{}", parked[0].reason);
         assert_eq!(raised(&world), ["record_parked"]);
-        let refused = running.handle.triage(Triage::Park(vec![6])).await.unwrap_err().to_string();
+        let refused = running.handle.triage(Triage::Park(Which::Seqs(vec![6]))).await.unwrap_err().to_string();
         assert!(refused.contains("6 is parked already; nothing does"), "{refused}");
 
         sink.now(accept);
@@ -71,7 +75,7 @@ async fn what_is_asked_without_a_service_is_done_by_the_next_run() {
     running.stop().await;
 
     let journal = world.context.journal();
-    assert_eq!(files(&world, &journal).triage(&Triage::Park(vec![6])).unwrap(), 1);
+    assert_eq!(files(&world, &journal).triage(&Triage::Park(Which::Seqs(vec![6]))).unwrap(), 1);
     let running = world.start("s", CONFIG, sink.clone());
     assert_eq!(counts(&running.drained().await), [9, 0, 1, 0, 0, 0]);
     running.stop().await;

@@ -81,22 +81,20 @@ impl Pages<'_> {
 
 /// Does what the operator decided, and says so.
 pub(super) async fn change(config: &Config, admin: &Admin, sink: &SinkEntry, triage: &Triage) -> anyhow::Result<Ended> {
-    let none = Which::Seqs(Vec::new());
-    let (verb, which, done_is) = match triage {
-        Triage::Retry(which) => ("retry", which, "will be tried again"),
-        Triage::Drop(which) => ("drop", which, "given up"),
-        Triage::Park(_) => ("park", &none, "will be parked when it is their turn"),
+    let (verb, will_be) = match triage {
+        Triage::Retry(_) => ("retry", "will be tried again"),
+        Triage::Drop(_) => ("drop", "given up"),
+        Triage::Park(_) => ("park", "will be parked when it is their turn"),
     };
-    let seqs = match (triage, which) {
-        (Triage::Park(seqs), _) | (_, Which::Seqs(seqs)) => &seqs[..],
-        (_, Which::All) => &[],
+    let (all, seqs) = match triage.which() {
+        Which::All => (true, &[][..]),
+        Which::Seqs(seqs) => (false, &seqs[..]),
     };
-    let asked = json!({ "action": verb, "seqs": seqs, "all": matches!(which, Which::All) });
+    let asked = json!({ "action": verb, "seqs": seqs, "all": all });
     let asked = admin.post(&format!("/api/sinks/{}/parked", sink.name), &asked).await;
-    let (name, detail) = triage.told();
-    let action = action(name, &sink.name, detail);
+    let action = action(triage.name(), &sink.name, triage.which().to_string());
     let check = |journal: &Journal| files(config, sink, journal).check_triage(triage);
     let count = done(asked, config, check, |_| Some(action), |journal| files(config, sink, journal).triage(triage))?;
-    print(&format!("{}: {count} records {done_is}", sink.name))?;
+    print(&format!("{}: {count} records {will_be}", sink.name))?;
     Ok(Ended::Well)
 }
